@@ -1,0 +1,178 @@
+"""The command `mde-mirror`: the verbs of the engine for people and timers."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import logging.handlers
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Callable, Iterator
+
+from . import VERSION
+from .errors import LockedError, MirrorError, SettingsError
+from .report import Report, Silent
+from .settings import DEFAULT_PATH, Settings, load
+from .status import read_status, verify
+from .sync import sync
+
+DONE, FAILED, USAGE, LOCKED = 0, 1, 2, 75
+_LOG_BYTES, _LOG_FILES = 5 * 1024 * 1024, 3
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one verb and returns the exit status that the epilog of `--help` explains."""
+    options = _parser().parse_args(arguments)
+    as_json = bool(getattr(options, "json", False))
+    signal.signal(signal.SIGTERM, _interrupted)
+    try:
+        settings = load(options.settings)
+        status: int = options.verb(options, settings)
+        return status
+    except MirrorError as error:
+        if as_json:
+            print(json.dumps({"result": "failed", "changed": False, "units": [], "errors": [error.as_dict()]}))
+        else:
+            print(f"mde-mirror: {error.message}\n    {error.hint}", file=sys.stderr)
+        return _exit_status(error)
+    except KeyboardInterrupt:
+        print("mde-mirror: stopped; what is published was not touched, and the next sync carries on.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away, as `| head` does; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _interrupted(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _exit_status(error: MirrorError) -> int:
+    if isinstance(error, SettingsError):
+        return USAGE
+    return LOCKED if isinstance(error, LockedError) else FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mde-mirror",
+        description="Mirrors the security intelligence of Microsoft Defender for Endpoint.",
+        epilog="Exit status: 0 done, 1 something failed, 2 wrong use or settings, 75 another run holds the lock.",
+    )
+    parser.add_argument("--version", action="version", version="mde-mirror " + VERSION)
+    verbs = parser.add_subparsers(dest="name", metavar="VERB", required=True)
+
+    def verb(name: str, run: Callable[[argparse.Namespace, Settings], int], text: str) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=text, description=text)
+        added.add_argument(
+            "--settings", type=Path, default=DEFAULT_PATH, metavar="FILE", help="settings (default: %(default)s)"
+        )
+        added.set_defaults(verb=run)
+        return added
+
+    added = verb("sync", _sync, "Fetch, prove and publish what is new.")
+    added.add_argument("--check", action="store_true", help="only say what a sync would do")
+    added.add_argument(
+        "--allow-downgrade", action="store_true", help="take lower versions than the published ones, once"
+    )
+    added.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    added = verb("status", _status, "Show what is published, how old it is, and how the last sync went.")
+    added.add_argument("--json", action="store_true", help="print it as JSON")
+    added = verb("verify", _verify, "Read everything that is published and compare it with what was proven.")
+    added.add_argument("--json", action="store_true", help="print the findings as JSON")
+    return parser
+
+
+def _sync(options: argparse.Namespace, settings: Settings) -> int:
+    with _log(settings) as log:
+        report = Silent() if options.json else Report(sys.stdout, log, options.check)
+        result = sync(settings, options.check, options.allow_downgrade, report)
+    if options.json:
+        print(json.dumps(result.as_dict()))
+    return FAILED if result.failed else DONE
+
+
+def _status(options: argparse.Namespace, settings: Settings) -> int:
+    found = read_status(settings)
+    if options.json:
+        print(json.dumps(found, indent=2))
+        return DONE
+    if not found["channels"]:
+        print(f"{settings.root} serves nothing yet. Run `mde-mirror sync`.")
+        return DONE
+    rows = [("CHANNEL", "DEFINITIONS", "ENGINE", "AGE", "N-1", "")]
+    for channel in found["channels"]:
+        rows.append(
+            (
+                "{platform}/{channel}/{arch}".format(**channel),
+                channel["definitions_version"] or "gone",
+                channel["engine_version"] or "gone",
+                _age(channel["age_seconds"]),
+                (channel["back"] or {}).get("definitions_version") or "-",
+                "held: {}".format(channel["held"].get("reason", "")) if channel["held"] else "",
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+    last = found["last_sync"]
+    if last:
+        print("last sync {finished}: {result}".format(**last), end="")
+        print("" if last["result"] == "ok" else " (last success: {})".format(found["last_success"] or "never"))
+        for error in last["errors"] + [unit["error"] for unit in last["units"] if unit["error"]]:
+            print("    {code}: {message}\n        {hint}".format(**error))
+    return DONE
+
+
+def _verify(options: argparse.Namespace, settings: Settings) -> int:
+    found = verify(settings)
+    if options.json:
+        print(json.dumps(found, indent=2))
+    else:
+        for entry in found:
+            print("{path} ({release}): {0}".format("; ".join(entry["damages"]) or "whole", **entry))
+        if any(entry["damages"] for entry in found):
+            print("Run `mde-mirror sync` to mend what the source still has.")
+    return FAILED if any(entry["damages"] for entry in found) else DONE
+
+
+def _age(seconds: int | None) -> str:
+    if seconds is None:
+        return "?"
+    if seconds < 2 * 3600:
+        return f"{seconds // 60} min"
+    return f"{seconds // 3600} h" if seconds < 72 * 3600 else f"{seconds // 86400} d"
+
+
+@contextlib.contextmanager
+def _log(settings: Settings) -> Iterator[Callable[[str], None] | None]:
+    """Appends to `logFilePath`, which is rotated. A log that cannot be written is told and does not stop the sync."""
+    if not settings.log_file:
+        yield None
+        return
+    log = logging.getLogger("mde-mirror")
+    log.propagate = False
+    log.setLevel(logging.INFO)
+    try:
+        if Path(settings.log_file).is_symlink():
+            # The script's default lies in /tmp, where a link planted by another user would lead us elsewhere.
+            raise OSError(0, "it is a symbolic link")
+        handler = logging.handlers.RotatingFileHandler(
+            settings.log_file, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8"
+        )
+    except OSError as error:
+        print(f"mde-mirror: no log in {settings.log_file}: {error.strerror or error}", file=sys.stderr)
+        yield None
+        return
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.addHandler(handler)
+    try:
+        yield log.info
+    finally:
+        log.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,157 @@
+"""Files that survive a crash: written aside, flushed, and moved into place in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import hashlib
+import os
+import shutil
+import stat
+import sys
+import uuid
+from pathlib import Path
+from typing import Any, Iterator
+
+from .errors import MirrorError
+
+CHUNK = 1024 * 1024
+FILE_MODE = 0o644
+DIRECTORY_MODE = 0o755
+
+
+def os_error(error: OSError, doing: str, path: object) -> MirrorError:
+    """An operating system's refusal, as advice."""
+    where = f"{doing} {path}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return MirrorError(
+            "disk_full",
+            f"no space left while {where} ({error.strerror})",
+            "Free space on that filesystem or raise its quota, then sync again. What is published was not touched.",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return MirrorError(
+            "not_writable",
+            f"not allowed: {where} ({error.strerror})",
+            "Run as the user who owns the folder (or as root), and check that its filesystem is mounted read-write.",
+        )
+    return MirrorError(
+        "file",
+        f"{where} failed ({error.strerror or error})",
+        "Check the filesystem, its mount and the system log, then sync again. What is published was not touched.",
+    )
+
+
+@contextlib.contextmanager
+def advising(doing: str, path: object) -> Iterator[None]:
+    """Turns the `OSError` of the enclosed work into advice."""
+    try:
+        yield
+    except OSError as error:
+        raise os_error(error, doing, path) from error
+
+
+def make_directory(path: Path, mode: int = DIRECTORY_MODE) -> None:
+    """The folder and its parents; what is made gets `mode`, whatever the umask of the caller."""
+    missing: list[Path] = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            folder.chmod(mode)
+
+
+def sync_directory(path: Path) -> None:
+    descriptor = os.open(str(path), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # Some network filesystems refuse to flush a folder; their servers do it by themselves.
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write(path: Path, data: bytes, mode: int = FILE_MODE) -> None:
+    """A new file, flushed to disk."""
+    descriptor = os.open(str(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace(path: Path, data: bytes, aside: Path, mode: int = FILE_MODE) -> None:
+    """`path` gets `data` in one rename; the half-written file lies in `aside`, on the same filesystem."""
+    staged = aside / unique(path.name)
+    try:
+        write(staged, data, mode)
+        staged.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            staged.unlink()
+        raise
+    sync_directory(path.parent)
+
+
+def unique(name: str) -> str:
+    return f"{name}.{uuid.uuid4().hex[:12]}"
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while True:
+            data = file.read(CHUNK)
+            if not data:
+                return digest.hexdigest()
+            digest.update(data)
+
+
+def remove_tree(path: Path) -> None:
+    """Removes a file, link or folder; nothing there is fine."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        shutil.rmtree(str(path))
+    else:
+        path.unlink()
+
+
+def point(link: Path, target: str, aside: Path) -> None:
+    """Makes `link` point at `target` in one rename(2).
+
+    A folder in its place, as Microsoft's script leaves it, is swapped with the link in one step where the kernel can
+    (Linux 3.15 and later), else moved away first; then it is removed.
+    """
+    staged = aside / unique(link.name)
+    staged.symlink_to(target)
+    try:
+        if link.is_dir() and not link.is_symlink():
+            if not _exchange(staged, link):
+                away = aside / unique(link.name)
+                link.rename(away)
+                staged.replace(link)
+                staged = away
+        else:
+            staged.replace(link)
+    finally:
+        remove_tree(staged)
+    sync_directory(link.parent)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swaps two names in one step. False where this system has no such call."""
+    renameat2: Any | None = None
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    if renameat2 is None:
+        return False
+    at_fdcwd, rename_exchange = -100, 2
+    return bool(renameat2(at_fdcwd, os.fsencode(first), at_fdcwd, os.fsencode(second), rename_exchange) == 0)

@@ -1,0 +1,53 @@
+"""One run at a time: a lock that dies with its holder and tells who it is."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Iterator
+
+from .errors import LockedError
+from .files import FILE_MODE, advising
+from .times import now_iso
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds the lock file at `path`. Raises `LockedError` naming the holder when another process has it."""
+    with advising("opening the lock", path):
+        descriptor = os.open(str(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _held(descriptor, path) from None
+        holder = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": now_iso(),
+            "command": Path(sys.argv[0]).name,
+        }
+        # Who holds it is for people; that it is held is the kernel's word. A full disk must not stop the run here.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _held(descriptor: int, path: Path) -> LockedError:
+    try:
+        holder = json.loads(os.pread(descriptor, 4096, 0))
+        who = "process {pid} on {host}, since {since}".format(**holder)
+    except (ValueError, KeyError, TypeError):
+        who = "a process that has not told its name yet"
+    return LockedError(
+        f"another run works on this mirror: {who} ({path})",
+        "Wait for it to end. The lock goes with its holder, so it never needs to be removed by hand.",
+    )

@@ -1,0 +1,34 @@
+"""Acts as the owner of a mirror, so that a run by root leaves nothing that the service's own runs cannot touch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+from pathlib import Path
+from typing import Iterator
+
+
+@contextlib.contextmanager
+def acting_as_owner(root: Path) -> Iterator[None]:
+    """While inside, a process of root has the effective user and groups of the one who owns `root`."""
+    try:
+        owner = root.stat()
+    except OSError:
+        owner = None
+    if os.geteuid() != 0 or owner is None or owner.st_uid == 0:
+        yield
+        return
+    groups = os.getgroups()
+    try:
+        os.setgroups(os.getgrouplist(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid))
+    except KeyError:
+        os.setgroups([owner.st_gid])
+    try:
+        os.setegid(owner.st_gid)
+        os.seteuid(owner.st_uid)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)

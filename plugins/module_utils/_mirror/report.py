@@ -1,0 +1,130 @@
+"""Tells a person what a run is doing: one moving line on a terminal, plain lines everywhere else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+import time
+import traceback
+from typing import Any, Callable, TextIO
+
+_REDRAW_SECONDS = 0.2
+_WORDS = {
+    "updated": "updated",
+    "unchanged": "nothing new",
+    "repaired": "repaired",
+    "adopted": "adopted",
+    "held": "held",
+    "failed": "FAILED",
+}
+
+
+class Report:
+    """What a run tells while it works; called by several threads at once. `log` gets the same lines, dated."""
+
+    def __init__(self, out: TextIO, log: Callable[[str], None] | None = None, check: bool = False) -> None:
+        self._out = out
+        self._log = log
+        self._check = check
+        self._lock = threading.Lock()
+        self._moving = out.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        self._under_way: dict[str, tuple[int, int | None]] = {}
+        self._drawn = 0.0
+
+    def unit_started(self, unit: str, versions: str) -> None:
+        self._line(f"{unit}: downloading {versions}")
+
+    def progress(self, unit: str, size: int, total: int | None) -> None:
+        if not self._moving:
+            return
+        with self._lock:
+            self._under_way[unit] = (size, total)
+            if time.monotonic() - self._drawn >= _REDRAW_SECONDS:
+                self._drawn = time.monotonic()
+                self._out.write("\r\x1b[K" + self._moving_line())
+                self._out.flush()
+
+    def retrying(self, unit: str, what: str, pause: float) -> None:
+        self._line(f"{unit}: {what}; trying again in {pause:.0f} s")
+
+    def unit_finished(self, unit: dict[str, Any]) -> None:
+        name = "{platform}/{channel}/{arch}".format(**unit)
+        with self._lock:
+            self._under_way.pop(name, None)
+        self._line(f"{name}: {self._told(unit)}")
+        if unit["error"]:
+            self._line("    {}".format(unit["error"]["hint"]))
+
+    def _told(self, unit: dict[str, Any]) -> str:
+        word = _WORDS[unit["outcome"]]
+        if self._check and unit["outcome"] in ("updated", "repaired", "adopted"):
+            word = f"would be {word}"
+        if unit["error"]:
+            return "{} ({}): {}".format(word, unit["error"]["code"], unit["error"]["message"])
+        before, after = (_versions(unit[key]) for key in ("before", "after"))
+        told = f"{word}, {after}" if before in (after, "nothing") else f"{word}, {before} -> {after}"
+        if unit["bytes"]:
+            speed = unit["bytes"] / max(unit["seconds"], 0.001)
+            told += " ({} in {:.1f} s, {}/s)".format(_size(unit["bytes"]), unit["seconds"], _size(speed))
+        return told
+
+    def finished(self, result: dict[str, Any]) -> None:
+        for release in result["pruned"]:
+            self._line(f"removed the old release {release}")
+        for error in result["errors"]:
+            self.failed(error)
+        units = result["units"]
+        counts = ["{} {}".format(sum(u["outcome"] == o for u in units), w) for o, w in _WORDS.items()]
+        self._line("{}: {}".format(result["result"], ", ".join(c for c in counts if not c.startswith("0 "))))
+
+    def failed(self, error: dict[str, Any]) -> None:
+        self._line("FAILED ({code}): {message}".format(**error))
+        self._line("    {}".format(error["hint"]))
+
+    def bug(self, error: BaseException) -> None:
+        if os.environ.get("MDE_MIRROR_DEBUG"):
+            for line in traceback.format_exception(type(error), error, error.__traceback__):
+                self._line(line.rstrip("\n"))
+
+    def _line(self, text: str) -> None:
+        with self._lock:
+            if self._moving:
+                self._out.write("\r\x1b[K")
+            self._out.write(text + "\n")
+            self._out.flush()
+            if self._log:
+                self._log(text)
+
+    def _moving_line(self) -> str:
+        parts: list[str] = []
+        for unit, (size, total) in sorted(self._under_way.items()):
+            share = f"{100 * size / total:3.0f} %" if total else _size(size)
+            parts.append(f"{unit} {share}")
+        return "  ".join(parts)[: shutil.get_terminal_size().columns - 1]
+
+
+class Silent(Report):
+    """Tells nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+        self._moving = False
+
+    def _line(self, text: str) -> None:
+        return
+
+
+def _versions(versions: dict[str, str] | None) -> str:
+    if not versions:
+        return "nothing"
+    return "definitions {definitions_version}, engine {engine_version}".format(**versions)
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

@@ -1,0 +1,325 @@
+"""The settings of a mirror: read from JSON, every fault named, never guessed.
+
+Microsoft's six keys mean what they mean in its script, so a `settings.json` made for that works as it is.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Mapping, Optional
+from urllib.parse import urlsplit
+
+from .errors import SettingsError
+from .units import ARCHITECTURES, PLATFORMS, RINGS, Unit
+
+DEFAULT_PATH = Path("/etc/mde-mirror/settings.json")
+DEFAULT_ROOT = "/srv/mde-mirror"
+SERVICE_URL = "https://go.microsoft.com/fwlink/"
+SERVICE_HOSTS = ("go.microsoft.com", "definitionupdates.microsoft.com")
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where packages come from, and how patiently they are fetched. Times in seconds, speed in bytes a second."""
+
+    type: str
+    url: str
+    ca_file: str | None
+    client_cert: str | None
+    client_key: str | None
+    proxy: str | None
+    allowed_hosts: tuple[str, ...]
+    retries: int
+    timeout: float
+    connect_timeout: float
+    min_speed: int
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a package must be: its size in bytes, and name patterns of which each must match a member."""
+
+    min_bytes: int
+    max_bytes: int
+    expected_members: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    root: Path
+    platforms: tuple[str, ...]
+    rings: tuple[str, ...]
+    architectures: tuple[str, ...]
+    back: bool
+    log_file: str | None
+    retain: int
+    parallel: int
+    rate_limit: int
+    proof: Proof
+    source: Source
+
+    def units(self) -> list[Unit]:
+        return [
+            Unit(platform, ring, arch)
+            for platform in self.platforms
+            for ring in self.rings
+            for arch in self.architectures
+        ]
+
+
+def load(path: Path) -> Settings:
+    """The settings in a file. UTF-8 and UTF-16 with or without byte order mark are read: PowerShell writes them all."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(
+            f"cannot read the settings {path}: {error.strerror}",
+            f"Name the file with --settings FILE, or create it: {path} needs no more than a downloadFolder.",
+        ) from None
+    try:
+        # detect_encoding() knows UTF-16 by its zero bytes or its mark; the mark itself is left to strip.
+        text = data.decode(json.detect_encoding(data)).lstrip("\ufeff")
+        fields = json.loads(text, object_pairs_hook=_no_duplicates)
+    except (UnicodeDecodeError, ValueError) as error:
+        raise SettingsError(
+            f"the settings {path} are no valid JSON: {error}",
+            f"Mend the file; `python3 -m json.tool {path}` shows the same place.",
+        ) from None
+    return parse(fields, str(path))
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the key {name!r} stands there twice")
+        found[name] = value
+    return found
+
+
+def parse(fields: Any, where: str = "the settings") -> Settings:
+    """Settings from a mapping. Raises `SettingsError` naming every unknown key and wrong type at once."""
+    faults: list[str] = []
+    top = _Fields(fields, "", _TOP, faults)
+    proof = _Fields(top.get("verify"), "verify.", _VERIFY, faults)
+    source = _Fields(top.get("source"), "source.", _SOURCE, faults)
+    if not faults:
+        _check_together(top, proof, source, faults)
+    if faults:
+        raise SettingsError(
+            "{} cannot be used: {}".format(where, "; ".join(faults)),
+            "Mend the named keys. Every key, its type and its default stand in docs/mirror.md.",
+        )
+    url = source.get("url") or SERVICE_URL
+    host = urlsplit(url).hostname or ""
+    hosts = source.get("allowedHosts") or (SERVICE_HOSTS if host in SERVICE_HOSTS else (host,))
+    switches = zip(PLATFORMS, ("downloadLinuxUpdates", "downloadMacUpdates"))
+    return Settings(
+        root=Path(top.get("downloadFolder")),
+        platforms=tuple(platform for platform, key in switches if top.get(key)),
+        rings=RINGS if top.get("downloadPreviewUpdates") else RINGS[:1],
+        architectures=tuple(top.get("architectures")),
+        back=top.get("backupPreviousUpdates"),
+        log_file=top.get("logFilePath") or None,
+        retain=top.get("retain"),
+        parallel=top.get("parallel"),
+        rate_limit=top.get("rateLimit"),
+        proof=Proof(proof.get("minBytes"), proof.get("maxBytes"), tuple(proof.get("expectedMembers"))),
+        source=Source(
+            type=source.get("type"),
+            url=url,
+            ca_file=source.get("caFile") or None,
+            client_cert=source.get("clientCert") or None,
+            client_key=source.get("clientKey") or None,
+            proxy=source.get("proxy") or None,
+            allowed_hosts=tuple(name.lower() for name in hosts),
+            retries=source.get("retries"),
+            timeout=float(source.get("timeout")),
+            connect_timeout=float(source.get("connectTimeout")),
+            min_speed=source.get("minSpeed"),
+        ),
+    )
+
+
+# --- the keys -----------------------------------------------------------------------------------------------------
+
+# A check returns what is wrong with a value, or nothing.
+Check = Callable[[Any], Optional[str]]
+
+
+def _boolean(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return None
+    return f"must be true or false without quotes, not {_shown(value)}"
+
+
+def _text(value: Any) -> str | None:
+    return None if isinstance(value, str) else f"must be a text, not {_shown(value)}"
+
+
+def _absolute(value: Any) -> str | None:
+    if isinstance(value, str) and value.startswith("/"):
+        return None
+    return f"must be an absolute path, not {_shown(value)}"
+
+
+def _optional_path(value: Any) -> str | None:
+    return None if value in (None, "") else _absolute(value)
+
+
+def _number(low: float, high: float, whole: bool = True) -> Check:
+    kinds = (int,) if whole else (int, float)
+
+    def check(value: Any) -> str | None:
+        if isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high:
+            return None
+        kind = "a whole number" if whole else "a number"
+        return f"must be {kind} from {low} to {high}, not {_shown(value)}"
+
+    return check
+
+
+def _texts(choices: tuple[str, ...] = (), empty: bool = False) -> Check:
+    def check(value: Any) -> str | None:
+        if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+            return f"must be a list of texts, not {_shown(value)}"
+        if not value and not empty:
+            return "must not be empty"
+        unknown = [item for item in value if choices and item not in choices]
+        if unknown:
+            return "knows {} but not {}".format(", ".join(choices), ", ".join(unknown))
+        if len(set(value)) != len(value):
+            return "names an entry twice"
+        return None
+
+    return check
+
+
+def _choice(*choices: str) -> Check:
+    def check(value: Any) -> str | None:
+        if value in choices:
+            return None
+        return "must be {}, not {}".format(" or ".join(repr(choice) for choice in choices), _shown(value))
+
+    return check
+
+
+def _mapping(value: Any) -> str | None:
+    return None if isinstance(value, Mapping) else f"must be an object, not {_shown(value)}"
+
+
+def _service_url(value: Any) -> str | None:
+    return _url(value, ("https", "http"), "https://go.microsoft.com/fwlink/")
+
+
+def _proxy(value: Any) -> str | None:
+    if value in (None, ""):
+        return None
+    return _url(value, ("http",), "http://proxy.example.com:3128", userinfo=True, path=False)
+
+
+def _url(value: Any, schemes: tuple[str, ...], sample: str, userinfo: bool = False, path: bool = True) -> str | None:
+    # What the value looks like is not shown: it may carry a password in an unexpected place.
+    advice = f"must be an address such as {sample}"
+    if not isinstance(value, str) or not re.match(r"[!-~]+\Z", value):
+        return advice
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in schemes and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable or parts.fragment:
+        return advice
+    if not userinfo and parts.username is not None:
+        return "must not carry a user or password"
+    if not path and (parts.path not in ("", "/") or parts.query):
+        return "must end after the port"
+    return None
+
+
+def _shown(value: Any) -> str:
+    shown = json.dumps(value, default=str)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+_TOP: dict[str, tuple[Check, Any]] = {
+    "downloadFolder": (_absolute, DEFAULT_ROOT),
+    "downloadLinuxUpdates": (_boolean, True),
+    "downloadMacUpdates": (_boolean, False),
+    "downloadPreviewUpdates": (_boolean, False),
+    "backupPreviousUpdates": (_boolean, True),
+    "logFilePath": (_optional_path, None),
+    "architectures": (_texts(ARCHITECTURES), list(ARCHITECTURES)),
+    "retain": (_number(1, 1000), 3),
+    "parallel": (_number(1, 32), 4),
+    "rateLimit": (_number(0, 10**12), 0),
+    "verify": (_mapping, {}),
+    "source": (_mapping, {}),
+}
+_VERIFY: dict[str, tuple[Check, Any]] = {
+    "minBytes": (_number(1, 10**12), 1),
+    "maxBytes": (_number(1, 10**12), 2048 * MIB),
+    "expectedMembers": (_texts(empty=True), []),
+}
+_SOURCE: dict[str, tuple[Check, Any]] = {
+    "type": (_choice("microsoft"), "microsoft"),
+    "url": (_service_url, SERVICE_URL),
+    "caFile": (_optional_path, None),
+    "clientCert": (_optional_path, None),
+    "clientKey": (_optional_path, None),
+    "proxy": (_proxy, None),
+    "allowedHosts": (_texts(empty=True), []),
+    "retries": (_number(0, 100), 3),
+    "timeout": (_number(0.1, 3600, whole=False), 30),
+    "connectTimeout": (_number(0.1, 3600, whole=False), 10),
+    "minSpeed": (_number(0, 10**9), 16 * 1024),
+}
+
+
+class _Fields:
+    """The values of one object of the settings: checked, with defaults filled in; faults go to the common list."""
+
+    def __init__(self, fields: Any, prefix: str, known: dict[str, tuple[Check, Any]], faults: list[str]) -> None:
+        self._values = {name: default for name, (_check, default) in known.items()}
+        if not isinstance(fields, Mapping):
+            if not prefix:
+                faults.append(f"an object with keys is expected, not {_shown(fields)}")
+            return
+        for name, value in fields.items():
+            if name not in known:
+                near = difflib.get_close_matches(str(name), known, 1, 0.7)
+                faults.append(
+                    "unknown key {}{}{}".format(prefix, name, " (did you mean {}?)".format(*near) if near else "")
+                )
+                continue
+            fault = known[name][0](value)
+            if fault:
+                faults.append(f"{prefix}{name} {fault}")
+            else:
+                self._values[name] = value
+
+    def get(self, name: str) -> Any:
+        return self._values[name]
+
+
+def _check_together(top: _Fields, proof: _Fields, source: _Fields, faults: list[str]) -> None:
+    """What no key can say by itself."""
+    if proof.get("minBytes") > proof.get("maxBytes"):
+        faults.append("verify.minBytes is above verify.maxBytes")
+    if not (top.get("downloadLinuxUpdates") or top.get("downloadMacUpdates")):
+        faults.append("downloadLinuxUpdates and downloadMacUpdates are both off, so there is nothing to mirror")
+    if source.get("clientKey") and not source.get("clientCert"):
+        faults.append("source.clientKey is of no use without source.clientCert")
+    parts = urlsplit(source.get("url"))
+    if parts.scheme == "http" and (parts.hostname or "").endswith(".microsoft.com"):
+        faults.append("source.url must use https: Microsoft's service is not offered over plain http")
+    for key in ("caFile", "clientCert", "clientKey"):
+        path = source.get(key)
+        if path and not Path(path).is_file():
+            faults.append(f"source.{key} names a file that is not there: {path}")

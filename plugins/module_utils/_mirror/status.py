@@ -1,0 +1,81 @@
+"""What a mirror serves and how it is doing, as plain data: the content of `status.json` and of `mde-mirror status`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import VERSION
+from .settings import Settings
+from .store import FORMAT, Release, Store
+from .times import age_seconds, now_iso
+from .units import Unit
+
+
+def read_status(settings: Settings) -> dict[str, Any]:
+    """The status of a mirror, looked at from outside: no lock is taken and nothing is written."""
+    store = Store(settings)
+    store.load()
+    return status(store)
+
+
+def status(store: Store) -> dict[str, Any]:
+    """Channels, versions, sizes (bytes), ages (seconds at `generated`), the last sync. Times are ISO 8601 UTC."""
+    last = store.last_sync()
+    return {
+        "format": FORMAT,
+        "generated": now_iso(),
+        "generator": f"mde-mirror {VERSION}",
+        "root": str(store.root),
+        "channels": [_channel(store, unit) for unit in store.units()],
+        "last_sync": last.get("last_sync"),
+        "last_success": last.get("last_success"),
+    }
+
+
+def _channel(store: Store, unit: Unit) -> dict[str, Any]:
+    channel = store.channel(unit)
+    return {
+        "platform": unit.platform,
+        "channel": unit.channel,
+        "arch": unit.arch,
+        "path": unit.path,
+        **_release(store.current(unit), channel.current),
+        "published": channel.published,
+        "held": channel.hold,
+        "back": _release(store.previous(unit), channel.previous) if channel.previous else None,
+    }
+
+
+def _release(release: Release | None, name: str | None) -> dict[str, Any]:
+    """One release; of one that is gone, its name alone.
+
+    `age_seconds` is how old the definitions are, or how long ago they were stored where the source told no date.
+    """
+    return {
+        "release": name,
+        "definitions_version": release.definitions_version if release else None,
+        "engine_version": release.engine_version if release else None,
+        "definitions_date": release.definitions_date if release else None,
+        "sha256": release.sha256 if release else None,
+        "bytes": release.size if release else None,
+        "stored": release.stored if release else None,
+        "age_seconds": age_seconds(release.definitions_date or release.stored) if release else None,
+    }
+
+
+def verify(settings: Settings) -> list[dict[str, Any]]:
+    """Reads everything that channels point at, now and as n-1. `damages` of an entry is empty where all is well."""
+    store = Store(settings)
+    store.load()
+    found = []
+    for unit in store.units():
+        channel = store.channel(unit)
+        for path, name in ((unit.path, channel.current), (unit.back_path, channel.previous)):
+            if name:
+                release = store.release(unit, name)
+                damages = store.damages(release) if release else [f"the release {name} is gone"]
+                link = store.root / path
+                if (settings.back or path == unit.path) and link.resolve() != store.folder_of(unit, name).resolve():
+                    damages.append(f"{link} does not point at it")
+                found.append({"path": path, "release": name, "damages": damages})
+    return found

@@ -1,0 +1,529 @@
+"""The mirror on disk: releases that never change, and channels that point at them.
+
+`.state/channels.json` is the truth; the links that clients see are made to agree with it, so a run that died between
+the two is completed by the next one. Everything a client can see appears by one rename(2).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Iterator
+
+from .cancel import Cancel
+from .errors import MirrorError
+from .files import (
+    FILE_MODE,
+    advising,
+    make_directory,
+    os_error,
+    point,
+    remove_tree,
+    replace,
+    sha256_of,
+    sync_directory,
+    unique,
+    write,
+)
+from .package import prove
+from .settings import Proof, Settings
+from .times import now_iso
+from .units import Unit, unit_of_path
+from .versions import Versions, from_manifest, is_version
+
+FORMAT = 1
+ZIP, MANIFEST, CARD = "updates.zip", "manifest.json", "release.json"
+# What a download may leave free at least, in bytes: the state files of this and the next runs.
+SPARE_BYTES = 4 * 1024 * 1024
+_STATE_FILE_MODE = 0o640
+
+
+@dataclass(frozen=True)
+class Release:
+    """A package that was proven and stored. `shelf` is its folder below `.releases`; times are ISO 8601 UTC."""
+
+    shelf: str
+    definitions_version: str
+    engine_version: str
+    definitions_date: str | None
+    sha256: str
+    size: int
+    stored: str
+    origin: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.definitions_version}-{self.engine_version}-{self.sha256[:8]}"
+
+    @property
+    def versions(self) -> Versions:
+        return Versions(self.definitions_version, self.engine_version, self.definitions_date)
+
+    def card(self) -> bytes:
+        return (json.dumps({"format": FORMAT, **asdict(self)}, indent=2, sort_keys=True) + "\n").encode()
+
+
+@dataclass
+class Channel:
+    """Where one unit stands: names of releases, newest history entry last."""
+
+    current: str | None = None
+    previous: str | None = None
+    published: str | None = None
+    hold: dict[str, str] | None = None
+    history: list[dict[str, str]] | None = None
+
+    def entries(self) -> list[dict[str, str]]:
+        if self.history is None:
+            self.history = []
+        return self.history
+
+
+class Store:
+    """The folder tree below one root. Methods that write are called by the holder of the lock only."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.root = settings.root
+        self._settings = settings
+        self.releases = self.root / ".releases"
+        self.incoming = self.root / ".incoming"
+        self.state = self.root / ".state"
+        self._lock = threading.RLock()
+        self._channels: dict[str, Channel] = {}
+        self._seen: dict[str, dict[str, list[int]]] = {}
+        self._reserved = 0
+        self._cards: dict[tuple[str, str], Release] = {}
+
+    # --- opening ----------------------------------------------------------------------------------------------
+
+    @property
+    def lock_file(self) -> Path:
+        return self.state / "lock"
+
+    def prepare(self) -> None:
+        """Makes the root and its folders. Raises `MirrorError` where that is not allowed."""
+        with advising("preparing", self.root):
+            make_directory(self.root)
+            for folder in (self.releases, self.state):
+                make_directory(folder)
+            make_directory(self.incoming, 0o700)
+            probe = self.incoming / unique("probe")
+            probe.mkdir()
+            probe.rmdir()
+
+    def load(self) -> None:
+        """Reads the state; a state file that is lost or unreadable is rebuilt from the links that clients see."""
+        fields = _read_json(self.state / "channels.json")
+        self._channels = {}
+        if isinstance(fields, dict) and isinstance(fields.get("channels"), dict):
+            for path, entry in fields["channels"].items():
+                with contextlib.suppress(ValueError, TypeError):
+                    unit_of_path(path)
+                    self._channels[path] = Channel(**entry)
+        else:
+            self._rebuild()
+        seen = _read_json(self.state / "seen.json")
+        self._seen = seen if isinstance(seen, dict) else {}
+
+    def _rebuild(self) -> None:
+        for link in sorted(self.root.glob("*/*/arch_*")):
+            path = link.relative_to(self.root).as_posix()
+            with contextlib.suppress(ValueError, OSError):
+                unit = unit_of_path(path)
+                if link.is_symlink() and not unit.channel.endswith("_back"):
+                    back = self.root / unit.back_path
+                    self._channels[path] = Channel(
+                        current=link.resolve().name if self._on_shelf(unit, link) else None,
+                        previous=back.resolve().name if self._on_shelf(unit, back) else None,
+                        published=now_iso(),
+                    )
+
+    def _on_shelf(self, unit: Unit, link: Path) -> bool:
+        return link.is_symlink() and link.resolve().parent == (self.releases / unit.shelf).resolve()
+
+    def recover(self) -> None:
+        """Completes what a run that died left behind: links that do not agree with the state, scraps in `.incoming`."""
+        for path in sorted(self._channels):
+            self._show(unit_of_path(path))
+        with advising("tidying", self.incoming):
+            for scrap in self.incoming.iterdir():
+                if scrap.suffix != ".download":
+                    remove_tree(scrap)
+
+    # --- reading ----------------------------------------------------------------------------------------------
+
+    def units(self) -> list[Unit]:
+        """Every unit that was ever published here."""
+        return [unit_of_path(path) for path, channel in sorted(self._channels.items()) if channel.current]
+
+    def channel(self, unit: Unit) -> Channel:
+        return self._channels.setdefault(unit.path, Channel())
+
+    def current(self, unit: Unit) -> Release | None:
+        return self.release(unit, self.channel(unit).current)
+
+    def previous(self, unit: Unit) -> Release | None:
+        return self.release(unit, self.channel(unit).previous)
+
+    def served_versions(self, unit: Unit) -> Versions | None:
+        """What a unit was made to serve, also when the release itself was damaged or deleted since."""
+        definitions, engine = ([*(self.channel(unit).current or "").split("-"), ""])[:2]
+        if not (is_version(definitions) and is_version(engine)):
+            return None
+        release = self.current(unit)
+        return release.versions if release else Versions(definitions, engine)
+
+    def folder(self, release: Release) -> Path:
+        return self.releases / release.shelf / release.name
+
+    def folder_of(self, unit: Unit, name: str) -> Path:
+        return self.releases / unit.shelf / name
+
+    def release(self, unit: Unit, name: str | None) -> Release | None:
+        """The release of that name: from its card, or from its name and zip if the card is damaged. None if gone."""
+        if not name:
+            return None
+        with self._lock:
+            known = self._cards.get((unit.shelf, name))
+            if known is None:
+                known = self._read_card(unit, name)
+                if known is not None:
+                    self._cards[(unit.shelf, name)] = known
+            return known
+
+    def _read_card(self, unit: Unit, name: str) -> Release | None:
+        folder = self.folder_of(unit, name)
+        fields = _read_json(folder / CARD)
+        if isinstance(fields, dict):
+            with contextlib.suppress(KeyError, TypeError):
+                release = Release(**{key: fields[key] for key in Release.__dataclass_fields__})
+                if release.name == name and release.shelf == unit.shelf:
+                    return release
+        definitions, engine, beginning = ([*name.split("-"), "", ""])[:3]
+        with contextlib.suppress(OSError):
+            digest = sha256_of(folder / ZIP)
+            if digest.startswith(beginning) and is_version(definitions) and is_version(engine):
+                size = (folder / ZIP).stat().st_size
+                return Release(unit.shelf, definitions, engine, None, digest, size, now_iso(), "recovered")
+        return None
+
+    # --- proving what is published ------------------------------------------------------------------------------
+
+    def intact(self, release: Release, mend: bool = True) -> bool:
+        """True when the zip is the one that was proven. With `mend`, manifest and card are written anew if they differ.
+
+        Files whose size, inode and times are those of the last look are not read again: a change of content always
+        moves the change time. `mde-mirror verify` reads everything.
+        """
+        folder = self.folder(release)
+        key = f"{release.shelf}/{release.name}"
+        if self._fingerprint(folder) == self._seen.get(key):
+            return True
+        try:
+            if (folder / ZIP).stat().st_size != release.size or sha256_of(folder / ZIP) != release.sha256:
+                return False
+        except OSError:
+            return False
+        if mend:
+            self._write_small_files(folder, release)
+            self._seen[key] = self._fingerprint(folder)
+        return True
+
+    def needs_mending(self, release: Release) -> bool:
+        """True when `intact` would write the manifest or card of this release again."""
+        folder = self.folder(release)
+        return not (_read(folder / MANIFEST) == release.versions.manifest() and _read(folder / CARD) == release.card())
+
+    def damages(self, release: Release) -> list[str]:
+        """What is wrong with a release, in words; everything is read."""
+        folder, found = self.folder(release), []
+        try:
+            if sha256_of(folder / ZIP) != release.sha256:
+                found.append(f"{ZIP} is not the file that was proven (SHA-256 differs)")
+        except OSError as error:
+            found.append(f"{ZIP} cannot be read: {error.strerror}")
+        if _read(folder / MANIFEST) != release.versions.manifest():
+            found.append(f"{MANIFEST} is missing or was changed")
+        if _read(folder / CARD) != release.card():
+            found.append(f"{CARD} is missing or was changed")
+        return found
+
+    @staticmethod
+    def _fingerprint(folder: Path) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for name in (ZIP, MANIFEST, CARD):
+            with contextlib.suppress(OSError):
+                stat = (folder / name).lstat()
+                found[name] = [stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
+        return found
+
+    def _write_small_files(self, folder: Path, release: Release) -> None:
+        for name, data in ((MANIFEST, release.versions.manifest()), (CARD, release.card())):
+            if _read(folder / name) != data:
+                with advising("writing", folder / name):
+                    replace(folder / name, data, self.incoming)
+
+    # --- room ---------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def reserved(self, wanted: int) -> Iterator[None]:
+        """Room for a download of `wanted` more bytes, beside those under way. Raises `MirrorError` if there is none."""
+        with self._lock:
+            figures = os.statvfs(str(self.incoming))
+            free = figures.f_bavail * figures.f_frsize - self._reserved
+            if wanted + SPARE_BYTES > free:
+                raise MirrorError(
+                    "disk_full",
+                    f"{self.root} has {max(0, free) >> 20} MiB free where a download needs "
+                    f"{(wanted + SPARE_BYTES) >> 20} MiB",
+                    f"Free space on that filesystem, or lower `retain` (now {self._settings.retain}). What is "
+                    "published was not touched.",
+                )
+            self._reserved += wanted
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._reserved -= wanted
+
+    # --- storing and publishing -----------------------------------------------------------------------------------
+
+    def keep(self, unit: Unit, package: Path, release: Release) -> Release:
+        """Puts a proven package on the shelf: moved there whole, with manifest and card. Heals a damaged twin."""
+        folder = self.folder(release)
+        with advising("storing", folder):
+            package.chmod(FILE_MODE)
+            _flush(package)
+            with self._lock:
+                twin = self.release(unit, release.name)
+                if twin is not None and twin.sha256 == release.sha256 and folder.is_dir():
+                    package.replace(folder / ZIP)
+                    sync_directory(folder)
+                    release = twin
+                    self._write_small_files(folder, release)
+                else:
+                    staged = self.incoming / unique("release")
+                    make_directory(staged)
+                    package.replace(staged / ZIP)
+                    write(staged / MANIFEST, release.versions.manifest())
+                    write(staged / CARD, release.card())
+                    sync_directory(staged)
+                    make_directory(folder.parent)
+                    remove_tree(folder)
+                    staged.rename(folder)
+                    sync_directory(folder.parent)
+                self._cards[(unit.shelf, release.name)] = release
+                self._seen[f"{release.shelf}/{release.name}"] = self._fingerprint(folder)
+        return release
+
+    def publish(self, unit: Unit, release: Release, action: str, by: str = "sync") -> None:
+        """Makes the channel serve a release; what it served becomes n-1, if that is whole."""
+        with self._lock:
+            channel = self.channel(unit)
+            before = self.current(unit)
+            if channel.current != release.name:
+                if before is not None and self.intact(before):
+                    channel.previous = before.name
+                elif channel.previous == release.name:
+                    channel.previous = None
+                channel.current = release.name
+                channel.published = now_iso()
+            channel.entries().append({"release": release.name, "at": now_iso(), "action": action, "by": by})
+            self._save_channels()
+            self._show(unit)
+
+    def drop_previous(self, unit: Unit) -> None:
+        """Takes a damaged n-1 out of sight."""
+        with self._lock:
+            self.channel(unit).previous = None
+            self._save_channels()
+            self._show(unit)
+
+    def _links(self, unit: Unit) -> list[tuple[Path, str | None]]:
+        """The links of one unit, and what the state says that each must hold; None for no link."""
+        channel = self.channel(unit)
+        previous = channel.previous if self._settings.back else None
+        return [
+            (self.root / path, f"../../.releases/{unit.shelf}/{name}" if name else None)
+            for path, name in ((unit.path, channel.current), (unit.back_path, previous))
+        ]
+
+    def astray(self, unit: Unit) -> bool:
+        """True when a link of this unit is missing or does not hold what the state says."""
+        return any(target and not _holds(link, target) for link, target in self._links(unit))
+
+    def _show(self, unit: Unit) -> None:
+        """Makes the links of one unit agree with the state."""
+        for link, target in self._links(unit):
+            with advising("publishing", link):
+                if target:
+                    if not _holds(link, target):
+                        make_directory(link.parent)
+                        point(link, target, self.incoming)
+                elif self._on_shelf(unit, link) or (link.is_symlink() and not link.exists()):
+                    link.unlink()
+                    sync_directory(link.parent)
+
+    def _save_channels(self) -> None:
+        for channel in self._channels.values():
+            # Enough to explain how a channel came to where it is, without growing for ever.
+            channel.history = channel.entries()[-200:]
+        fields = {
+            "format": FORMAT,
+            "channels": {path: asdict(channel) for path, channel in sorted(self._channels.items()) if channel.current},
+        }
+        self._save("channels.json", fields)
+
+    def _save(self, name: str, fields: Any) -> None:
+        path = self.state / name
+        with advising("writing", path):
+            replace(path, _json(fields), self.incoming, _STATE_FILE_MODE)
+
+    def save_seen(self) -> None:
+        alive = {key: value for key, value in self._seen.items() if (self.releases / key).is_dir()}
+        if alive != _read_json(self.state / "seen.json"):
+            self._save("seen.json", alive)
+
+    def save_last_sync(self, fields: dict[str, Any]) -> None:
+        self._save("last-sync.json", fields)
+
+    def last_sync(self) -> dict[str, Any]:
+        fields = _read_json(self.state / "last-sync.json")
+        return fields if isinstance(fields, dict) else {}
+
+    def save_status(self, fields: dict[str, Any]) -> None:
+        path = self.root / "status.json"
+        with advising("writing", path):
+            replace(path, _json(fields), self.incoming)
+
+    # --- adopting what Microsoft's script left --------------------------------------------------------------------
+
+    def adopt(self, unit: Unit, proof: Proof, cancel: Cancel) -> tuple[Release | None, list[MirrorError]]:
+        """Takes over a folder that Microsoft's script filled, and its `_back`. Returns the release now served, and
+        what could not be taken over. Nothing is downloaded, and clients see the same files all the time."""
+        adopted: dict[str, Release] = {}
+        problems: list[MirrorError] = []
+        for path in (unit.path, unit.back_path):
+            folder = self.root / path
+            if folder.is_symlink() or not folder.is_dir() or not any(folder.iterdir()):
+                continue
+            try:
+                adopted[path] = self._adopt_folder(unit, folder, proof, cancel)
+            except MirrorError as error:
+                problems.append(error)
+        current, previous = adopted.get(unit.path), adopted.get(unit.back_path)
+        if current is None and previous is None:
+            return None, problems
+        with self._lock:
+            channel = self.channel(unit)
+            if current is not None:
+                channel.current, channel.published = current.name, now_iso()
+                channel.entries().append({"release": current.name, "at": now_iso(), "action": "adopt", "by": "sync"})
+            if previous is not None and (current is None or previous.name != current.name):
+                channel.previous = previous.name
+            if channel.current:
+                self._save_channels()
+                self._show(unit)
+        return current, problems
+
+    def left_by_script(self, unit: Unit) -> Versions | None:
+        """What a folder that Microsoft's script filled says it serves."""
+        try:
+            return from_manifest((self.root / unit.path / MANIFEST).read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def _adopt_folder(self, unit: Unit, folder: Path, proof: Proof, cancel: Cancel) -> Release:
+        where = f"the package that Microsoft's script left in {folder}"
+        try:
+            versions = from_manifest((folder / MANIFEST).read_bytes())
+        except (OSError, ValueError) as error:
+            raise MirrorError(
+                "not_adopted",
+                f"{where} has no usable {MANIFEST}: {error}",
+                "Nothing to do: the sync replaces it by a fresh download.",
+            ) from None
+        staged = self.incoming / unique("adopted")
+        with advising("adopting", folder):
+            if not (folder / ZIP).is_file():
+                raise MirrorError(
+                    "not_adopted",
+                    f"{where} has no {ZIP}",
+                    "Nothing to do: the sync replaces it by a fresh download.",
+                )
+            prove(folder / ZIP, proof, where, cancel)
+            digest = sha256_of(folder / ZIP)
+            size = (folder / ZIP).stat().st_size
+            # A second name costs no copy, and the one that clients use stays until the channel points at the release.
+            os.link(str(folder / ZIP), str(staged))
+        release = Release(unit.shelf, versions.definitions, versions.engine, None, digest, size, now_iso(), "adopted")
+        return self.keep(unit, staged, release)
+
+    # --- pruning ----------------------------------------------------------------------------------------------------
+
+    def prune(self) -> list[str]:
+        """Removes releases beyond `retain` per channel. What any channel points at, now or as n-1, always stays."""
+        with self._lock:
+            wanted = set()
+            for path, channel in self._channels.items():
+                shelf = unit_of_path(path).shelf
+                for name in (channel.current, channel.previous):
+                    wanted.add((shelf, name))
+                recent = list(dict.fromkeys(entry["release"] for entry in reversed(channel.entries())))
+                wanted.update((shelf, name) for name in recent[: self._settings.retain])
+            wanted.update(self._linked())
+            removed = []
+            for folder in sorted(self.releases.glob("*/*")):
+                if (folder.parent.name, folder.name) not in wanted:
+                    with advising("removing the old release", folder):
+                        # Away in one step, so that a run that dies here leaves no half release on the shelf.
+                        doomed = self.incoming / unique("pruned")
+                        folder.rename(doomed)
+                        remove_tree(doomed)
+                    removed.append(f"{folder.parent.name}/{folder.name}")
+            return removed
+
+    def _linked(self) -> Iterator[tuple[str, str]]:
+        """What links in the served tree point at, whoever made them."""
+        for link in self.root.glob("*/*/arch_*"):
+            with contextlib.suppress(OSError):
+                target = link.resolve()
+                yield target.parent.name, target.name
+
+
+def _holds(link: Path, target: str) -> bool:
+    return link.is_symlink() and os.readlink(str(link)) == target
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(str(path), os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _json(fields: Any) -> bytes:
+    return (json.dumps(fields, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _read(path: Path) -> bytes | None:
+    """The content of a small regular file; None where there is none that can be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _read_json(path: Path) -> Any:
+    """The content of a JSON file; None where it is missing or broken. Missing permissions are an error."""
+    try:
+        return json.loads(path.read_bytes())
+    except PermissionError as error:
+        raise os_error(error, "reading", path) from None
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,24 @@
+"""Times as ISO 8601 UTC, and ages that survive a clock that was set back."""
+
+from __future__ import annotations
+
+import datetime
+
+_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+
+
+def now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc)
+
+
+def now_iso() -> str:
+    return now().strftime(_FORMAT)
+
+
+def age_seconds(iso: str | None) -> int | None:
+    """Seconds since `iso`, never below zero whatever the clock does; None for no or an unreadable time."""
+    try:
+        then = datetime.datetime.strptime(iso or "", _FORMAT).replace(tzinfo=datetime.timezone.utc)
+    except ValueError:
+        return None
+    return max(0, int((now() - then).total_seconds()))

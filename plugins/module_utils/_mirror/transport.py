@@ -1,0 +1,513 @@
+"""One HTTP request at a time, under the operator's rules: hosts, TLS, proxy, redirects, time limits and speed."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import email.utils
+import http.client
+import io
+import socket
+import ssl
+import threading
+import time
+from types import TracebackType
+from typing import Any, Iterator
+from urllib.parse import unquote, urljoin, urlsplit
+
+from . import VERSION
+from .cancel import Cancel
+from .errors import MirrorError
+from .settings import Source
+
+MAX_REDIRECTS = 8
+CHUNK = 256 * 1024
+_REDIRECTS = (301, 302, 303, 307, 308)
+_PASSING_STATUSES = (408, 425, 429, 500, 502, 503, 504)
+_BUFFER = 64 * 1024
+
+
+def shown(url: str) -> str:
+    """An address for people: without user, password or query (signed addresses carry their secret in the query)."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    port = f":{parts.port}" if parts.port else ""
+    return "{}://{}{}{}".format(parts.scheme, f"[{host}]" if ":" in host else host, port, parts.path)
+
+
+class RateLimit:
+    """A budget of bytes a second that all downloads of a run share; 0 is no limit."""
+
+    def __init__(self, bytes_per_second: int, cancel: Cancel) -> None:
+        self._speed = bytes_per_second
+        self._cancel = cancel
+        self._lock = threading.Lock()
+        self._free_at = time.monotonic()
+
+    @property
+    def chunk(self) -> int:
+        """How much to read at once so that the pauses stay short."""
+        return max(1024, min(CHUNK, self._speed // 8)) if self._speed else CHUNK
+
+    def spend(self, count: int) -> None:
+        if not self._speed:
+            return
+        with self._lock:
+            now = time.monotonic()
+            self._free_at = max(self._free_at, now) + count / self._speed
+            pause = self._free_at - now
+        self._cancel.sleep(pause)
+
+
+class Client:
+    """Makes requests for one unit and keeps its connections open between them. Not for use by two threads at once."""
+
+    def __init__(self, source: Source, tls: ssl.SSLContext, cancel: Cancel) -> None:
+        self._source = source
+        self._tls = tls
+        self._cancel = cancel
+        self._open: dict[tuple[str, str, int], _Connection] = {}
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for connection in self._open.values():
+            connection.close()
+        self._open.clear()
+
+    @contextlib.contextmanager
+    def get(self, url: str, headers: dict[str, str] | None = None, method: str = "GET") -> Iterator[Answer]:
+        """The answer to a request, redirects followed. Its status is not judged here; see `Answer.expect`."""
+        seen: list[str] = []
+        while True:
+            self._check_address(url, seen)
+            seen.append(url)
+            with self._request(method, url, headers or {}) as answer:
+                if answer.status not in _REDIRECTS:
+                    yield answer
+                    return
+                target = answer.header("Location")
+                answer.drain()
+            if not target:
+                raise MirrorError(
+                    "http_status",
+                    f"{shown(url)} answered with status {answer.status} but no address to go to",
+                    "The service or a proxy before it is at fault: open the address by hand from this host.",
+                )
+            # Spaces and non-ASCII bytes in a Location are a server's slip; http.client would refuse them.
+            url = urljoin(url, "".join(c if 32 < ord(c) < 127 else f"%{ord(c) & 0xFF:02X}" for c in target))
+
+    def _check_address(self, url: str, seen: list[str]) -> None:
+        try:
+            parts = urlsplit(url)
+            host = (parts.hostname or "").lower()
+            usable = parts.scheme in ("http", "https") and bool(host) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise MirrorError(
+                "redirect_refused",
+                "{} redirects to something that is no web address".format(shown(seen[-1]) if seen else "source.url"),
+                "The service or a proxy before it is at fault: open the address by hand from this host.",
+            )
+        if not seen:
+            return
+        if url in seen or len(seen) > MAX_REDIRECTS:
+            raise MirrorError(
+                "redirect_loop",
+                f"{shown(seen[0])} redirects in a circle or more than {MAX_REDIRECTS} times",
+                "Check source.url; if it is right, the service or a proxy before it is at fault: try again later.",
+            )
+        if parts.scheme == "http" and urlsplit(seen[-1]).scheme == "https":
+            raise MirrorError(
+                "redirect_refused",
+                f"{shown(seen[-1])} redirects from https to plain http ({shown(url)})",
+                "Packages are not taken over an unprotected connection. Look for a proxy that rewrites addresses.",
+            )
+        if not any(_host_matches(host, allowed) for allowed in self._source.allowed_hosts):
+            raise MirrorError(
+                "redirect_refused",
+                "{} redirects to {}, which is not among the allowed hosts ({})".format(
+                    shown(seen[-1]), host, ", ".join(self._source.allowed_hosts)
+                ),
+                "If that host is right, add it to source.allowedHosts; else look for a proxy that rewrites addresses.",
+            )
+
+    @contextlib.contextmanager
+    def _request(self, method: str, url: str, headers: dict[str, str]) -> Iterator[Answer]:
+        parts = urlsplit(url)
+        key = (parts.scheme, (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "https" else 80))
+        sent = {"User-Agent": f"mde-mirror/{VERSION}", "Accept": "*/*", "Accept-Encoding": "identity", **headers}
+        self._cancel.check()
+        try:
+            connection, answer = self._ask(key, method, url, sent)
+            with contextlib.ExitStack() as cleanup:
+                cleanup.callback(connection.close)
+                cleanup.callback(answer.close)
+                with self._cancel.closing(connection.socket):
+                    yield answer
+                if answer.complete:
+                    answer.close()
+                    cleanup.pop_all()
+                    self._open[key] = connection
+        except (OSError, http.client.HTTPException) as error:
+            self._cancel.check()
+            raise self._explain(error, url) from error
+
+    def _ask(
+        self, key: tuple[str, str, int], method: str, url: str, headers: dict[str, str]
+    ) -> tuple[_Connection, Answer]:
+        connection = self._open.pop(key, None)
+        if connection is not None:
+            try:
+                return connection, connection.ask(method, url, headers)
+            except (OSError, http.client.HTTPException):
+                # A server may close an idle connection at any time; only a fresh one that fails says something.
+                connection.close()
+                self._cancel.check()
+        connection = _Connection(key, self._source, self._tls, self._cancel)
+        try:
+            return connection, connection.ask(method, url, headers)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _explain(self, error: OSError | http.client.HTTPException, url: str) -> MirrorError:
+        where = shown(url)
+        if isinstance(error, _ProxyRefused):
+            return MirrorError(
+                "proxy",
+                f"the proxy refused the way to {where}: {error}",
+                "Check source.proxy (address, user, password) and that the proxy allows this host.",
+                retriable=error.passing,
+            )
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return MirrorError(
+                "tls",
+                f"the certificate of {where} is not trusted: {error.verify_message}",
+                "If a private authority signed it, name its file in source.caFile; if it is not valid yet or any more, "
+                "check the clock of this host; otherwise something reads the traffic.",
+            )
+        if isinstance(error, (TimeoutError, socket.timeout)):
+            return MirrorError(
+                "timeout",
+                f"{where} did not answer in time (source.timeout {self._source.timeout:g} s, source.connectTimeout "
+                f"{self._source.connect_timeout:g} s)",
+                "Check the route and the firewall on the way to that host; on a slow line, raise source.timeout.",
+                retriable=True,
+            )
+        if isinstance(error, ssl.SSLError):
+            return MirrorError(
+                "tls",
+                f"no protected connection to {where}: {error.reason or error}",
+                "Check that TLS 1.2 or later is spoken on that port, and source.clientCert if one is asked for.",
+                retriable=True,
+            )
+        if isinstance(error, socket.gaierror):
+            return MirrorError(
+                "connection",
+                f"the name of {where} cannot be resolved: {error.strerror}",
+                "Check the name servers of this host, or set source.proxy where names are resolved by a proxy.",
+                retriable=True,
+            )
+        if isinstance(error, http.client.IncompleteRead):
+            return truncated(where, "the connection ended early")
+        what = str(error) or type(error).__name__
+        return MirrorError(
+            "connection",
+            f"the connection to {where} failed: {what}",
+            "Check the route and the firewall on the way to that host, and whether a proxy (source.proxy) is needed.",
+            retriable=True,
+        )
+
+
+def truncated(where: str, what: str) -> MirrorError:
+    return MirrorError(
+        "truncated",
+        f"{where} stopped before the end: {what}",
+        "The next try carries on from there. If it stays so, look for a proxy with a size or time limit.",
+        retriable=True,
+    )
+
+
+class Answer:
+    """The answer to a request whose head was read. `url` is the address that gave it, `shown` the same for people."""
+
+    def __init__(self, response: http.client.HTTPResponse, url: str, stream: _Stream, source: Source) -> None:
+        self._response = response
+        self._stream = stream
+        self._source = source
+        self.shown = shown(url)
+        self.status = response.status
+        self.received = 0
+
+    def header(self, name: str) -> str:
+        # Bytes beyond ASCII reach us as surrogates or latin-1; they must not break what prints them.
+        return (self._response.headers.get(name) or "").encode("ascii", "replace").decode("ascii")
+
+    @property
+    def length(self) -> int | None:
+        """The length of the body as announced; None where it is not, or is nonsense."""
+        if self._response.chunked:
+            return None
+        text = self.header("Content-Length").strip()
+        return int(text) if text.isdigit() and len(text) < 20 else None
+
+    @property
+    def complete(self) -> bool:
+        """True when the connection can serve another request."""
+        return self.received == self.length and not self._response.will_close
+
+    def expect(self, *statuses: int) -> None:
+        """Raises `MirrorError` for any other status, with what the service asked for in Retry-After."""
+        if self.status in statuses:
+            return
+        reason = "".join(c for c in self._response.reason or "" if c.isprintable())[:60]
+        hint = {
+            401: "The service wants credentials: check source.clientCert and what lies between.",
+            403: "The service or a proxy before it forbids this. Have the address allowed for this host.",
+            404: "Check source.url; the service has nothing at this address.",
+            407: "The proxy wants credentials: check source.proxy.",
+        }.get(
+            self.status, "The service has a fault of its own. If it stays so, open the address by hand from this host."
+        )
+        raise MirrorError(
+            "http_status",
+            f"{self.shown} answered with status {self.status} {reason}".rstrip(),
+            hint,
+            retriable=self.status in _PASSING_STATUSES,
+            retry_after=self._retry_after(),
+        )
+
+    def _retry_after(self) -> float | None:
+        text = self.header("Retry-After").strip()
+        if text.isdigit():
+            return float(text[:9])
+        # Both dates are the service's own: the clock of this host plays no part.
+        until, sent = (_http_date(value) for value in (text, self.header("Date")))
+        return max(0.0, until - sent) if until is not None and sent is not None else None
+
+    def read(self, limit: int) -> bytes:
+        """Some bytes of the body, at most `limit`, empty at its end. Raises when the body is slower than allowed."""
+        length = self.length
+        if length is not None:
+            limit = min(limit, length - self.received)
+            if limit == 0:
+                return b""
+        data = self._response.read1(limit)
+        self.received += len(data)
+        slow = self._stream.too_slow()
+        if slow is not None and data:
+            raise MirrorError(
+                "too_slow",
+                f"{self.shown} sends {slow:.0f} bytes a second",
+                f"Below source.minSpeed ({self._source.min_speed} bytes a second) a download is broken off. Lower it "
+                "for a line that really is so slow.",
+                retriable=True,
+            )
+        return data
+
+    def read_whole(self, limit: int) -> bytes:
+        """The whole small body. Stops reading at one byte over `limit`: the caller judges the size."""
+        self._stream.must_end_in(self._source.timeout)
+        parts: list[bytes] = []
+        while self.received <= limit:
+            data = self.read(limit + 1 - self.received)
+            if not data:
+                if self.length is not None and self.received < self.length:
+                    raise truncated(self.shown, f"{self.received} of {self.length} bytes came")
+                break
+            parts.append(data)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        self._response.close()
+
+    def drain(self) -> None:
+        """Reads the rest of a short body, so that the connection can be used again."""
+        if (self.length or 0) <= _BUFFER:
+            self.read_whole(_BUFFER)
+
+
+def _host_matches(host: str, allowed: str) -> bool:
+    return host == allowed or (allowed.startswith("*.") and host.endswith(allowed[1:]))
+
+
+def _http_date(text: str) -> float | None:
+    try:
+        return email.utils.parsedate_to_datetime(text).timestamp()
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+
+
+class _ProxyRefused(OSError):
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f"status {status} {reason}".rstrip())
+        self.passing = status in _PASSING_STATUSES
+
+
+class _Stream(io.RawIOBase):
+    """Reads a socket under two rules: an end by a given time, and a lowest speed while waiting for bytes.
+
+    Only the time spent waiting counts for the speed, so a slow disk or a rate limit of our own is not held against the
+    other side.
+    """
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, source: Source) -> None:
+        super().__init__()
+        self._raw = raw
+        self._sock = sock
+        self._source = source
+        self._end: float | None = None
+        self._waited = 0.0
+        self._came = 0
+
+    def must_end_in(self, seconds: float | None) -> None:
+        self._end = None if seconds is None else time.monotonic() + seconds
+        self._waited, self._came = 0.0, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        started = time.monotonic()
+        left = self._source.timeout
+        if self._end is not None:
+            left = min(left, self._end - started)
+            if left <= 0:
+                raise socket.timeout("timed out")
+        self._sock.settimeout(left)
+        count = self._raw.readinto(buffer) or 0
+        self._waited += time.monotonic() - started
+        self._came += count
+        return count
+
+    def too_slow(self) -> float | None:
+        """The speed, if it was too low over the last `source.timeout` seconds of waiting."""
+        if self._waited < self._source.timeout:
+            return None
+        speed = self._came / self._waited
+        self._waited, self._came = 0.0, 0
+        return speed if speed < self._source.min_speed else None
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """A response that is read through `_Stream`."""
+
+    def __init__(self, sock: socket.socket, source: Source, method: str) -> None:
+        super().__init__(sock, method=method)
+        self.fp.close()
+        raw: Any = sock.makefile("rb", buffering=0)
+        self.stream = _Stream(raw, sock, source)
+        self.fp = io.BufferedReader(self.stream, _BUFFER)
+
+
+class _Connection:
+    """A connection to one host, through the proxy if there is one."""
+
+    def __init__(self, key: tuple[str, str, int], source: Source, tls: ssl.SSLContext, cancel: Cancel) -> None:
+        scheme, host, port = key
+        self._source = source
+        self._cancel = cancel
+        proxy = urlsplit(source.proxy) if source.proxy else None
+        self._whole_address = bool(proxy) and scheme == "http"
+        self._proxy_authorization = _basic(proxy.username, proxy.password) if proxy and proxy.username else None
+        address = (proxy.hostname or "", proxy.port or 80) if proxy else (host, port)
+        sock = socket.create_connection(address, timeout=source.connect_timeout)
+        try:
+            with cancel.closing(sock):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.settimeout(source.timeout)
+                if proxy and scheme == "https":
+                    self._open_tunnel(sock, host, port)
+                if scheme == "https":
+                    sock = tls.wrap_socket(sock, server_hostname=host)
+        except BaseException:
+            sock.close()
+            raise
+        self.socket = sock
+        default_port = 443 if scheme == "https" else 80
+        name = f"[{host}]" if ":" in host else host
+        self._host = name if port == default_port else f"{name}:{port}"
+
+    def ask(self, method: str, url: str, headers: dict[str, str]) -> Answer:
+        parts = urlsplit(url)
+        target = (parts.path or "/") + ("?" + parts.query if parts.query else "")
+        if self._whole_address:
+            target = f"{parts.scheme}://{self._host}{target}"
+            if self._proxy_authorization:
+                headers = {**headers, "Proxy-Authorization": self._proxy_authorization}
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {self._host}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        with self._cancel.closing(self.socket):
+            self.socket.settimeout(self._source.timeout)
+            self.socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+            response = _Response(self.socket, self._source, method)
+            response.stream.must_end_in(self._source.timeout)
+            response.begin()
+            response.stream.must_end_in(None)
+        return Answer(response, url, response.stream, self._source)
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def _open_tunnel(self, sock: socket.socket, host: str, port: int) -> None:
+        name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        lines = [f"CONNECT {name} HTTP/1.1", f"Host: {name}"]
+        if self._proxy_authorization:
+            lines.append(f"Proxy-Authorization: {self._proxy_authorization}")
+        sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+        # Byte by byte: what follows the head belongs to the TLS layer and must stay in the socket.
+        head = b""
+        end = time.monotonic() + self._source.timeout
+        while not head.endswith(b"\r\n\r\n"):
+            sock.settimeout(max(0.01, end - time.monotonic()))
+            byte = sock.recv(1)
+            if not byte or len(head) > _BUFFER:
+                raise _ProxyRefused(0, "no proper answer")
+            head += byte
+        sock.settimeout(self._source.timeout)
+        words = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
+        status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+        if not 200 <= status < 300:
+            raise _ProxyRefused(status, "".join(c for c in " ".join(words[2:]) if c.isprintable())[:60])
+
+
+def _basic(user: str | None, password: str | None) -> str:
+    pair = "{}:{}".format(unquote(user or ""), unquote(password or ""))
+    return "Basic " + base64.b64encode(pair.encode("utf-8")).decode("ascii")
+
+
+def tls_context(source: Source) -> ssl.SSLContext:
+    """TLS 1.2 or later; certificates are checked against `caFile` alone if it is given, else the system's."""
+    try:
+        context = ssl.create_default_context(cafile=source.ca_file)
+    except (OSError, ValueError) as error:
+        raise MirrorError(
+            "tls",
+            f"source.caFile {source.ca_file} cannot be used: {error.strerror if isinstance(error, OSError) else error}",
+            "It must hold one or more certificates in PEM form and be readable by the user who runs the sync.",
+        ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if source.client_cert:
+        try:
+            # An encrypted key would make OpenSSL ask on the terminal; an empty answer turns that into an error.
+            context.load_cert_chain(source.client_cert, source.client_key, password="")
+        except (OSError, ValueError) as error:
+            raise MirrorError(
+                "tls",
+                "source.clientCert {} cannot be used: {}".format(
+                    source.client_cert, getattr(error, "strerror", None) or error
+                ),
+                "Both files must be in PEM form, belong together, have no passphrase, and be readable by the user who "
+                "runs the sync.",
+            ) from None
+    return context

@@ -1,0 +1,46 @@
+"""A unit: one package that a mirror follows, named by platform, channel and architecture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PLATFORMS = ("linux", "mac")
+RINGS = ("production", "preview")
+ARCHITECTURES = ("x86_64", "arm64")
+
+
+@dataclass(frozen=True, order=True)
+class Unit:
+    """`path` is the folder that the mirror serves for it, below the root."""
+
+    platform: str
+    channel: str
+    arch: str
+
+    @property
+    def path(self) -> str:
+        return f"{self.platform}/{self.channel}/arch_{self.arch}"
+
+    @property
+    def back_path(self) -> str:
+        return f"{self.platform}/{self.channel}_back/arch_{self.arch}"
+
+    @property
+    def shelf(self) -> str:
+        """The folder of `.releases` that keeps its releases; channels of one platform and architecture share it."""
+        return f"{self.platform}-{self.arch}"
+
+    @property
+    def slug(self) -> str:
+        return f"{self.platform}-{self.channel}-{self.arch}"
+
+    def __str__(self) -> str:
+        return f"{self.platform}/{self.channel}/{self.arch}"
+
+
+def unit_of_path(path: str) -> Unit:
+    """The unit that serves `linux/production/arch_x86_64`. Raises `ValueError` for other shapes."""
+    platform, channel, folder = path.split("/")
+    if platform not in PLATFORMS or not folder.startswith("arch_") or folder[5:] not in ARCHITECTURES or not channel:
+        raise ValueError(path)
+    return Unit(platform, channel, folder[5:])

@@ -1,0 +1,143 @@
+"""Versions of a package: parsed safely from Microsoft's XML and manifests, compared numerically."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from xml.parsers import expat
+
+from .errors import MirrorError
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
+
+MAX_XML_BYTES = 64 * 1024
+_VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){1,5}\Z")
+_DATE = re.compile(r"(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}:\d{2})(?:\.\d+)?Z?\Z")
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """The numbers of a dotted version, so that 1.443.10.0 sorts above 1.443.9.0."""
+    return tuple(int(part) for part in version.split("."))
+
+
+def is_version(text: object) -> TypeGuard[str]:
+    return isinstance(text, str) and _VERSION.match(text) is not None
+
+
+@dataclass(frozen=True)
+class Versions:
+    """What a package holds: definitions and engine version; `date` (ISO 8601 UTC) when the source told it."""
+
+    definitions: str
+    engine: str
+    date: str | None = None
+
+    def same_as(self, other: Versions) -> bool:
+        return (version_key(self.definitions), version_key(self.engine)) == (
+            version_key(other.definitions),
+            version_key(other.engine),
+        )
+
+    def lower_than(self, other: Versions) -> bool:
+        """True where either number went back: neither an older engine nor older definitions may slip in."""
+        return version_key(self.definitions) < version_key(other.definitions) or version_key(self.engine) < version_key(
+            other.engine
+        )
+
+    def as_dict(self) -> dict[str, str]:
+        return {"definitions_version": self.definitions, "engine_version": self.engine}
+
+    def manifest(self) -> bytes:
+        """`manifest.json` as Microsoft's script writes it and existing tooling reads it."""
+        fields = {"EngineVersion": self.engine, "DefinitionVersion": self.definitions}
+        return (json.dumps(fields) + "\n").encode()
+
+    def __str__(self) -> str:
+        return f"definitions {self.definitions}, engine {self.engine}"
+
+
+def from_manifest(data: bytes) -> Versions:
+    """The versions a `manifest.json` names. Raises `ValueError` for anything else than two versions."""
+    fields: Any = json.loads(data)
+    if not isinstance(fields, dict):
+        raise ValueError("not a JSON object")
+    engine, definitions = fields.get("EngineVersion"), fields.get("DefinitionVersion")
+    if not (is_version(engine) and is_version(definitions)):
+        raise ValueError("EngineVersion or DefinitionVersion is missing or is no version")
+    return Versions(definitions, engine)
+
+
+def from_xml(data: bytes, where: str) -> Versions:
+    """The versions in the answer to `action=info`: root `versions`, children `engine` and `signatures` (with `date`).
+
+    Refuses a document type, and with it every kind of entity, an answer over 64 KiB, and values that are no versions.
+    """
+    if len(data) > MAX_XML_BYTES:
+        raise _bad(where, f"is larger than {MAX_XML_BYTES} bytes")
+    reader = _Reader()
+    try:
+        reader.parser.Parse(data, True)
+    except expat.ExpatError as error:
+        raise _bad(where, f"is no well-formed XML ({error})") from None
+    except (ValueError, LookupError) as error:
+        raise _bad(where, str(error)) from None
+    found = reader.texts
+    for name in ("engine", "signatures"):
+        if len(found.get(name, [])) != 1:
+            raise _bad(where, f"has {len(found.get(name, []))} <{name}> elements where one is expected")
+        if not is_version(found[name][0]):
+            raise _bad(where, f"has no version in <{name}>: {found[name][0][:40]!r}")
+    return Versions(found["signatures"][0], found["engine"][0], _iso(reader.date))
+
+
+def _iso(date: str | None) -> str | None:
+    match = _DATE.match((date or "").strip())
+    return "{}T{}Z".format(*match.groups()) if match else None
+
+
+def _bad(where: str, what: str) -> MirrorError:
+    return MirrorError(
+        "bad_versions",
+        f"the versions answer of {where} {what}",
+        "A proxy or portal may answer in place of the service: open the address by hand. If it is right, try later.",
+        retriable=True,
+    )
+
+
+class _Reader:
+    """Collects the texts of the children of <versions>."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, list[str]] = {}
+        self.date: str | None = None
+        self._path: list[str] = []
+        self.parser = expat.ParserCreate()
+        self.parser.buffer_text = True
+        self.parser.StartDoctypeDeclHandler = self._doctype
+        self.parser.StartElementHandler = self._start
+        self.parser.EndElementHandler = self._end
+        self.parser.CharacterDataHandler = self._text
+
+    def _doctype(self, *_args: object) -> None:
+        raise ValueError("declares a document type, which no genuine answer does")
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        if not self._path and name != "versions":
+            raise ValueError(f"has the root element <{name[:40]}> where <versions> is expected")
+        self._path.append(name)
+        if len(self._path) == 2:
+            self.texts.setdefault(name, []).append("")
+            if name == "signatures":
+                self.date = attributes.get("date")
+
+    def _end(self, name: str) -> None:
+        if len(self._path) == 2:
+            self.texts[name][-1] = self.texts[name][-1].strip()
+        self._path.pop()
+
+    def _text(self, text: str) -> None:
+        if len(self._path) == 2:
+            self.texts[self._path[1]][-1] += text

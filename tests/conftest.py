@@ -1,0 +1,10 @@
+"""Makes this checkout importable as `ansible_collections.mde.offline`, whatever folder it was cloned to."""
+
+from __future__ import annotations
+
+import os
+
+from tools.collection_tree import link_checkout
+
+os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(link_checkout())
+os.environ.setdefault("ANSIBLE_INJECT_FACT_VARS", "false")
