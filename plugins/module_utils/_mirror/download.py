@@ -17,7 +17,7 @@ from .files import CHUNK, advising, make_directory, remove_tree, write
 from .package import LOCAL_HEADER, check_beginning, check_size, prove
 from .settings import Proof
 from .store import ZIP, Store
-from .transport import Answer, Client, RateLimit, truncated
+from .transport import Answer, Client, Line, truncated
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)\Z")
 
@@ -40,15 +40,13 @@ class Downloaded:
 class Download:
     """The download of one unit's package. What it wrote stays on disk for the next run unless it proved bad."""
 
-    def __init__(
-        self, store: Store, slug: str, proof: Proof, rate: RateLimit, cancel: Cancel, progress: Progress
-    ) -> None:
+    def __init__(self, store: Store, slug: str, proof: Proof, line: Line, cancel: Cancel, progress: Progress) -> None:
         self._store = store
         self._folder = store.incoming / (slug + ".download")
         self._part = self._folder / ZIP
         self._about = self._folder / "about.json"
         self._proof = proof
-        self._rate = rate
+        self._line = line
         self._cancel = cancel
         self._progress = progress
         self.received = 0
@@ -58,28 +56,21 @@ class Download:
             remove_tree(self._folder)
 
     def fetch(self, client: Client, url: str, expected: str) -> Downloaded:
-        """One try. `expected` names what the source is thought to serve; an unfinished download of anything else is not
-        carried on. Raises `MirrorError`."""
+        """One try. Raises `MirrorError`.
+
+        `expected` names what the source is thought to serve; an unfinished download of anything else is not carried on.
+        """
         at, validator = self._resume_point(expected)
         headers: dict[str, str] = {}
         if at:
             headers["Range"] = f"bytes={at}-"
             if validator:
                 headers["If-Range"] = validator
-        with client.get(url, headers) as answer:
+        with self._line.slot, client.get(url, headers) as answer:
             if at and answer.status == 416 and _is_all_of(answer, at, validator):
                 digest, size = self._hash_part(), at
             else:
-                if at and answer.status in (206, 416) and not _continues(answer, at, validator):
-                    # What lies here does not fit what is offered now: begin anew, without a Range.
-                    self.discard()
-                    raise MirrorError(
-                        "truncated",
-                        f"{answer.shown} does not carry on the unfinished download",
-                        "The next try begins anew.",
-                        retriable=True,
-                    )
-                answer.expect(200, 206) if at else answer.expect(200)
+                self._check_continues(answer, at, validator)
                 digest, size = self._receive(answer, at if answer.status == 206 else 0, expected)
         try:
             with advising("reading", self._part):
@@ -89,6 +80,18 @@ class Download:
                 self.discard()
             raise
         return Downloaded(self._part, digest, size, self.received)
+
+    def _check_continues(self, answer: Answer, at: int, validator: str) -> None:
+        """Refuses an answer that is neither the whole package nor the rest of what was kept."""
+        if at and answer.status in (206, 416) and not _continues(answer, at, validator):
+            self.discard()
+            raise MirrorError(
+                "truncated",
+                f"{answer.shown} does not carry on the unfinished download",
+                "The next try begins anew.",
+                retriable=True,
+            )
+        answer.expect(200, *([206] if at else []))
 
     def _resume_point(self, expected: str) -> tuple[int, str]:
         """Where to carry on, and the validator the service gave for what is there already."""
@@ -127,7 +130,7 @@ class Download:
         beginning = b"" if size == 0 else LOCAL_HEADER
         while True:
             self._cancel.check()
-            data = answer.read(self._rate.chunk)
+            data = answer.read(self._line.chunk)
             if not data:
                 if beginning and beginning != LOCAL_HEADER:
                     check_beginning(beginning, answer.header("Content-Type"), answer.shown)
@@ -151,7 +154,7 @@ class Download:
                 self.discard()
                 check_size(size, self._proof, answer.shown)
             self._progress(size, total)
-            self._rate.spend(len(data))
+            self._line.spend(len(data))
 
     def _hash_part(self, digest: Hash | None = None) -> str:
         digest = digest or hashlib.sha256()

@@ -20,7 +20,7 @@ from .settings import Settings
 from .status import status
 from .store import Release, Store
 from .times import now_iso
-from .transport import RateLimit
+from .transport import Line
 from .units import Unit
 from .versions import Versions
 
@@ -116,7 +116,7 @@ class _Sync:
         self.allow_downgrade = allow_downgrade
         self.report = report
         self.cancel = cancel
-        self.rate = RateLimit(settings.rate_limit, cancel)
+        self.line = Line(settings.parallel, settings.rate_limit, cancel)
         # Units whose links a dead run or a stranger left wrong.
         self.astray: set[Unit] = set()
         # What went wrong and belongs to no unit's outcome.
@@ -174,7 +174,9 @@ class _Sync:
 
     def _work(self, units: list[Unit]) -> list[UnitResult]:
         results = {unit: UnitResult(unit) for unit in units}
-        with _pool(len(units), _QUESTIONS_AT_ONCE) as questions, _pool(len(units), self.settings.parallel) as downloads:
+        with _pool(len(units), _QUESTIONS_AT_ONCE) as questions, _pool(
+            len(units), 2 * self.settings.parallel
+        ) as downloads:
             try:
                 asked = {questions.submit(self._begin, results[unit]): results[unit] for unit in units}
                 fetched = []
@@ -290,7 +292,7 @@ class _Sync:
         with self._outcome_of(result):
             self.report.unit_started(str(unit), str(offered))
             download = Download(
-                self.store, unit.slug, self.settings.proof, self.rate, self.cancel, self._progress(unit)
+                self.store, unit.slug, self.settings.proof, self.line, self.cancel, self._progress(unit)
             )
             try:
                 with self.source.client() as client:

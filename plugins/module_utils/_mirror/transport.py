@@ -35,10 +35,12 @@ def shown(url: str) -> str:
     return "{}://{}{}{}".format(parts.scheme, f"[{host}]" if ":" in host else host, port, parts.path)
 
 
-class RateLimit:
-    """A budget of bytes a second that all downloads of a run share; 0 is no limit."""
+class Line:
+    """The network line that all downloads of a run share: so many at once, and a budget of bytes a second (0: none)."""
 
-    def __init__(self, bytes_per_second: int, cancel: Cancel) -> None:
+    def __init__(self, parallel: int, bytes_per_second: int, cancel: Cancel) -> None:
+        # Held while bytes are transferred only: a package that is being proven must not keep the line idle.
+        self.slot = threading.BoundedSemaphore(parallel)
         self._speed = bytes_per_second
         self._cancel = cancel
         self._lock = threading.Lock()

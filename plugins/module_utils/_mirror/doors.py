@@ -1,0 +1,71 @@
+"""What the Ansible modules of the mirror share: settings from their parameters, and results as plain data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Mapping
+
+from .errors import MirrorError
+from .settings import Settings, load, parse
+from .status import read_status, verify
+from .sync import sync
+
+
+def run_sync(params: Mapping[str, Any], check: bool) -> dict[str, Any]:
+    """The result of the module `mirror_sync`: what a sync returns, with `failed`, `msg` and `diff`."""
+    try:
+        done = sync(_settings(params), check=check, allow_downgrade=params["allow_downgrade"]).as_dict()
+    except MirrorError as error:
+        return _refused(error)
+    failed = done.pop("result") == "failed"
+    return {**done, "failed": failed, "msg": _told(done), "diff": _diff(done["units"])}
+
+
+def run_info(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The result of the module `mirror_info`: the status of the mirror, and its damages if it was to be verified."""
+    try:
+        settings = _settings(params)
+        found: dict[str, Any] = {"failed": False, "changed": False, "mirror": read_status(settings)}
+        if params["verify"]:
+            found["damages"] = [entry for entry in verify(settings) if entry["damages"]]
+        return found
+    except MirrorError as error:
+        return _refused(error)
+
+
+def _settings(params: Mapping[str, Any]) -> Settings:
+    if params["config"] is not None:
+        return parse(params["config"], "the settings in `config`")
+    return load(Path(params["settings"]))
+
+
+def _refused(error: MirrorError) -> dict[str, Any]:
+    return {"failed": True, "changed": False, "msg": f"{error.message}. {error.hint}", "error": error.as_dict()}
+
+
+def _told(done: dict[str, Any]) -> str:
+    errors = [
+        "{platform}/{channel}/{arch}: {error[message]} {error[hint]}".format(**unit)
+        for unit in done["units"]
+        if unit["error"]
+    ]
+    errors += ["{message} {hint}".format(**error) for error in done["errors"]]
+    if errors:
+        return "{} of {} units failed. {}".format(
+            sum(1 for unit in done["units"] if unit["error"]), len(done["units"]), " ".join(errors)
+        )
+    moved = [unit for unit in done["units"] if unit["outcome"] in ("updated", "repaired", "adopted")]
+    return f"{len(moved)} of {len(done['units'])} units changed"
+
+
+def _diff(units: list[dict[str, Any]]) -> dict[str, str]:
+    def listed(key: str) -> str:
+        return "".join(
+            "{platform}/{channel}/arch_{arch}: definitions {definitions_version}, engine {engine_version}\n".format(
+                **unit, **unit[key]
+            )
+            for unit in units
+            if unit[key]
+        )
+
+    return {"before": listed("before"), "after": listed("after")}

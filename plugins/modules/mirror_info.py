@@ -1,0 +1,213 @@
+#!/usr/bin/python
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tells what a mirror serves and how it is doing: the module's door to `mde-mirror status` and `mde-mirror verify`."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mirror_info
+short_description: Tell what a mirror of Defender's security intelligence serves
+version_added: 0.1.0
+author:
+  - The mde.offline contributors (@mde-offline)
+description:
+  - Returns the channels of a mirror with their versions, sizes and ages, what they served before, and how the last sync
+    went.
+  - It looks from outside, so it needs no lock and works while a sync is running.
+requirements:
+  - Python >= 3.8 on the mirror host
+options:
+  settings:
+    description:
+      - The settings file of the mirror on the mirror host.
+    type: path
+    default: /etc/mde-mirror/settings.json
+  config:
+    description:
+      - The settings themselves, in place of a file. Keys and types are those of the settings file.
+    type: dict
+  verify:
+    description:
+      - Also read every published file and compare it with what was proven when it was stored.
+      - This reads some hundred megabytes for each unit.
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - mde.offline.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: N/A
+  idempotent:
+    support: full
+seealso:
+  - module: mde.offline.mirror_sync
+"""
+
+EXAMPLES = r"""
+- name: See what the mirror serves
+  mde.offline.mirror_info:
+  register: found
+
+- name: Fail when the definitions for Linux are older than two days
+  ansible.builtin.assert:
+    that: item.age_seconds < 2 * 86400
+    fail_msg: "{{ item.path }} serves definitions of {{ item.definitions_date }}"
+  loop: "{{ found.mirror.channels | selectattr('platform', 'eq', 'linux') }}"
+  loop_control:
+    label: "{{ item.path }}"
+
+- name: Read everything that is published
+  mde.offline.mirror_info:
+    verify: true
+  register: verified
+  failed_when: verified.damages | length > 0
+"""
+
+RETURN = r"""
+mirror:
+  description: The state of the mirror; C(status.json) in its root has the same content as of the last sync.
+  returned: success
+  type: dict
+  contains:
+    root:
+      description: The folder that is served.
+      type: str
+      sample: /srv/mde-mirror
+    generated:
+      description: When this was true, in ISO 8601 UTC.
+      type: str
+      sample: "2026-02-03T09:30:00Z"
+    generator:
+      description: The program that looked.
+      type: str
+      sample: mde-mirror 0.1.0
+    format:
+      description: The version of this structure.
+      type: int
+      sample: 1
+    channels:
+      description: One entry for each platform, channel and architecture that is served.
+      type: list
+      elements: dict
+      contains:
+        platform:
+          description: V(linux) or V(mac).
+          type: str
+          sample: linux
+        channel:
+          description: The channel.
+          type: str
+          sample: production
+        arch:
+          description: V(x86_64) or V(arm64).
+          type: str
+          sample: x86_64
+        path:
+          description: The folder below the root.
+          type: str
+          sample: linux/production/arch_x86_64
+        release:
+          description: The name of the release that is served.
+          type: str
+          sample: 1.443.508.0-1.1.25110.3002-3fa9c1d2
+        definitions_version:
+          description: Version of the definitions, null if the release is gone.
+          type: str
+          sample: 1.443.508.0
+        engine_version:
+          description: Version of the engine, null if the release is gone.
+          type: str
+          sample: 1.1.25110.3002
+        definitions_date:
+          description: Date of the definitions as the source told it, in ISO 8601 UTC; null if it did not.
+          type: str
+          sample: "2026-02-03T08:15:42Z"
+        sha256:
+          description: SHA-256 of the package.
+          type: str
+          sample: 3fa9c1d2a0b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e
+        bytes:
+          description: Size of the package in bytes.
+          type: int
+          sample: 157286400
+        stored:
+          description: When the package was stored, in ISO 8601 UTC.
+          type: str
+          sample: "2026-02-03T09:00:10Z"
+        age_seconds:
+          description:
+            - Age of the definitions in seconds, counted from RV(mirror.channels[].definitions_date), else from
+              RV(mirror.channels[].stored).
+          type: int
+          sample: 4458
+        published:
+          description: When the channel began to serve it, in ISO 8601 UTC.
+          type: str
+          sample: "2026-02-03T09:00:12Z"
+        held:
+          description: Why and since when the channel is held; null if it follows its source.
+          type: dict
+          sample: null
+        back:
+          description: What the channel served before (n-1), with the same fields of a release; null if nothing.
+          type: dict
+          sample: null
+    last_sync:
+      description: The result of the last sync, as M(mde.offline.mirror_sync) returns it; null before the first.
+      type: dict
+      sample: null
+    last_success:
+      description: When the last sync without any failure ended, in ISO 8601 UTC; null if none did.
+      type: str
+      sample: "2026-02-03T09:00:12Z"
+damages:
+  description: Published folders that are not as they were proven; empty when all is well.
+  returned: when O(verify=true)
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The folder below the root.
+      type: str
+      sample: linux/production/arch_x86_64
+    release:
+      description: The name of the release.
+      type: str
+      sample: 1.443.508.0-1.1.25110.3002-3fa9c1d2
+    damages:
+      description: What is wrong with it.
+      type: list
+      elements: str
+      sample: [updates.zip is not the file that was proven (SHA-256 differs)]
+error:
+  description: Why the mirror could not be looked at, with a stable code, a message and what to do.
+  returned: failure
+  type: dict
+  sample: {code: settings, message: cannot read the settings, hint: Name the file.}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mde.offline.plugins.module_utils._mirror import doors
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "settings": {"type": "path", "default": "/etc/mde-mirror/settings.json"},
+            "config": {"type": "dict"},
+            "verify": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    result = doors.run_info(module.params)
+    if result.pop("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

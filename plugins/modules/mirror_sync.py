@@ -1,0 +1,171 @@
+#!/usr/bin/python
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Brings a mirror up to date: the module's door to the same sync that the command `mde-mirror` runs."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mirror_sync
+short_description: Bring a mirror of Defender's security intelligence up to date
+version_added: 0.1.0
+author:
+  - The mde.offline contributors (@mde-offline)
+description:
+  - Asks the source for the versions of every platform, ring and architecture of the settings, downloads what is new,
+    proves it, and publishes it in one step per unit.
+  - A failure of one unit does not stop the others. What is published is never removed or replaced by a failure.
+  - It does exactly what C(mde-mirror sync) does, with the same settings.
+  - Run it as the user who owns the mirror. As root it acts as that user.
+requirements:
+  - Python >= 3.8 on the mirror host
+options:
+  settings:
+    description:
+      - The settings file of the mirror on the mirror host.
+    type: path
+    default: /etc/mde-mirror/settings.json
+  config:
+    description:
+      - The settings themselves, in place of a file. Keys and types are those of the settings file.
+    type: dict
+  allow_downgrade:
+    description:
+      - Take versions that are lower than the published ones. Without it such an offer is refused, because an old file
+        from a cache looks just like it.
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - mde.offline.attributes
+attributes:
+  check_mode:
+    support: full
+    details: Asks the source for its versions and predicts the outcome of each unit; writes nothing on the mirror.
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+    details: A second run changes nothing unless the source has something new.
+seealso:
+  - module: mde.offline.mirror_info
+"""
+
+EXAMPLES = r"""
+- name: Bring the mirror up to date now
+  mde.offline.mirror_sync:
+  become: true
+  become_user: mde-mirror
+
+- name: Accept a release that Microsoft took back
+  mde.offline.mirror_sync:
+    allow_downgrade: true
+  become: true
+  become_user: mde-mirror
+
+- name: Sync a mirror without a settings file, Linux on x86_64 only
+  mde.offline.mirror_sync:
+    config:
+      downloadFolder: /srv/mde-mirror
+      architectures: [x86_64]
+"""
+
+RETURN = r"""
+units:
+  description: One entry for each platform, ring and architecture of the settings.
+  returned: when the mirror could be worked on
+  type: list
+  elements: dict
+  contains:
+    platform:
+      description: V(linux) or V(mac).
+      type: str
+      sample: linux
+    channel:
+      description: The channel, which is Microsoft's ring.
+      type: str
+      sample: production
+    arch:
+      description: V(x86_64) or V(arm64).
+      type: str
+      sample: x86_64
+    outcome:
+      description:
+        - V(updated), V(unchanged), V(repaired), V(adopted), V(held) or V(failed); in check mode what it would be.
+      type: str
+      sample: updated
+    before:
+      description: The versions that were published before, null if none were.
+      type: dict
+      sample: {definitions_version: 1.443.508.0, engine_version: 1.1.25110.3002}
+    after:
+      description: The versions that are published now, null if none are.
+      type: dict
+      sample: {definitions_version: 1.443.510.0, engine_version: 1.1.25110.3002}
+    bytes:
+      description: Bytes that came over the network for the package, all tries together.
+      type: int
+      sample: 157286400
+    seconds:
+      description: Seconds that this unit took.
+      type: float
+      sample: 12.4
+    error:
+      description: What went wrong, with a stable code, a message and what to do; null if nothing did.
+      type: dict
+      sample: null
+    notes:
+      description: What is worth knowing besides, such as failures that a retry overcame.
+      type: list
+      elements: str
+      sample: []
+errors:
+  description: What went wrong and belongs to no unit, with a stable code, a message and what to do.
+  returned: when the mirror could be worked on
+  type: list
+  elements: dict
+  sample: []
+pruned:
+  description: Old releases that were removed, as shelf and name.
+  returned: when the mirror could be worked on
+  type: list
+  elements: str
+  sample: [linux-x86_64/1.443.101.0-1.1.25110.3002-3fa9c1d2]
+started:
+  description: When the sync began, in ISO 8601 UTC.
+  returned: when the mirror could be worked on
+  type: str
+  sample: "2026-02-03T09:00:00Z"
+finished:
+  description: When the sync ended, in ISO 8601 UTC.
+  returned: when the mirror could be worked on
+  type: str
+  sample: "2026-02-03T09:00:12Z"
+error:
+  description: Why nothing could be done at all, with a stable code, a message and what to do.
+  returned: when the settings are wrong, another run holds the lock, or the mirror cannot be worked on
+  type: dict
+  sample: {code: locked, message: another run works on this mirror, hint: Wait for it to end.}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mde.offline.plugins.module_utils._mirror import doors
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "settings": {"type": "path", "default": "/etc/mde-mirror/settings.json"},
+            "config": {"type": "dict"},
+            "allow_downgrade": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    result = doors.run_sync(module.params, module.check_mode)
+    if result.pop("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
