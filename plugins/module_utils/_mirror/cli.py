@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import getpass
 import json
 import logging
 import logging.handlers
@@ -11,14 +12,16 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Any, Callable, Iterator
 
-from . import VERSION
+from . import VERSION, channels, metrics
+from .bundle import export_bundle, import_bundle
 from .errors import LockedError, MirrorError, SettingsError
 from .report import Report, Silent
 from .settings import DEFAULT_PATH, Settings, load
 from .status import read_status, verify
 from .sync import sync
+from .units import ARCHITECTURES, PLATFORMS
 
 DONE, FAILED, USAGE, LOCKED = 0, 1, 2, 75
 _LOG_BYTES, _LOG_FILES = 5 * 1024 * 1024, 3
@@ -83,9 +86,118 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--json", action="store_true", help="print the result as one JSON object")
     added = verb("status", _status, "Show what is published, how old it is, and how the last sync went.")
     added.add_argument("--json", action="store_true", help="print it as JSON")
+    _add_channel_verbs(verb)
     added = verb("verify", _verify, "Read everything that is published and compare it with what was proven.")
     added.add_argument("--json", action="store_true", help="print the findings as JSON")
     return parser
+
+
+def _add_channel_verbs(verb: Callable[..., argparse.ArgumentParser]) -> None:
+    def select(added: argparse.ArgumentParser) -> None:
+        added.add_argument("--platform", choices=PLATFORMS, help="only this platform")
+        added.add_argument("--arch", choices=ARCHITECTURES, help="only this architecture")
+        added.add_argument(
+            "--by", default=os.environ.get("SUDO_USER") or _user(), help="who does it (default: %(default)s)"
+        )
+        added.add_argument("--check", action="store_true", help="only say what would change")
+        added.add_argument("--json", action="store_true", help="print the result as one JSON object")
+
+    added = verb("promote", _promote, "Make channel TO serve what channel FROM serves.")
+    added.add_argument("source", metavar="FROM")
+    added.add_argument("target", metavar="TO")
+    added.add_argument(
+        "--release", help="a kept release by name or definitions version, in place of what FROM serves now"
+    )
+    select(added)
+    added = verb("rollback", _rollback, "Make a channel serve its previous release, and hold it there.")
+    added.add_argument("channel", metavar="CHANNEL")
+    added.add_argument("--to", metavar="RELEASE", help="a kept release by name or definitions version")
+    added.add_argument("--reason", default="", help="why, for the next person who looks")
+    select(added)
+    added = verb("hold", _hold, "Make a channel stay where it is.")
+    added.add_argument("channel", metavar="CHANNEL")
+    added.add_argument("--reason", default="", help="why, for the next person who looks")
+    select(added)
+    added = verb("release", _release, "Let a held channel follow its source again.")
+    added.add_argument("channel", metavar="CHANNEL")
+    select(added)
+    added = verb("export", _export, "Write what is served to one file that can be carried across an air gap.")
+    added.add_argument("file", type=Path, metavar="FILE")
+    added.add_argument(
+        "--lacking", type=Path, metavar="STATUS", help="status.json of the other side: carry what it lacks"
+    )
+    added.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    added = verb("import", _import, "Verify a file of `export` and publish what it carries.")
+    added.add_argument("file", type=Path, metavar="FILE")
+    added.add_argument("--check", action="store_true", help="only say what an import would do")
+    added.add_argument("--allow-downgrade", action="store_true", help="take lower versions than the published ones")
+    added.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    verb("metrics", _metrics, "Print the status in Prometheus' text format.")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def _selection(options: argparse.Namespace, channel: str) -> channels.Selection:
+    return channels.Selection(channel, options.platform, options.arch)
+
+
+def _promote(options: argparse.Namespace, settings: Settings) -> int:
+    source = _selection(options, options.source)
+    return _told(
+        options, channels.promote(settings, source, options.target, options.release, options.by, options.check)
+    )
+
+
+def _rollback(options: argparse.Namespace, settings: Settings) -> int:
+    selection = _selection(options, options.channel)
+    return _told(options, channels.rollback(settings, selection, options.to, options.reason, options.by, options.check))
+
+
+def _hold(options: argparse.Namespace, settings: Settings) -> int:
+    selection = _selection(options, options.channel)
+    return _told(options, channels.hold(settings, selection, options.reason, options.by, options.check))
+
+
+def _release(options: argparse.Namespace, settings: Settings) -> int:
+    return _told(options, channels.release(settings, _selection(options, options.channel), options.by, options.check))
+
+
+def _import(options: argparse.Namespace, settings: Settings) -> int:
+    return _told(options, import_bundle(settings, options.file, options.check, options.allow_downgrade))
+
+
+def _export(options: argparse.Namespace, settings: Settings) -> int:
+    done = export_bundle(settings, options.file, options.lacking)
+    if options.json:
+        print(json.dumps(done))
+    else:
+        print("{path}: {bytes} bytes, SHA-256 {sha256}".format(**done))
+        for path in done["left_out"]:
+            print(f"    {path}: left out, the other side has it")
+    return DONE
+
+
+def _metrics(_options: argparse.Namespace, settings: Settings) -> int:
+    print(metrics.render(read_status(settings)), end="")
+    return DONE
+
+
+def _told(options: argparse.Namespace, done: dict[str, Any]) -> int:
+    """Prints what became of each unit of a channel."""
+    if options.json:
+        print(json.dumps(done))
+        return DONE
+    for unit in done["units"]:
+        word = "unchanged" if not unit["changed"] else ("would change" if options.check else "changed")
+        now = unit.get("after") or unit
+        held = "" if not now.get("held") else ", held: {}".format(now["held"].get("reason") or "no reason given")
+        print("{platform}/{channel}/{arch}: {0}, serves {1}{2}".format(word, now["release"], held, **unit))
+    return DONE
 
 
 def _sync(options: argparse.Namespace, settings: Settings) -> int:

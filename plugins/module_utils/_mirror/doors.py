@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Mapping
 
+from . import channels
+from .bundle import export_bundle, import_bundle
+from .channels import Selection
 from .errors import MirrorError
 from .settings import Settings, load, parse
 from .status import read_status, verify
@@ -67,5 +70,54 @@ def _diff(units: list[dict[str, Any]]) -> dict[str, str]:
             for unit in units
             if unit[key]
         )
+
+    return {"before": listed("before"), "after": listed("after")}
+
+
+def run_channel(params: Mapping[str, Any], check: bool) -> dict[str, Any]:
+    """The result of the module `mirror_channel`."""
+    selection = Selection(params["channel"], params["platform"], params["arch"])
+    reason, by = params["reason"], params["by"]
+
+    def work(settings: Settings) -> dict[str, Any]:
+        if params["state"] == "promoted":
+            source = Selection(params["source"], params["platform"], params["arch"])
+            return channels.promote(settings, source, params["channel"], params["release"], by, check)
+        if params["state"] == "rolled_back":
+            return channels.rollback(settings, selection, params["release"], reason, by, check)
+        if params["state"] == "held":
+            return channels.hold(settings, selection, reason, by, check)
+        return channels.release(settings, selection, by, check)
+
+    try:
+        done = work(_settings(params))
+    except MirrorError as error:
+        return _refused(error)
+    return {**done, "failed": False, "diff": _channel_diff(done["units"])}
+
+
+def run_bundle(params: Mapping[str, Any], check: bool) -> dict[str, Any]:
+    """The result of the module `mirror_bundle`."""
+    try:
+        settings = _settings(params)
+        if params["state"] == "imported":
+            return {"failed": False, **import_bundle(settings, Path(params["path"]), check, params["allow_downgrade"])}
+        lacking = Path(params["lacking"]) if params["lacking"] else None
+        return {"failed": False, **export_bundle(settings, Path(params["path"]), lacking, check)}
+    except MirrorError as error:
+        return _refused(error)
+
+
+def _channel_diff(units: list[dict[str, Any]]) -> dict[str, str]:
+    def listed(key: str) -> str:
+        lines = []
+        for unit in units:
+            held = unit[key]["held"]
+            lines.append(
+                "{platform}/{channel}/arch_{arch}: {0}{1}\n".format(
+                    unit[key]["release"] or "nothing", f", held: {held['reason']}" if held else "", **unit
+                )
+            )
+        return "".join(lines)
 
     return {"before": listed("before"), "after": listed("after")}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from typing import Callable
 from urllib.parse import urlsplit, urlunsplit
 
 from .cancel import Cancel
@@ -11,12 +10,12 @@ from .download import Download, Downloaded
 from .errors import MirrorError
 from .retry import retrying
 from .settings import Settings
+from .sources import Notice
 from .transport import Client, shown, tls_context
 from .units import Unit
 from .versions import MAX_XML_BYTES, Versions, from_xml
 
 _LINK_IDS = {"linux": "2144709", "mac": "2120136"}
-Notice = Callable[[MirrorError, float], None]
 
 
 def address(base: str, unit: Unit, info: bool) -> str:
@@ -47,7 +46,7 @@ class Microsoft:
     def client(self) -> Client:
         return Client(self._settings.source, self._tls, self._cancel)
 
-    def versions(self, client: Client, unit: Unit, notice: Notice | None = None) -> Versions:
+    def versions(self, client: Client, unit: Unit, notice: Notice = None) -> Versions:
         """What the service offers for a unit now."""
         return retrying(lambda: self._ask(client, unit), self._settings.source.retries, self._cancel, notice)
 
@@ -57,7 +56,7 @@ class Microsoft:
             return from_xml(answer.read_whole(MAX_XML_BYTES), answer.shown)
 
     def fetch(
-        self, client: Client, unit: Unit, offered: Versions, download: Download, notice: Notice | None = None
+        self, client: Client, unit: Unit, offered: Versions, download: Download, notice: Notice = None
     ) -> tuple[Downloaded, Versions]:
         """The package of a unit, and the versions that the service named both before and after its download.
 
@@ -84,7 +83,7 @@ class Microsoft:
 
         return retrying(attempt, self._settings.source.retries, self._cancel, notice)
 
-    def _ask_again(self, client: Client, unit: Unit, notice: Notice | None) -> Versions:
+    def _ask_again(self, client: Client, unit: Unit, notice: Notice) -> Versions:
         # A fault of this small request is retried by itself and must not cost the package that was just fetched.
         try:
             return self.versions(client, unit, notice)

@@ -39,6 +39,7 @@ class Source:
     timeout: float
     connect_timeout: float
     min_speed: int
+    path: str | None
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Settings:
     platforms: tuple[str, ...]
     rings: tuple[str, ...]
     architectures: tuple[str, ...]
+    channels: tuple[str, ...]
     back: bool
     log_file: str | None
     retain: int
@@ -65,10 +67,18 @@ class Settings:
     source: Source
 
     def units(self) -> list[Unit]:
+        """The units that follow the source. A replica follows the extra channels of the other mirror too."""
+        return self._units(self.rings + (self.channels if self.source.type == "mirror" else ()))
+
+    def promoted_units(self) -> list[Unit]:
+        """The units that are fed by promotion."""
+        return self._units(() if self.source.type == "mirror" else self.channels)
+
+    def _units(self, channels: tuple[str, ...]) -> list[Unit]:
         return [
-            Unit(platform, ring, arch)
+            Unit(platform, channel, arch)
             for platform in self.platforms
-            for ring in self.rings
+            for channel in channels
             for arch in self.architectures
         ]
 
@@ -125,6 +135,7 @@ def parse(fields: Any, where: str = "the settings") -> Settings:
         platforms=tuple(platform for platform, key in switches if top.get(key)),
         rings=RINGS if top.get("downloadPreviewUpdates") else RINGS[:1],
         architectures=tuple(top.get("architectures")),
+        channels=tuple(top.get("channels")),
         back=top.get("backupPreviousUpdates"),
         log_file=top.get("logFilePath") or None,
         retain=top.get("retain"),
@@ -143,6 +154,7 @@ def parse(fields: Any, where: str = "the settings") -> Settings:
             timeout=float(source.get("timeout")),
             connect_timeout=float(source.get("connectTimeout")),
             min_speed=source.get("minSpeed"),
+            path=source.get("path") or None,
         ),
     )
 
@@ -201,6 +213,19 @@ def _texts(choices: tuple[str, ...] = (), empty: bool = False) -> Check:
     return check
 
 
+def _channel_names(value: Any) -> str | None:
+    fault = _texts(empty=True)(value)
+    if fault:
+        return fault
+    for name in value:
+        if name in RINGS or name.endswith("_back") or not re.match(r"[a-z0-9][a-z0-9_-]{0,39}\Z", name):
+            return (
+                f"cannot hold {_shown(name)}: a name is made of a-z, 0-9, _ and -, does not end in _back, and is "
+                f"none of Microsoft's rings ({', '.join(RINGS)})"
+            )
+    return None
+
+
 def _choice(*choices: str) -> Check:
     def check(value: Any) -> str | None:
         if value in choices:
@@ -215,6 +240,8 @@ def _mapping(value: Any) -> str | None:
 
 
 def _service_url(value: Any) -> str | None:
+    if value is None:
+        return None
     return _url(value, ("https", "http"), "https://go.microsoft.com/fwlink/")
 
 
@@ -256,6 +283,7 @@ _TOP: dict[str, tuple[Check, Any]] = {
     "backupPreviousUpdates": (_boolean, True),
     "logFilePath": (_optional_path, None),
     "architectures": (_texts(ARCHITECTURES), list(ARCHITECTURES)),
+    "channels": (_channel_names, []),
     "retain": (_number(1, 1000), 3),
     "parallel": (_number(1, 32), 4),
     "rateLimit": (_number(0, 10**12), 0),
@@ -268,8 +296,9 @@ _VERIFY: dict[str, tuple[Check, Any]] = {
     "expectedMembers": (_texts(empty=True), []),
 }
 _SOURCE: dict[str, tuple[Check, Any]] = {
-    "type": (_choice("microsoft"), "microsoft"),
-    "url": (_service_url, SERVICE_URL),
+    "type": (_choice("microsoft", "mirror", "script"), "microsoft"),
+    "url": (_service_url, None),
+    "path": (_optional_path, None),
     "caFile": (_optional_path, None),
     "clientCert": (_optional_path, None),
     "clientKey": (_optional_path, None),
@@ -316,7 +345,11 @@ def _check_together(top: _Fields, proof: _Fields, source: _Fields, faults: list[
         faults.append("downloadLinuxUpdates and downloadMacUpdates are both off, so there is nothing to mirror")
     if source.get("clientKey") and not source.get("clientCert"):
         faults.append("source.clientKey is of no use without source.clientCert")
-    parts = urlsplit(source.get("url"))
+    if source.get("type") == "mirror" and not source.get("url"):
+        faults.append("source.url is missing: it must be the root of the mirror to copy")
+    if (source.get("type") == "script") != bool(source.get("path")):
+        faults.append("source.path (the folder that holds Microsoft's script) and source.type script go together")
+    parts = urlsplit(source.get("url") or SERVICE_URL)
     if parts.scheme == "http" and (parts.hostname or "").endswith(".microsoft.com"):
         faults.append("source.url must use https: Microsoft's service is not offered over plain http")
     for key in ("caFile", "clientCert", "clientKey"):

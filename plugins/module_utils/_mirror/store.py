@@ -33,7 +33,7 @@ from .package import prove
 from .settings import Proof, Settings
 from .times import now_iso
 from .units import Unit, unit_of_path
-from .versions import Versions, from_manifest, is_version
+from .versions import Versions, from_manifest, is_version, version_key
 
 FORMAT = 1
 ZIP, MANIFEST, CARD = "updates.zip", "manifest.json", "release.json"
@@ -336,6 +336,37 @@ class Store:
             self._save_channels()
             self._show(unit)
 
+    def roll_back(self, unit: Unit, release: Release, hold: dict[str, str], by: str) -> None:
+        """Makes the channel serve an earlier release and holds it there.
+
+        n-1 becomes the newest release that the channel served before that one. Where none is left, n-1 stays: what was
+        just rolled away from must not come back under the name that people turn to when something is wrong.
+        """
+        with self._lock:
+            channel = self.channel(unit)
+            served = list(dict.fromkeys(entry["release"] for entry in channel.entries()))
+            earlier = served[: served.index(release.name)] if release.name in served else []
+            candidates = (self.release(unit, name) for name in reversed(earlier))
+            older = next((found for found in candidates if found is not None and self.intact(found)), None)
+            channel.previous = older.name if older else (channel.previous or release.name)
+            channel.current, channel.published, channel.hold = release.name, now_iso(), hold
+            channel.entries().append({"release": release.name, "at": now_iso(), "action": "rollback", "by": by})
+            self._save_channels()
+            self._show(unit)
+
+    def set_hold(self, unit: Unit, hold: dict[str, str] | None, by: str) -> None:
+        with self._lock:
+            channel = self.channel(unit)
+            channel.hold = hold
+            action = "hold" if hold else "release"
+            channel.entries().append({"release": channel.current or "", "at": now_iso(), "action": action, "by": by})
+            self._save_channels()
+
+    def kept(self, unit: Unit) -> list[str]:
+        """Names of the releases on a unit's shelf, oldest first."""
+        folders = (folder.name for folder in (self.releases / unit.shelf).glob("*") if folder.is_dir())
+        return sorted(folders, key=lambda name: (_sortable(name), name))
+
     def drop_previous(self, unit: Unit) -> None:
         """Takes a damaged n-1 out of sight."""
         with self._lock:
@@ -493,6 +524,11 @@ class Store:
             with contextlib.suppress(OSError):
                 target = link.resolve()
                 yield target.parent.name, target.name
+
+
+def _sortable(name: str) -> tuple[int, ...]:
+    definitions = name.split("-")[0]
+    return version_key(definitions) if is_version(definitions) else ()
 
 
 def _holds(link: Path, target: str) -> bool:

@@ -6,17 +6,20 @@ import concurrent.futures
 import contextlib
 import time
 from dataclasses import dataclass, field
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 from .cancel import Cancel
 from .download import Download, Progress
 from .errors import MirrorError
 from .files import advising, remove_tree
 from .lock import locked
-from .microsoft import Microsoft, Notice
+from .microsoft import Microsoft
 from .owner import acting_as_owner
+from .replica import Replica
 from .report import Report, Silent
+from .script import Script
 from .settings import Settings
+from .sources import Notice, Source
 from .status import status
 from .store import Release, Store
 from .times import now_iso
@@ -24,18 +27,27 @@ from .transport import Line
 from .units import Unit
 from .versions import Versions
 
+_SOURCES: dict[str, Callable[[Settings, Cancel], Source]] = {
+    "microsoft": Microsoft,
+    "mirror": Replica,
+    "script": Script,
+}
 # Questions are small; that many at once keep "nothing new" at the price of one round trip.
 _QUESTIONS_AT_ONCE = 16
 
 
 @dataclass
 class UnitResult:
-    """What became of one unit. `outcome`: updated, unchanged, repaired, adopted, held or failed; `bytes` received."""
+    """What became of one unit. `offered` is what the source had, `bytes` what came over the network for it.
+
+    `outcome`: updated, unchanged, repaired, adopted, held or failed.
+    """
 
     unit: Unit
     outcome: str = "unchanged"
     before: Versions | None = None
     after: Versions | None = None
+    offered: Versions | None = None
     bytes: int = 0
     seconds: float = 0.0
     error: MirrorError | None = None
@@ -49,6 +61,7 @@ class UnitResult:
             "outcome": self.outcome,
             "before": self.before.as_dict() if self.before else None,
             "after": self.after.as_dict() if self.after else None,
+            "offered": self.offered.as_dict() if self.offered else None,
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
             "error": self.error.as_dict() if self.error else None,
@@ -111,7 +124,7 @@ class _Sync:
     def __init__(self, settings: Settings, check: bool, allow_downgrade: bool, report: Report, cancel: Cancel) -> None:
         self.settings = settings
         self.store = Store(settings)
-        self.source = Microsoft(settings, cancel)
+        self.source: Source = _SOURCES[settings.source.type](settings, cancel)
         self.check = check
         self.allow_downgrade = allow_downgrade
         self.report = report
@@ -126,7 +139,7 @@ class _Sync:
         result = SyncResult(now_iso())
         self.store.load()
         self.astray = {unit for unit in self.store.units() if self.store.astray(unit)}
-        result.units = self._work(self.settings.units())
+        result.units = self._work_on_all()
         result.errors = self.errors
         result.finished = now_iso()
         return result
@@ -139,7 +152,7 @@ class _Sync:
         units = self.settings.units()
         self._drop_foreign_downloads(units)
         try:
-            result.units = self._work(units)
+            result.units = self._work_on_all()
             result.pruned = self.store.prune()
         except MirrorError as error:
             self.errors.append(error)
@@ -171,6 +184,11 @@ class _Sync:
             result.errors.append(error)
 
     # --- the units ------------------------------------------------------------------------------------------------
+
+    def _work_on_all(self) -> list[UnitResult]:
+        """First what follows the source, then what is fed by promotion: a repair of the one may mend the other."""
+        promoted = [unit for unit in self.settings.promoted_units() if self.store.channel(unit).current]
+        return self._work(self.settings.units()) + self._work(promoted)
 
     def _work(self, units: list[Unit]) -> list[UnitResult]:
         results = {unit: UnitResult(unit) for unit in units}
@@ -212,17 +230,20 @@ class _Sync:
         if held and not damaged:
             result.outcome = "held"
             return None
+        if unit not in self.settings.units():
+            if damaged:
+                raise _lost(f"{unit} serves {result.before}, whose package was damaged or deleted")
+            return None
         with self.source.client() as client:
             offered = self.source.versions(client, unit, self._notice(result))
         same = result.before is not None and offered.same_as(result.before)
         if same and not damaged:
             return None
+        result.offered = offered
         if held and not same:
-            raise MirrorError(
-                "damaged",
+            raise _lost(
                 f"{unit} is held at {result.before}, whose package was damaged or deleted; the source has moved on to "
-                f"{offered}",
-                "Release the channel, or roll it back to a release that is whole (`mde-mirror verify` names them).",
+                f"{offered}"
             )
         self._refuse_downgrade(result, offered)
         result.outcome, result.after = "repaired" if same else "updated", offered
@@ -348,6 +369,14 @@ class _Sync:
             self.report.progress(name, size, total)
 
         return progress
+
+
+def _lost(what: str) -> MirrorError:
+    return MirrorError(
+        "damaged",
+        what,
+        "Promote to it, roll it back, or release it, whichever brings a release that is whole.",
+    )
 
 
 def _pool(wanted: int, most: int) -> concurrent.futures.ThreadPoolExecutor:

@@ -1,0 +1,440 @@
+"""Releases carried across an air gap as one file: an inventory, the packages, and a seal over every byte before it.
+
+The file is a tar archive, so it can be looked into anywhere: `inventory.json` first, then `packages/<sha256>.zip`, then
+`seal.json` with the SHA-256 of everything in front of it. Nothing may follow but the zeros that end an archive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import re
+import tarfile
+from pathlib import Path
+from typing import IO, Any, Iterator
+
+from . import VERSION
+from .cancel import Cancel
+from .errors import MirrorError
+from .files import CHUNK, FILE_MODE, advising, make_directory, os_error, remove_tree, sha256_of, unique
+from .lock import locked
+from .owner import acting_as_owner
+from .package import check_size, prove
+from .replica import read_offers
+from .settings import Settings
+from .status import status
+from .store import ZIP, Release, Store
+from .times import now_iso
+from .units import Unit, unit_of_path
+from .versions import is_version
+
+FORMAT = 1
+_KIND = "mde-mirror bundle"
+_INVENTORY, _SEAL = "inventory.json", "seal.json"
+_MAX_INVENTORY_BYTES = 4 * 1024 * 1024
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+
+
+def export_bundle(settings: Settings, target: Path, lacking: Path | None = None, check: bool = False) -> dict[str, Any]:
+    """Writes everything that channels serve to `target`, which appears whole or not at all.
+
+    With `lacking`, a `status.json` of the other side, only the packages that it does not have are carried. A bundle
+    that lies there already and carries the same is left as it is.
+    """
+    store = Store(settings)
+    store.load()
+    there = _digests_there(lacking) if lacking else set()
+    entries, packages = [], {}
+    for unit in store.units():
+        release = store.current(unit)
+        if release is None or not store.intact(release, mend=False):
+            raise MirrorError(
+                "damaged",
+                f"{unit} serves a package that was damaged or deleted, so it cannot be exported",
+                "Run a sync, which mends what the source still has, and export again.",
+            )
+        carried = release.sha256 not in there
+        entries.append({"path": unit.path, **_card(release), "carried": carried})
+        if carried:
+            packages[release.sha256] = store.folder(release) / ZIP
+    if not entries:
+        raise MirrorError("nothing_to_export", f"{store.root} serves nothing yet", "Run a sync first.")
+    changed = not _carries(target, entries)
+    if changed and not check:
+        _write_whole(target, entries, packages)
+    return {
+        "changed": changed,
+        "path": str(target),
+        "carried": [entry["path"] for entry in entries if entry["carried"]],
+        "left_out": [entry["path"] for entry in entries if not entry["carried"]],
+        **(_size_and_digest(target) if not (changed and check) else {"bytes": None, "sha256": None}),
+    }
+
+
+def import_bundle(
+    settings: Settings, source: Path, check: bool = False, allow_downgrade: bool = False, cancel: Cancel | None = None
+) -> dict[str, Any]:
+    """Publishes what a bundle carries.
+
+    Every byte is verified before the store is touched; a bundle that is damaged, cut short, older than what is
+    published or not made by us is refused whole, with the reason.
+    """
+    store = Store(settings)
+    with acting_as_owner(settings.root), contextlib.ExitStack() as cleanup:
+        if check:
+            store.load()
+            steps = _plan(settings, store, _inventory_of(source), allow_downgrade)
+            _require_packages(store, steps)
+            return _told([(unit, release, _differs(store, unit, release)) for unit, release, _carried in steps])
+        store.prepare()
+        cleanup.enter_context(locked(store.lock_file))
+        store.load()
+        store.recover()
+        steps = _plan(settings, store, _inventory_of(source), allow_downgrade)
+        _require_packages(store, steps)
+        unpacked = store.incoming / unique("bundle")
+        cleanup.callback(remove_tree, unpacked)
+        make_directory(unpacked)
+        _unpack(settings, store, source, unpacked, cancel or Cancel())
+        done = []
+        for unit, release, carried in steps:
+            changed = _differs(store, unit, release)
+            package = unpacked / f"{release.sha256}.zip"
+            if carried and changed:
+                # Channels may share a package: a second name costs no copy.
+                with advising("storing", package):
+                    named = unpacked / unique(ZIP)
+                    os.link(str(package), str(named))
+                release = store.keep(unit, named, release)
+            if changed:
+                store.publish(unit, release, "import")
+            done.append((unit, release, changed))
+        store.prune()
+        store.save_seen()
+        store.save_status(status(store))
+        return _told(done)
+
+
+# --- writing ------------------------------------------------------------------------------------------------------
+
+
+def _card(release: Release) -> dict[str, Any]:
+    return {
+        "definitions_version": release.definitions_version,
+        "engine_version": release.engine_version,
+        "definitions_date": release.definitions_date,
+        "sha256": release.sha256,
+        "bytes": release.size,
+    }
+
+
+def _carries(target: Path, entries: list[dict[str, Any]]) -> bool:
+    """True when `target` is a whole bundle of exactly these releases."""
+    try:
+        if _inventory_of(target)["channels"] != entries:
+            return False
+        with _reading(target) as (archive, file):
+            _check_seal(target, archive, file, Cancel())
+    except MirrorError:
+        return False
+    return True
+
+
+def _size_and_digest(path: Path) -> dict[str, Any]:
+    with advising("reading", path):
+        return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+
+
+def _write_whole(target: Path, entries: list[dict[str, Any]], packages: dict[str, Path]) -> None:
+    inventory = {
+        "kind": _KIND,
+        "format": FORMAT,
+        "generator": f"mde-mirror {VERSION}",
+        "created": now_iso(),
+        "channels": entries,
+    }
+    staged = target.with_name(unique(target.name))
+    try:
+        with advising("writing", target):
+            _write(staged, inventory, packages)
+            staged.replace(target)
+    finally:
+        with contextlib.suppress(OSError):
+            staged.unlink()
+
+
+def _digests_there(path: Path) -> set[str]:
+    try:
+        return {digest for _versions, digest in read_offers(json.loads(path.read_bytes())).values()}
+    except OSError as error:
+        raise os_error(error, "reading", path) from None
+    except (ValueError, RecursionError) as error:
+        raise MirrorError(
+            "bad_status",
+            f"{path} is not the status of a mirror: {error}",
+            "Bring status.json from the root of the mirror that will import the bundle.",
+        ) from None
+
+
+class _Hashing:
+    """A file that is written once, from front to back, and knows the digest of what was written."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
+def _write(path: Path, inventory: dict[str, Any], packages: dict[str, Path]) -> None:
+    with path.open("xb") as file:
+        out: Any = _Hashing(file)
+        with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+            _add(archive, _INVENTORY, _json(inventory))
+            for digest, package in sorted(packages.items()):
+                with package.open("rb") as content:
+                    entry = tarfile.TarInfo(f"packages/{digest}.zip")
+                    entry.size, entry.mode = os.fstat(content.fileno()).st_size, FILE_MODE
+                    archive.addfile(entry, content)
+            sealed = out.digest.hexdigest()
+            _add(archive, _SEAL, _json({"sha256": sealed}))
+        file.flush()
+        os.fsync(file.fileno())
+    path.chmod(FILE_MODE)
+
+
+def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(data), FILE_MODE
+    archive.addfile(entry, io.BytesIO(data))
+
+
+def _json(fields: Any) -> bytes:
+    return (json.dumps(fields, indent=2, sort_keys=True) + "\n").encode()
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+def _foreign(source: Path, what: str) -> MirrorError:
+    return MirrorError(
+        "foreign_bundle",
+        f"{source} is no bundle that this version can read: {what}",
+        "Bring a file that `mde-mirror export` of the same or an earlier version wrote.",
+    )
+
+
+def _damaged(source: Path, what: str) -> MirrorError:
+    return MirrorError(
+        "damaged_bundle",
+        f"the bundle {source} was damaged or cut short: {what}",
+        "Nothing was imported. Copy the file again, or export it anew; compare its SHA-256 on both sides.",
+    )
+
+
+@contextlib.contextmanager
+def _reading(source: Path) -> Iterator[tuple[tarfile.TarFile, IO[bytes]]]:
+    try:
+        with source.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
+            yield archive, file
+    except tarfile.ReadError as error:
+        if str(error) in ("empty file", "truncated header", "unexpected end of data"):
+            raise _damaged(source, str(error)) from None
+        raise _foreign(source, str(error)) from None
+    except (tarfile.TarError, EOFError) as error:
+        raise _damaged(source, str(error)) from None
+    except OSError as error:
+        raise os_error(error, "reading", source) from None
+
+
+def _inventory_of(source: Path) -> dict[str, Any]:
+    with _reading(source) as (archive, _file):
+        entry = archive.next()
+        if entry is None or entry.name != _INVENTORY or entry.size > _MAX_INVENTORY_BYTES:
+            raise _foreign(source, f"it does not begin with {_INVENTORY}")
+        try:
+            fields = json.loads(_content(archive, entry).read())
+        except (ValueError, RecursionError):
+            raise _damaged(source, f"{_INVENTORY} is not readable") from None
+    if not isinstance(fields, dict) or fields.get("kind") != _KIND:
+        raise _foreign(source, f"{_INVENTORY} is not ours")
+    if fields.get("format") != FORMAT:
+        raise _foreign(source, f"it has format {fields.get('format')!r}, known is {FORMAT}")
+    return fields
+
+
+def _content(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
+    content = archive.extractfile(entry) if entry.isreg() else None
+    if content is None:
+        raise tarfile.TarError(f"{entry.name!r} is no regular file")
+    return content
+
+
+def _plan(
+    settings: Settings, store: Store, inventory: dict[str, Any], allow_downgrade: bool
+) -> list[tuple[Unit, Release, bool]]:
+    """What the inventory asks for, refused as a whole where one entry cannot be followed."""
+    steps = []
+    known = {*settings.units(), *settings.promoted_units()}
+    try:
+        entries = [(unit_of_path(entry["path"]), entry) for entry in inventory["channels"]]
+        for _unit, entry in entries:
+            _check_entry(entry)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise MirrorError(
+            "foreign_bundle",
+            "the inventory of the bundle names its releases in a way that this version does not know",
+            "Bring a file that `mde-mirror export` of the same or an earlier version wrote.",
+        ) from None
+    for unit, entry in entries:
+        if unit not in known:
+            continue
+        release = Release(
+            unit.shelf,
+            entry["definitions_version"],
+            entry["engine_version"],
+            entry["definitions_date"],
+            entry["sha256"],
+            entry["bytes"],
+            now_iso(),
+            "bundle of {}".format(inventory.get("created")),
+        )
+        served, held = store.served_versions(unit), store.channel(unit).hold
+        if held and _differs(store, unit, release):
+            raise MirrorError(
+                "held",
+                f"{unit} is held: {held.get('reason') or 'no reason given'}",
+                f"`mde-mirror release {unit.channel}` lets it move again.",
+            )
+        if served and release.versions.lower_than(served) and not allow_downgrade:
+            raise MirrorError(
+                "downgrade",
+                f"the bundle carries {release.versions} for {unit}, lower than the published {served}",
+                "Bring a newer bundle, or import once with --allow-downgrade (module: allow_downgrade).",
+            )
+        steps.append((unit, release, bool(entry["carried"])))
+    if not steps:
+        raise MirrorError(
+            "nothing_to_import",
+            "the bundle carries nothing that the settings of this mirror ask for",
+            "Compare its channels with downloadLinuxUpdates, downloadMacUpdates, downloadPreviewUpdates, architectures "
+            "and channels in the settings.",
+        )
+    return steps
+
+
+def _check_entry(entry: Any) -> None:
+    """Raises `ValueError` unless the entry has everything a release needs, in the right shape."""
+    right = (
+        is_version(entry["definitions_version"])
+        and is_version(entry["engine_version"])
+        and (entry["definitions_date"] is None or isinstance(entry["definitions_date"], str))
+        and _SHA256.match(entry["sha256"])
+        and isinstance(entry["bytes"], int)
+        and isinstance(entry["carried"], bool)
+    )
+    if not right:
+        raise ValueError(entry)
+
+
+def _require_packages(store: Store, steps: list[tuple[Unit, Release, bool]]) -> None:
+    for unit, release, carried in steps:
+        there = store.release(unit, release.name)
+        if not carried and (there is None or not store.intact(there, mend=False)):
+            raise MirrorError(
+                "incomplete_bundle",
+                f"the bundle leaves out {release.name} for {unit}, which this mirror does not have",
+                "It was made for another mirror or an older state of this one. Export it again with the present "
+                "status.json of this mirror, or whole.",
+            )
+
+
+def _differs(store: Store, unit: Unit, release: Release) -> bool:
+    current = store.current(unit)
+    return current is None or current.name != release.name or not store.intact(current, mend=False)
+
+
+def _unpack(settings: Settings, store: Store, source: Path, folder: Path, cancel: Cancel) -> None:
+    """Takes the packages out of the bundle and proves every byte of it: the seal, each SHA-256, each zip."""
+    with _reading(source) as (archive, file), store.reserved(source.stat().st_size):
+        _check_seal(source, archive, file, cancel)
+        for entry in archive.getmembers():
+            if entry.name.startswith("packages/"):
+                _take(settings, source, archive, entry, folder, cancel)
+
+
+def _check_seal(source: Path, archive: tarfile.TarFile, file: IO[bytes], cancel: Cancel) -> None:
+    """Refuses a bundle unless its last member seals everything before it and nothing but zeros follows."""
+    members = archive.getmembers()
+    seal = members[-1] if members else None
+    if seal is None or seal.name != _SEAL or seal.size > _MAX_INVENTORY_BYTES:
+        raise _damaged(source, "its seal is missing")
+    content = _content(archive, seal).read()
+    file.seek(seal.offset)
+    if file.read(tarfile.BLOCKSIZE) != seal.tobuf(tarfile.USTAR_FORMAT):
+        raise _damaged(source, "the head of its seal was changed")
+    if content != _json({"sha256": _digest_of_beginning(file, seal.offset, cancel)}):
+        raise _damaged(source, "its seal does not fit its content")
+    behind = seal.offset_data + seal.size
+    records = -(-(behind + 2 * tarfile.BLOCKSIZE) // tarfile.RECORDSIZE)
+    if file.seek(0, os.SEEK_END) != records * tarfile.RECORDSIZE:
+        raise _damaged(source, "its end is missing or something was added to it")
+    file.seek(behind)
+    for data in iter(lambda: file.read(CHUNK), b""):
+        if data.strip(b"\0"):
+            raise _damaged(source, "its end was changed")
+
+
+def _take(
+    settings: Settings, source: Path, archive: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path, cancel: Cancel
+) -> None:
+    digest = entry.name[len("packages/") : -len(".zip")]
+    if not _SHA256.match(digest) or not entry.name.endswith(".zip"):
+        raise _damaged(source, f"it holds something unexpected: {entry.name!r}")
+    where = f"the package {digest[:8]} of the bundle"
+    check_size(entry.size, settings.proof, where)
+    target, actual = folder / f"{digest}.zip", hashlib.sha256()
+    content = _content(archive, entry)
+    with advising("writing", target), target.open("xb") as out:
+        for data in iter(lambda: content.read(CHUNK), b""):
+            cancel.check()
+            actual.update(data)
+            out.write(data)
+    if actual.hexdigest() != digest:
+        raise _damaged(source, f"{where} does not have the SHA-256 that names it")
+    prove(target, settings.proof, where, cancel)
+
+
+def _digest_of_beginning(file: IO[bytes], length: int, cancel: Cancel) -> str:
+    digest = hashlib.sha256()
+    file.seek(0)
+    while length > 0:
+        cancel.check()
+        data = file.read(min(CHUNK, length))
+        if not data:
+            break
+        digest.update(data)
+        length -= len(data)
+    return digest.hexdigest()
+
+
+def _told(done: list[tuple[Unit, Release, bool]]) -> dict[str, Any]:
+    units = [
+        {
+            "platform": unit.platform,
+            "channel": unit.channel,
+            "arch": unit.arch,
+            "release": release.name,
+            "changed": changed,
+        }
+        for unit, release, changed in done
+    ]
+    return {"changed": any(changed for _unit, _release, changed in done), "units": units}

@@ -1,0 +1,33 @@
+"""What every kind of source must be able to do."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any, Callable, Optional, Protocol
+
+from .download import Download, Downloaded
+from .errors import MirrorError
+from .units import Unit
+from .versions import Versions
+
+# Told of a failure that is tried again after so many seconds.
+Notice = Optional[Callable[[MirrorError, float], None]]
+
+
+class Source(Protocol):
+    """Where packages come from. One object serves all workers of a run."""
+
+    @property
+    def name(self) -> str:
+        """What a release keeps as its origin; free of secrets."""
+
+    def client(self) -> AbstractContextManager[Any]:
+        """What one worker needs to talk to the source; handed back to the methods below."""
+
+    def versions(self, client: Any, unit: Unit, notice: Notice = None) -> Versions:
+        """What the source offers for a unit now. Raises `MirrorError`."""
+
+    def fetch(
+        self, client: Any, unit: Unit, offered: Versions, download: Download, notice: Notice = None
+    ) -> tuple[Downloaded, Versions]:
+        """The proven package of a unit and the versions that surely belong to it. Raises `MirrorError`."""

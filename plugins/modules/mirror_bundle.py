@@ -1,0 +1,165 @@
+#!/usr/bin/python
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Carries releases across an air gap: the module's door to `mde-mirror export` and `mde-mirror import`."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mirror_bundle
+short_description: Export or import the releases of a mirror as one file
+version_added: 0.1.0
+author:
+  - The mde.offline contributors (@mde-offline)
+description:
+  - Exports what the channels of a mirror serve as one file, with an inventory and a seal over every byte.
+  - Imports such a file on another mirror. Everything is verified before the mirror is touched; a file that is damaged, cut
+    short, older than what is published or not made by this collection is refused whole, with the reason.
+requirements:
+  - Python >= 3.8 on the mirror host
+options:
+  path:
+    description:
+      - The file, on the mirror host.
+    type: path
+    required: true
+  state:
+    description:
+      - V(exported) writes the file unless it carries the same already.
+      - V(imported) publishes what the file carries.
+    type: str
+    required: true
+    choices: [exported, imported]
+  lacking:
+    description:
+      - With O(state=exported), a copy of C(status.json) of the mirror that will import the file. Packages that it has are
+        left out.
+    type: path
+  allow_downgrade:
+    description:
+      - With O(state=imported), take versions that are lower than the published ones.
+    type: bool
+    default: false
+  settings:
+    description:
+      - The settings file of the mirror on the mirror host.
+    type: path
+    default: /etc/mde-mirror/settings.json
+  config:
+    description:
+      - The settings themselves, in place of a file. Keys and types are those of the settings file.
+    type: dict
+extends_documentation_fragment:
+  - mde.offline.attributes
+attributes:
+  check_mode:
+    support: full
+    details: An import reads the inventory and judges it, but not the packages.
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+seealso:
+  - module: mde.offline.mirror_sync
+"""
+
+EXAMPLES = r"""
+- name: Write what the connected mirror serves to the transfer disk
+  mde.offline.mirror_bundle:
+    path: /mnt/transfer/definitions.tar
+    state: exported
+
+- name: Publish it on the isolated mirror
+  mde.offline.mirror_bundle:
+    path: /mnt/transfer/definitions.tar
+    state: imported
+  become: true
+  become_user: mde-mirror
+"""
+
+RETURN = r"""
+path:
+  description: The file.
+  returned: when O(state=exported)
+  type: str
+  sample: /mnt/transfer/definitions.tar
+bytes:
+  description: Size of the file in bytes; null when check mode would write it.
+  returned: when O(state=exported)
+  type: int
+  sample: 314583040
+sha256:
+  description: SHA-256 of the file, to compare on the other side; null when check mode would write it.
+  returned: when O(state=exported)
+  type: str
+  sample: 3fa9c1d2a0b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e
+carried:
+  description: Folders whose packages the file carries.
+  returned: when O(state=exported)
+  type: list
+  elements: str
+  sample: [linux/production/arch_x86_64]
+left_out:
+  description: Folders whose packages the other side has.
+  returned: when O(state=exported)
+  type: list
+  elements: str
+  sample: []
+units:
+  description: One entry for each platform, channel and architecture that was imported.
+  returned: when O(state=imported)
+  type: list
+  elements: dict
+  contains:
+    platform:
+      description: V(linux) or V(mac).
+      type: str
+      sample: linux
+    channel:
+      description: The channel.
+      type: str
+      sample: production
+    arch:
+      description: V(x86_64) or V(arm64).
+      type: str
+      sample: x86_64
+    release:
+      description: The name of the release that is served now.
+      type: str
+      sample: 1.443.508.0-1.1.25110.3002-3fa9c1d2
+    changed:
+      description: Whether this unit changed, or would in check mode.
+      type: bool
+      sample: true
+error:
+  description: Why nothing was done, with a stable code, a message and what to do.
+  returned: failure
+  type: dict
+  sample: {code: damaged_bundle, message: the bundle was damaged, hint: Nothing was imported. Copy the file again.}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mde.offline.plugins.module_utils._mirror import doors
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "settings": {"type": "path", "default": "/etc/mde-mirror/settings.json"},
+            "config": {"type": "dict"},
+            "path": {"type": "path", "required": True},
+            "state": {"type": "str", "required": True, "choices": ["exported", "imported"]},
+            "lacking": {"type": "path"},
+            "allow_downgrade": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    result = doors.run_bundle(module.params, module.check_mode)
+    if result.pop("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

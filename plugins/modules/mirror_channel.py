@@ -1,0 +1,184 @@
+#!/usr/bin/python
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Says what a channel of a mirror serves: the module's door to `mde-mirror promote`, `rollback`, `hold` and `release`."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mirror_channel
+short_description: Promote, roll back, hold or release a channel of a mirror
+version_added: 0.1.0
+author:
+  - The mde.offline contributors (@mde-offline)
+description:
+  - Promotes to a channel exactly what another channel serves, or a named release.
+  - Rolls a channel back to its previous release or to any other that is kept, and holds it there.
+  - Holds a channel where it is, with a reason, or lets it follow its source again. Syncs respect it.
+  - Where one platform or architecture of the channel cannot be served, none is touched.
+requirements:
+  - Python >= 3.8 on the mirror host
+options:
+  channel:
+    description:
+      - The channel to change.
+    type: str
+    required: true
+  state:
+    description:
+      - V(promoted) makes the channel serve what O(source) serves. The channel must be listed in C(channels) of the settings.
+      - V(rolled_back) makes it serve its previous release, or O(release), and holds it there. A channel that is rolled back
+        already is left alone unless O(release) names another release.
+      - V(held) makes it stay where it is.
+      - V(released) lets it follow its source again.
+    type: str
+    required: true
+    choices: [promoted, rolled_back, held, released]
+  source:
+    description:
+      - The channel that serves what is promoted.
+    type: str
+  release:
+    description:
+      - A release that is kept, by its name or by its definitions version.
+    type: str
+  reason:
+    description:
+      - Why the channel is held or rolled back, for the next person who looks.
+    type: str
+    default: ""
+  by:
+    description:
+      - Who says so; kept in the history of the channel.
+    type: str
+    default: ansible
+  platform:
+    description:
+      - Only this platform of the channel.
+    type: str
+    choices: [linux, mac]
+  arch:
+    description:
+      - Only this architecture of the channel.
+    type: str
+    choices: [x86_64, arm64]
+  settings:
+    description:
+      - The settings file of the mirror on the mirror host.
+    type: path
+    default: /etc/mde-mirror/settings.json
+  config:
+    description:
+      - The settings themselves, in place of a file. Keys and types are those of the settings file.
+    type: dict
+extends_documentation_fragment:
+  - mde.offline.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+seealso:
+  - module: mde.offline.mirror_sync
+  - module: mde.offline.mirror_info
+"""
+
+EXAMPLES = r"""
+- name: Give the pilot group what production serves
+  mde.offline.mirror_channel:
+    channel: pilot
+    state: promoted
+    source: production
+  become: true
+  become_user: mde-mirror
+
+- name: Go back to the previous release and stay there
+  mde.offline.mirror_channel:
+    channel: production
+    state: rolled_back
+    reason: False positives on the build servers
+  become: true
+  become_user: mde-mirror
+
+- name: Let production follow Microsoft again
+  mde.offline.mirror_channel:
+    channel: production
+    state: released
+  become: true
+  become_user: mde-mirror
+"""
+
+RETURN = r"""
+units:
+  description: One entry for each platform and architecture of the channel.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    platform:
+      description: V(linux) or V(mac).
+      type: str
+      sample: linux
+    channel:
+      description: The channel.
+      type: str
+      sample: pilot
+    arch:
+      description: V(x86_64) or V(arm64).
+      type: str
+      sample: x86_64
+    changed:
+      description: Whether this unit changed, or would in check mode.
+      type: bool
+      sample: true
+    before:
+      description: The release, the previous release and the hold before.
+      type: dict
+      sample: {release: 1.443.508.0-1.1.25110.3002-3fa9c1d2, previous: null, held: null}
+    after:
+      description: The same afterwards; in check mode as foreseen.
+      type: dict
+      sample: {release: 1.443.510.0-1.1.25110.3002-90ab12cd, previous: 1.443.508.0-1.1.25110.3002-3fa9c1d2, held: null}
+error:
+  description: Why nothing was done, with a stable code, a message and what to do.
+  returned: failure
+  type: dict
+  sample: {code: held, message: linux/pilot/x86_64 is held, hint: mde-mirror release pilot lets it move again.}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mde.offline.plugins.module_utils._mirror import doors
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "settings": {"type": "path", "default": "/etc/mde-mirror/settings.json"},
+            "config": {"type": "dict"},
+            "channel": {"type": "str", "required": True},
+            "state": {
+                "type": "str",
+                "required": True,
+                "choices": ["promoted", "rolled_back", "held", "released"],
+            },
+            "source": {"type": "str"},
+            "release": {"type": "str"},
+            "reason": {"type": "str", "default": ""},
+            "by": {"type": "str", "default": "ansible"},
+            "platform": {"type": "str", "choices": ["linux", "mac"]},
+            "arch": {"type": "str", "choices": ["x86_64", "arm64"]},
+        },
+        required_if=[("state", "promoted", ["source"])],
+        supports_check_mode=True,
+    )
+    result = doors.run_channel(module.params, module.check_mode)
+    if result.pop("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
