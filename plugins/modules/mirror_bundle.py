@@ -14,8 +14,8 @@ author:
   - The mde.offline contributors (@mde-offline)
 description:
   - Exports what the channels of a mirror serve as one file, with an inventory and a seal over every byte.
-  - Imports such a file on another mirror. Everything is verified before the mirror is touched; a file that is damaged, cut
-    short, older than what is published or not made by this collection is refused whole, with the reason.
+  - Imports such a file on another mirror. Everything is verified before the mirror is touched; a file that is damaged,
+    cut short, older than what is published or not made by this collection is refused whole, with the reason.
 requirements:
   - Python >= 3.8 on the mirror host
 options:
@@ -33,8 +33,8 @@ options:
     choices: [exported, imported]
   lacking:
     description:
-      - With O(state=exported), a copy of C(status.json) of the mirror that will import the file. Packages that it has are
-        left out.
+      - With O(state=exported), a copy of C(status.json) of the mirror that will import the file. Packages that it has
+        are left out.
     type: path
   allow_downgrade:
     description:

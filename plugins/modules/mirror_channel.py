@@ -2,7 +2,7 @@
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Says what a channel of a mirror serves: the module's door to `mde-mirror promote`, `rollback`, `hold` and `release`."""
+"""Changes what a channel of a mirror serves: the door to `mde-mirror promote`, `rollback`, `hold` and `release`."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ options:
     required: true
   state:
     description:
-      - V(promoted) makes the channel serve what O(source) serves. The channel must be listed in C(channels) of the settings.
-      - V(rolled_back) makes it serve its previous release, or O(release), and holds it there. A channel that is rolled back
-        already is left alone unless O(release) names another release.
+      - V(promoted) makes the channel serve what O(source) serves. It must be listed in C(channels) of the settings.
+      - V(rolled_back) makes it serve its previous release, or O(release), and holds it there. A channel that is rolled
+        back already is left alone unless O(release) names another release.
       - V(held) makes it stay where it is.
       - V(released) lets it follow its source again.
     type: str
