@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(CHECKOUT / "plugins" / "module_utils"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "plugins" / "module_utils"))
 
 from _mirror.pack import build_command
+
+CHECKOUT = Path(__file__).resolve().parent.parent
 
 if __name__ == "__main__":
     target = Path(sys.argv[1] if len(sys.argv) > 1 else CHECKOUT / "build" / "mde-mirror")

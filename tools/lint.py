@@ -1,0 +1,75 @@
+"""Runs every linter over the checkout, also after one has found something, and ends with one line for each."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from collection_tree import CHECKOUT, LINK, checkout_files, link_checkout
+
+BIN = Path(sys.executable).parent
+
+# The code that mypy checks, under the names that Python imports it by. Endpoint code is not among it: it still has to
+# run on Python 2.7, which knows no annotations.
+TYPED_PLUGINS = ("module_utils/_mirror", "plugin_utils")
+TYPED_FOLDERS = ("simulators", "tools")
+
+
+def typed_files() -> list[str]:
+    folders = [LINK / "plugins" / name for name in TYPED_PLUGINS] + [CHECKOUT / name for name in TYPED_FOLDERS]
+    files = sorted(path for folder in folders for path in folder.rglob("*.py"))
+    return [str(path.relative_to(CHECKOUT)) for path in files]
+
+
+def shell_files() -> list[str]:
+    found = []
+    for name in checkout_files():
+        with (CHECKOUT / name).open("rb") as handle:
+            first = handle.readline(80)
+        if re.match(rb"#!.*[/ ](ba)?sh\b", first):
+            found.append(name)
+    return found
+
+
+def linters() -> dict[str, list[str]]:
+    return {
+        "ruff": ["ruff", "check", "."],
+        "mypy": ["mypy", *typed_files()],
+        "shellcheck": ["shellcheck", *shell_files()],
+        "yamllint": ["yamllint", "--strict", "."],
+        "changelog": ["antsibull-changelog", "lint"],
+        "ansible-lint": ["ansible-lint", "--offline", "--strict"],
+    }
+
+
+def main() -> int:
+    os.chdir(CHECKOUT)
+    environment = {
+        **os.environ,
+        "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "ANSIBLE_COLLECTIONS_PATH": str(link_checkout()),
+    }
+    wanted = sys.argv[1:]
+    known = linters()
+    if unknown := set(wanted) - set(known):
+        print(f"no such linter: {', '.join(sorted(unknown))}; there are: {', '.join(known)}", file=sys.stderr)
+        return 2
+    results = []
+    for name in wanted or known:
+        print(f"--- {name}", flush=True)
+        command = [str(BIN / known[name][0]), *known[name][1:]]
+        started = time.monotonic()
+        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False)
+        results.append((name, done.returncode == 0, time.monotonic() - started))
+    print("---")
+    for name, good, seconds in results:
+        print(f"{name:<14} {'ok' if good else 'FAILED':<8} {seconds:5.1f} s")
+    return 0 if all(good for name, good, seconds in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
