@@ -55,6 +55,15 @@ class Microsoft:
             answer.expect(200)
             return from_xml(answer.read_whole(MAX_XML_BYTES), answer.shown)
 
+    def size(self, client: Client, unit: Unit) -> int | None:
+        try:
+            with client.get(address(self._settings.source.url, unit, info=False), method="HEAD") as answer:
+                return answer.length if answer.status == 200 else None
+        except MirrorError as error:
+            if error.code == "cancelled":
+                raise
+            return None
+
     def fetch(
         self, client: Client, unit: Unit, offered: Versions, download: Download, notice: Notice = None
     ) -> tuple[Downloaded, Versions]:

@@ -44,6 +44,10 @@ class Replica:
     def versions(self, client: Client, unit: Unit, notice: Notice = None) -> Versions:
         return self._offer(client, unit, notice)[0]
 
+    def size(self, client: Client, unit: Unit) -> int | None:
+        # Only asked of a folder that Microsoft's script left, whose package is another mirror's only by chance.
+        return None
+
     def fetch(
         self, client: Client, unit: Unit, offered: Versions, download: Download, notice: Notice = None
     ) -> tuple[Downloaded, Versions]:

@@ -55,6 +55,9 @@ class Script:
     def versions(self, client: Client, unit: Unit, notice: Notice = None) -> Versions:
         return self._service.versions(client, unit, notice)
 
+    def size(self, client: Client, unit: Unit) -> int | None:
+        return self._service.size(client, unit)
+
     def fetch(
         self, client: Client, unit: Unit, offered: Versions, download: Download, notice: Notice = None
     ) -> tuple[Downloaded, Versions]:

@@ -27,6 +27,9 @@ class Source(Protocol):
     def versions(self, client: Any, unit: Unit, notice: Notice = None) -> Versions:
         """What the source offers for a unit now. Raises `MirrorError`."""
 
+    def size(self, client: Any, unit: Unit) -> int | None:
+        """The size in bytes of the package that is offered now; None where the source does not say."""
+
     def fetch(
         self, client: Any, unit: Unit, offered: Versions, download: Download, notice: Notice = None
     ) -> tuple[Downloaded, Versions]:

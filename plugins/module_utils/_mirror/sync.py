@@ -235,11 +235,12 @@ class _Sync:
                 raise _lost(f"{unit} serves {result.before}, whose package was damaged or deleted")
             return None
         with self.source.client() as client:
-            offered = self.source.versions(client, unit, self._notice(result))
-        same = result.before is not None and offered.same_as(result.before)
+            offered = result.offered = self.source.versions(client, unit, self._notice(result))
+            same = result.before is not None and offered.same_as(result.before)
+            if same and result.outcome == "adopted":
+                damaged = self._adopted_another(client, result)
         if same and not damaged:
             return None
-        result.offered = offered
         if held and not same:
             raise _lost(
                 f"{unit} is held at {result.before}, whose package was damaged or deleted; the source has moved on to "
@@ -248,6 +249,21 @@ class _Sync:
         self._refuse_downgrade(result, offered)
         result.outcome, result.after = "repaired" if same else "updated", offered
         return offered
+
+    def _adopted_another(self, client: Any, result: UnitResult) -> bool:
+        """True when an adopted package is surely not the one that its manifest names.
+
+        Microsoft's script fetches the package first and asks for its versions afterwards; a release that lands in between
+        leaves an old package under new versions. The size of what the source offers under these versions tells.
+        """
+        release = self.store.current(result.unit)
+        size = self.source.size(client, result.unit)
+        if release is None or size is None or size == release.size:
+            return False
+        result.notes.append(
+            f"the adopted package has {release.size} bytes; for its versions the source has {size}"
+        )
+        return True
 
     def _look_at_what_is_there(self, result: UnitResult) -> bool:
         """Adopts and mends what can be without the source. True when only a download can mend what is published."""
