@@ -253,8 +253,8 @@ class _Sync:
     def _adopted_another(self, client: Any, result: UnitResult) -> bool:
         """True when an adopted package is surely not the one that its manifest names.
 
-        Microsoft's script fetches the package first and asks for its versions afterwards; a release that lands in between
-        leaves an old package under new versions. The size of what the source offers under these versions tells.
+        Microsoft's script fetches the package first and asks for its versions afterwards; a release that lands in
+        between leaves an old package under new versions. The size of what the source offers under these versions tells.
         """
         release = self.store.current(result.unit)
         size = self.source.size(client, result.unit)
@@ -270,7 +270,7 @@ class _Sync:
         unit, store = result.unit, self.store
         folder = store.root / unit.path
         if folder.is_dir() and not folder.is_symlink() and self._adopt(result):
-            result.outcome = "adopted"
+            result.outcome, result.after = "adopted", result.before
             if self.check:
                 return False
         else:
