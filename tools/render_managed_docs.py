@@ -46,8 +46,8 @@ KEYS_INTRO = f"""# Every key of `mdatp_managed.json`
 {MADE}
 
 The managed configuration of Microsoft Defender for Endpoint on Linux lies in
-`/etc/opt/microsoft/mdatp/managed/mdatp_managed.json`. Microsoft publishes no schema of it. This page is made from the one
-of this collection, [`mdatp_managed.schema.json`](../plugins/plugin_utils/_managed/schema/mdatp_managed.schema.json)
+`/etc/opt/microsoft/mdatp/managed/mdatp_managed.json`. Microsoft publishes no schema of it. This page is made from the
+one of this collection, [`mdatp_managed.schema.json`](../plugins/plugin_utils/_managed/schema/mdatp_managed.schema.json)
 (JSON Schema, draft 2020-12). What the schema cannot say is checked by [rules](findings-config.md).
 
 Both are applied by the filter `mde.offline.config_findings` and by the module `mde.offline.managed_config`.
@@ -78,9 +78,9 @@ FINDINGS_INTRO = f"""# Findings about the managed configuration
 
 {MADE}
 
-They come from the filter `mde.offline.config_findings` and from the module `mde.offline.managed_config`. Ids are stable.
-*error*: certain or nearly certain to misbehave. *warning*: works, and is a risk or does not do what it seems to do.
-*info*: advice.
+They come from the filter `mde.offline.config_findings` and from the module `mde.offline.managed_config`. Ids are
+stable. *error*: certain or nearly certain to misbehave. *warning*: works, and is a risk or does not do what it seems to
+do. *info*: advice.
 
 How they are seen: `path` names the place in the file (`antivirusEngine.exclusions[2].path`; `$` is the whole file),
 `message` says what stands there, `hint` what to write instead.

@@ -1,0 +1,21 @@
+# The filter mde.offline.config_findings: what is wrong with a managed configuration.
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.mde.offline.plugins.plugin_utils._managed import check
+
+
+def config_findings(config, agent_version=None):
+    try:
+        return check.config_findings(config, agent_version)
+    except (check.AgentVersionError, check.MissingLibraryError) as error:
+        raise AnsibleFilterError(f"mde.offline.config_findings: {error}") from error
+
+
+class FilterModule:
+    def filters(self):
+        return {"config_findings": config_findings}

@@ -1,0 +1,350 @@
+"""Exclusions: those that do nothing, and those that blind the product.
+
+Private to the mde.offline collection: no promise is made to others.
+"""
+
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from . import paths
+from .findings import ERROR, INFO, WARNING, Path, rule, show, write
+from .managed import Findings, Managed
+from .names import near_value
+from .placeholders import is_placeholder
+
+EXCLUSION_PATH_RELATIVE = rule(
+    "exclusion_path_relative",
+    ERROR,
+    "An exclusion whose path is not absolute",
+    "Only absolute paths exclude anything; ~ and variables are not expanded.",
+    "Write the whole path, beginning with /.",
+)
+GLOBAL_WITH_WILDCARD = rule(
+    "global_with_wildcard",
+    ERROR,
+    "A global exclusion with a wildcard",
+    "The scope global knows no wildcards; they work with epp only. An exclusion without scopes is global.",
+    'Write "scopes": ["epp"], or name each path without * and ?.',
+)
+GLOBAL_WITH_EXTENSION = rule(
+    "global_with_extension",
+    ERROR,
+    "A global exclusion of an extension",
+    "The scope global does not support extensions. An exclusion without scopes is global.",
+    'Write "scopes": ["epp"], or exclude the path or the process.',
+)
+GLOBAL_BARE_PROCESS_NAME = rule(
+    "global_bare_process_name",
+    ERROR,
+    "A global exclusion of a process without its path",
+    "The scope global takes processes by full path only. An exclusion without scopes is global.",
+    'Write the full path, such as "/usr/bin/cat", or "scopes": ["epp"].',
+)
+SCOPES_MISSING = rule(
+    "scopes_missing",
+    WARNING,
+    "An exclusion that does not say its scopes",
+    "Without scopes an exclusion of the managed file is global: it blinds EDR as well. (The command line defaults to "
+    "epp, the opposite.)",
+    'Write "scopes": ["epp"]; add "global" only where EDR must not look either.',
+)
+GLOBAL_EXCLUSION = rule(
+    "global_exclusion",
+    WARNING,
+    "A global exclusion",
+    "What is excluded globally is muted at the sensor: EDR does not see it either, and nobody can look into it "
+    "afterwards.",
+    'Prefer "scopes": ["epp"]. Where global is needed, write down why and accept this finding with that reason.',
+)
+GLOBAL_FILE_MUST_EXIST = rule(
+    "global_file_must_exist",
+    INFO,
+    "A global exclusion of a file",
+    "A global exclusion of a file takes effect only if the file exists when it is applied.",
+    "See to it that the file exists on the host before the configuration arrives.",
+)
+DANGEROUS_PATH = rule(
+    "dangerous_path",
+    WARNING,
+    "An exclusion of a folder that should never be excluded",
+    "Folders such as /, /bin, /usr/lib, /etc, /home, /tmp or /var hold the system itself, or what anybody may write. "
+    "Malware that lies "
+    "there is not seen. Wildcards that cover such a folder count as well.",
+    "Exclude the one folder or file that the application needs.",
+)
+DANGEROUS_EXTENSION = rule(
+    "dangerous_extension",
+    WARNING,
+    "An exclusion of an extension that malware uses",
+    "Scripts, programs, libraries, archives and some document types are on Microsoft's list of extensions that "
+    "should never be excluded.",
+    "Exclude the folder or the process that is the reason instead.",
+)
+DANGEROUS_PROCESS = rule(
+    "dangerous_process",
+    WARNING,
+    "An exclusion of a process that runs anything",
+    "bash, sh, zsh, java and python run whatever they are given; with the process, every file that it opens is "
+    "excluded.",
+    "Exclude the folder that the application works in, with the scope epp.",
+)
+WORLD_WRITABLE_EXCLUSION = rule(
+    "world_writable_exclusion",
+    WARNING,
+    "An exclusion where anybody may write",
+    "Below /tmp, /var/tmp and /dev/shm any user can create what is excluded, and hide behind it.",
+    "Let the application use a folder of its own that only it may write to.",
+)
+PSEUDO_FILESYSTEM_EXCLUSION = rule(
+    "pseudo_filesystem_exclusion",
+    INFO,
+    "An exclusion of a pseudo file system",
+    "Real-time protection does not look at proc and sysfs anyway.",
+    "Remove the exclusion: it changes nothing.",
+)
+SYMLINKED_PATH = rule(
+    "symlinked_path",
+    WARNING,
+    "An exclusion behind a symbolic link",
+    "Exclusions need the real path. /bin, /sbin, /lib and /lib64 are links into /usr on current distributions, "
+    "/var/run is one to /run.",
+    "Write the real path (`readlink -f PATH` prints it).",
+)
+BARE_PROCESS_NAME = rule(
+    "bare_process_name",
+    WARNING,
+    "An exclusion of a process without its path",
+    "A bare name excludes every program of that name, wherever it lies: malware only has to call itself so.",
+    'Write the full path, such as "/usr/bin/cat".',
+)
+EXTENSION_EXCLUSION = rule(
+    "extension_exclusion",
+    WARNING,
+    "An exclusion of an extension",
+    "It holds in every folder of the machine.",
+    "Exclude the folder or the process that is the reason instead.",
+)
+EXTENSION_MALFORMED = rule(
+    "extension_malformed",
+    WARNING,
+    "An exclusion of something that is not an extension",
+    "An extension is a dot and letters. With a wildcard or a slash it will hardly match what was meant.",
+    'Write ".log", or use excludedPath for a pattern.',
+)
+EXTENSION_WITHOUT_DOT = rule(
+    "extension_without_dot",
+    INFO,
+    "An extension without its dot",
+    "Documents show both forms; those for Linux have had the dot since 2023.",
+    "Write the extension with its dot.",
+)
+IS_DIRECTORY_MISSING = rule(
+    "is_directory_missing",
+    INFO,
+    "An exclusion that does not say whether it is a directory",
+    "Documents disagree about what the absence of isDirectory means.",
+    'Write "isDirectory": true or false.',
+)
+DIRECTORY_NOT_FLAGGED = rule(
+    "directory_not_flagged",
+    WARNING,
+    "A directory that is excluded as a file",
+    "The path ends in a slash, so it is a directory, but isDirectory is not true: the exclusion is taken for one of "
+    "a file.",
+    'Write "isDirectory": true.',
+)
+DUPLICATE_EXCLUSION = rule(
+    "duplicate_exclusion",
+    INFO,
+    "An exclusion that stands twice",
+    "The same exclusion is in the list already.",
+    "Keep one of them.",
+)
+TOO_MANY_EXCLUSIONS = rule(
+    "too_many_exclusions",
+    WARNING,
+    "More than 600 exclusions",
+    "The portal takes 600 at most, and nobody can judge so many.",
+    "Look for what they have in common; exclude fewer and better.",
+)
+LEGACY_EXCLUSIONS = rule(
+    "legacy_exclusions",
+    INFO,
+    "Exclusions in their old place",
+    "antivirusEngine.exclusions is still honoured, always with the scope epp. exclusionSettings.exclusions is the "
+    "place that is developed further.",
+    'Move them to exclusionSettings.exclusions with "scopes": ["epp"] (agent 101.24092.0001 or newer).',
+)
+
+LISTS = (("antivirusEngine", "exclusions"), ("exclusionSettings", "exclusions"))
+_MOST = 600
+_KINDS = ("excludedPath", "excludedFileExtension", "excludedFileName")
+_SUBJECT = dict(zip(_KINDS, ("path", "extension", "name")))
+_EXTENSIONS = {
+    "7z", "bat", "bin", "cab", "cmd", "com", "cpl", "dll", "exe", "fla", "gif", "gz", "hta", "inf", "jar",
+    "java", "job", "jpeg", "jpg", "js", "ko", "msi", "ocx", "png", "ps1", "py", "rar", "reg", "scr", "sys",
+    "tar", "tmp", "url", "vbe", "vbs", "wsf", "zip",
+}  # fmt: skip
+_INTERPRETERS = ("bash", "java", "python", "python3", "sh", "zsh")
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    path: Path
+    data: dict[str, Any]
+    kind: str
+    scopes: frozenset[str]
+    legacy: bool
+
+    @property
+    def subject(self) -> str:
+        """What is excluded; empty where that is missing, no string, or a placeholder."""
+        found = self.data.get(_SUBJECT.get(self.kind, ""))
+        return found if isinstance(found, str) and not is_placeholder(found) else ""
+
+    @property
+    def place(self) -> Path:
+        return (*self.path, _SUBJECT[self.kind])
+
+
+def exclusions(managed: Managed) -> Iterator[Exclusion]:
+    for where in LISTS:
+        for path, data in managed.objects(*where):
+            given = data.get("$type")
+            kind = near_value(given, _KINDS) if isinstance(given, str) else None
+            legacy = where == LISTS[0]
+            yield Exclusion(path, data, kind or "", _scopes(data, legacy), legacy)
+
+
+def _scopes(data: dict[str, Any], legacy: bool) -> frozenset[str]:
+    if legacy:
+        return frozenset({"epp"})
+    given = data.get("scopes", ["global"])
+    return frozenset(scope for scope in given if isinstance(scope, str)) if isinstance(given, list) else frozenset()
+
+
+def check(managed: Managed) -> Findings:
+    yield from _lists(managed)
+    seen: set[tuple[object, ...]] = set()
+    for entry in exclusions(managed):
+        yield from _entry_scopes(entry)
+        if entry.subject:
+            yield from {"excludedPath": _path, "excludedFileExtension": _extension, "excludedFileName": _process}[
+                entry.kind
+            ](entry)
+            subject = entry.subject if entry.kind == "excludedFileExtension" else paths.normal(entry.subject)
+            key = (entry.legacy, entry.kind, subject, entry.scopes, entry.data.get("isDirectory") is True)
+            if key in seen:
+                yield DUPLICATE_EXCLUSION.at(entry.path, f"{show(entry.subject)} is in this list already.")
+            seen.add(key)
+
+
+def dangerous(entry: Exclusion) -> str | None:
+    """The folder that this exclusion should not cover."""
+    return paths.reach(entry.subject) if entry.kind == "excludedPath" and entry.subject.startswith("/") else None
+
+
+def _lists(managed: Managed) -> Findings:
+    for where in LISTS:
+        found = managed.value(*where)
+        if isinstance(found, list) and len(found) > _MOST:
+            yield TOO_MANY_EXCLUSIONS.at(where, f"There are {len(found)} exclusions; the portal takes {_MOST} at most.")
+    if managed.value(*LISTS[0]):
+        yield LEGACY_EXCLUSIONS.at(LISTS[0], "These exclusions stand in their old place.")
+
+
+def _entry_scopes(entry: Exclusion) -> Findings:
+    if "global" not in entry.scopes:
+        return
+    if "scopes" not in entry.data:
+        yield SCOPES_MISSING.at(
+            entry.path, "This exclusion does not say its scopes, which makes it global: EDR is blind here too."
+        )
+    else:
+        yield GLOBAL_EXCLUSION.at(
+            entry.path, f"EDR does not see {show(entry.subject)} either." if entry.subject else "EDR is blind here."
+        )
+    if entry.kind == "excludedFileExtension":
+        yield GLOBAL_WITH_EXTENSION.at(entry.path, "The scope global does not support extensions.")
+    elif entry.subject and paths.has_wildcard(entry.subject):
+        yield GLOBAL_WITH_WILDCARD.at(entry.place, f"{show(entry.subject)} has a wildcard, and the scope is global.")
+    elif entry.kind == "excludedFileName" and entry.subject and not entry.subject.startswith("/"):
+        yield GLOBAL_BARE_PROCESS_NAME.at(
+            entry.place, f"{show(entry.subject)} is no full path, and the scope is global."
+        )
+    elif entry.kind == "excludedPath" and entry.data.get("isDirectory") is False:
+        yield GLOBAL_FILE_MUST_EXIST.at(
+            entry.place,
+            f"{show(entry.subject)} must exist when this is applied." if entry.subject else "The file must exist.",
+        )
+
+
+def _path(entry: Exclusion) -> Findings:
+    path = entry.subject
+    if not path.startswith("/"):
+        yield EXCLUSION_PATH_RELATIVE.at(entry.place, f"{show(path)} is not an absolute path.")
+        return
+    if "isDirectory" not in entry.data:
+        yield IS_DIRECTORY_MISSING.at(entry.path, f"It is not said whether {show(path)} is a directory.")
+    if path.endswith("/") and path.strip("/") and entry.data.get("isDirectory", False) is False:
+        yield DIRECTORY_NOT_FLAGGED.at(entry.path, f"{show(path)} ends in a slash, but isDirectory is not true.")
+    folder, writable = dangerous(entry), paths.inside(path, paths.WORLD_WRITABLE)
+    if folder:
+        yield DANGEROUS_PATH.at(entry.place, f"{show(path)} covers {folder}, which should never be excluded.")
+    elif writable:
+        yield WORLD_WRITABLE_EXCLUSION.at(entry.place, f"{show(path)} lies in {writable}, where anybody may write.")
+    elif paths.inside(path, paths.PSEUDO_FILESYSTEMS):
+        yield PSEUDO_FILESYSTEM_EXCLUSION.at(entry.place, f"{show(path)} is not monitored anyway.")
+    yield from _links(entry)
+
+
+def _links(entry: Exclusion) -> Findings:
+    real = paths.real(entry.subject)
+    if real:
+        message = f"{show(entry.subject)} leads through a symbolic link on current distributions."
+        yield SYMLINKED_PATH.at(entry.place, message, f"{write(_SUBJECT[entry.kind], real)} (check with readlink -f).")
+
+
+def _extension(entry: Exclusion) -> Findings:
+    given = entry.subject
+    extension = given.lower().lstrip("*").lstrip(".")
+    yield EXTENSION_EXCLUSION.at(entry.path, f"The extension {show(given)} is excluded in every folder of the machine.")
+    if paths.has_wildcard(given) or re.search(r"[/\s]", given):
+        yield EXTENSION_MALFORMED.at(entry.place, f"{show(given)} is not an extension.")
+    elif not given.startswith("."):
+        yield EXTENSION_WITHOUT_DOT.at(entry.place, f"{show(given)} has no dot.", write("extension", f".{given}"))
+    if extension.rpartition(".")[2] in _EXTENSIONS or extension.startswith("ko."):
+        yield DANGEROUS_EXTENSION.at(
+            entry.place, f"{show(given)} is on Microsoft's list of extensions that should never be excluded."
+        )
+
+
+def _process(entry: Exclusion) -> Findings:
+    name = entry.subject
+    folder, slash, program = name.rpartition("/")
+    if "/" in name and not name.startswith("/"):
+        yield EXCLUSION_PATH_RELATIVE.at(entry.place, f"{show(name)} is neither a name nor an absolute path.")
+    elif not slash and "global" not in entry.scopes:
+        yield BARE_PROCESS_NAME.at(entry.place, f"Every program that calls itself {show(name)} is excluded.")
+    if _runs_anything(folder, program):
+        yield DANGEROUS_PROCESS.at(entry.place, f"{show(name)} runs whatever it is given, and all of that is excluded.")
+    yield from _links(entry)
+
+
+def _runs_anything(folder: str, program: str) -> bool:
+    if program and set(program) <= {
+        "*",
+        "?",
+    }:  # every program: dangerous where shells lie, not in a folder of one application
+        return not folder or any(paths.matches(folder, system) for system in paths.SYSTEM_BINARIES)
+    if re.fullmatch(r"python\d+(\.\d+)*", program):
+        return True
+    return any(paths.matches(program, interpreter) for interpreter in _INTERPRETERS)

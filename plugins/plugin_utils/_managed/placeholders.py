@@ -1,0 +1,57 @@
+"""Values that were copied from documentation, or never filled in.
+
+Private to the mde.offline collection: no promise is made to others.
+"""
+
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from .findings import ERROR, Path, rule, show
+from .managed import Findings, Managed
+
+PLACEHOLDER_VALUE = rule(
+    "placeholder_value",
+    ERROR,
+    "A placeholder that was never filled in",
+    "The value stands in the sample of the documentation, or is plainly meant to be replaced: <EXAMPLE DO NOT USE>, "
+    "proxy.server:port, "
+    "GroupIdExample, Tag, {{ variable }}. A proxy like that has cut real machines off from every update.",
+    "Put in the real value, or remove the key.",
+)
+
+_ANYWHERE = re.compile(
+    r"<[^<>]{2,80}>|\{\{.*\}\}|\{%.*%\}|\$\{\w+\}|\b(?:CHANGE|REPLACE)[-_ ]?ME\b|EXAMPLE DO NOT USE"
+    r"|//(?:[^/@]*@)?proxy\.server\b|\bwww\.example\.server\b|:port\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_EXACTLY = {
+    ("edr", "groupIds"): {"GroupIdExample"},
+    ("edr", "tags", "value"): {"Tag"},
+    ("cloudService", "proxy"): {"proxy.server:port"},
+}
+
+
+def check(managed: Managed) -> Findings:
+    yield from _check(managed.data, ())
+
+
+def _check(value: Any, path: Path) -> Findings:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _check(item, (*path, name))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _check(item, (*path, index))
+    elif isinstance(value, str) and is_placeholder(value, path):
+        yield PLACEHOLDER_VALUE.at(path, f"{show(value)} is a placeholder, not a value.")
+
+
+def is_placeholder(value: str, path: Path = ()) -> bool:
+    names = tuple(part for part in path if isinstance(part, str))
+    return bool(_ANYWHERE.search(value)) or value.strip() in _EXACTLY.get(names, ())

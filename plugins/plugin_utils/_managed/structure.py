@@ -1,0 +1,242 @@
+"""What the JSON Schema says about a configuration, translated into findings with advice.
+
+Private to the mde.offline collection: no promise is made to others.
+"""
+
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from . import spec
+from .findings import ERROR, WARNING, Finding, Path, kind_of, rule, show, write
+from .managed import Findings, Managed
+from .names import near_value
+
+WRONG_TYPE = rule(
+    "wrong_type",
+    ERROR,
+    "A value of the wrong type",
+    'The agent expects another JSON type here, such as true instead of "true". It may ignore the value, or the whole '
+    "file.",
+    "Write the value with the type that the reference page names.",
+)
+NUMBER_AS_STRING = rule(
+    "number_as_string",
+    WARNING,
+    "A number written as a string",
+    "Documents call this key a string and show it as a number. The number is the safe form; agents may not read the "
+    "other.",
+    "Take the quotes away.",
+)
+INVALID_VALUE = rule(
+    "invalid_value",
+    ERROR,
+    "A value that is not one of those allowed",
+    "The key takes a fixed set of words, in exactly this spelling. A wrong one can make the agent drop the whole file.",
+    "Write one of the allowed values.",
+)
+INVALID_EXCLUSION_TYPE = rule(
+    "invalid_exclusion_type",
+    ERROR,
+    "An exclusion of a type that does not exist",
+    "`$type` is excludedPath, excludedFileExtension or excludedFileName. The words of the command line (folder, "
+    "file, process) are "
+    "invalid here and were seen to make the agent drop the whole file without a word.",
+    "Write excludedPath for files and folders, excludedFileExtension for extensions, excludedFileName for processes.",
+)
+OUT_OF_RANGE = rule(
+    "out_of_range",
+    ERROR,
+    "A number out of its range",
+    "The agent accepts numbers of a certain range here.",
+    "Write a number of the range.",
+)
+MISSING_PROPERTY = rule(
+    "missing_property",
+    ERROR,
+    "A property is missing or empty",
+    "An entry of this kind does nothing without it.",
+    "Add the property, or remove the entry.",
+)
+FOREIGN_PROPERTY = rule(
+    "foreign_property",
+    ERROR,
+    "A property of another type of exclusion",
+    "excludedPath takes path and isDirectory, excludedFileExtension takes extension, excludedFileName takes name. "
+    "Agents were seen to ignore an exclusion with another property without a word.",
+    "Give the property that belongs to the type, or change the type.",
+)
+SCOPES_EMPTY = rule(
+    "scopes_empty",
+    ERROR,
+    "An exclusion with an empty list of scopes",
+    "An exclusion needs at least one scope.",
+    'Write "scopes": ["epp"] (antivirus only), or ["epp", "global"] (EDR too).',
+)
+FILESYSTEM_NAME_LIST = rule(
+    "filesystem_name_list",
+    ERROR,
+    "Several file systems in one string",
+    'Every element is the name of one file system type. A combined one such as "nfs,fuse" (printed in the '
+    "documentation) matches "
+    "nothing, while the list still replaces the agent's own.",
+    'Write one name per element: ["nfs", "fuse"].',
+)
+
+_DOCUMENTED_AS_STRING = {"scanResultsRetentionDays", "scanHistoryMaximumItems"}
+_TYPES = {
+    "object": "an object",
+    "array": "an array",
+    "string": "a string",
+    "integer": "an integer",
+    "boolean": "true or false",
+}
+_FOR_TYPE = {
+    "path": "excludedPath",
+    "isDirectory": "excludedPath",
+    "extension": "excludedFileExtension",
+    "name": "excludedFileName",
+}
+_OWNER_KEY = {"excludedPath": "path", "excludedFileExtension": "extension", "excludedFileName": "name"}
+
+
+def check(managed: Managed) -> Findings:
+    for error in spec.validator().iter_errors(managed.data):
+        path: Path = tuple(error.absolute_path)
+        if error.validator == "not":  # the property belongs to another type of exclusion
+            yield _foreign(managed, path)
+        elif error.validator != "additionalProperties":  # unknown keys are told by keys.py, with their right place
+            yield TRANSLATIONS[error.validator](path, error.instance, error.schema)
+
+
+def _type(path: Path, value: Any, node: spec.Node) -> Finding:
+    key = path[-1] if path else ""
+    if key in _DOCUMENTED_AS_STRING and isinstance(value, str) and re.fullmatch("[0-9]+", value, flags=re.ASCII):
+        return NUMBER_AS_STRING.at(path, f"The number stands in quotes: {show(value)}.", write(key, int(value[:9])))
+    wanted = _TYPES[node["type"]]
+    seen = kind_of(value) if key in ("proxy", "offlineDefinitionUpdateUrl") else show(value)
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool) and seen != kind_of(value):
+        seen = f"{kind_of(value)}, {seen}"
+    return WRONG_TYPE.at(path, f"This must be {wanted}, but it is {seen}.", type_advice(path, value, node))
+
+
+def type_advice(path: Path, value: Any, node: spec.Node) -> str:
+    """How the value would be written rightly; empty where nobody can know."""
+    key = next((part for part in reversed(path) if isinstance(part, str)), "")
+    if value is None:
+        return "Remove the key: JSON has null, but absence is what leaves the agent's default in place."
+    if key == "scheduledScan":
+        if node["type"] == "string":
+            return 'Write "scheduledScan": "enabled" here; the times belong in "scheduledScan" at the top level.'
+        return (
+            'This object holds the times. The switch is another key: {"antivirusEngine": {"scheduledScan": "enabled"}}.'
+        )
+    literal = corrected(value, node)
+    if literal is None:
+        return f"Write {_TYPES[node['type']]}, without the brackets." if isinstance(value, list) else ""
+    return write(key, literal) if isinstance(path[-1], str) else f"Write {show(literal)}"
+
+
+def corrected(value: Any, node: spec.Node) -> Any:
+    wanted, choices = node["type"], node.get("enum", [])
+    word = str(value).strip() if isinstance(value, (str, bool, int)) else ""
+    if wanted == "boolean":
+        return {"enabled": True, "disabled": False}.get(near_value(word, ("enabled", "disabled")) or "")
+    if wanted == "integer":
+        number = int(word) if re.fullmatch("[0-9]{1,9}", word, flags=re.ASCII) else None
+        return number if number is None or node.get("minimum", 0) <= number <= node.get("maximum", number) else None
+    if wanted == "string" and choices:
+        return near_value(word, choices)
+    if wanted == "array":
+        return _as_array(value, spec.resolve(node["items"]))
+    return None
+
+
+def _as_array(value: Any, items: spec.Node) -> Any:
+    if isinstance(value, str) and items["type"] == "string":
+        if not items.get("enum"):
+            return [part for part in re.split(r"[\s,]+", value) if part] if items.get("pattern") else None
+        found = near_value(value, items["enum"])
+        return [found] if found else None
+    if isinstance(value, dict) and {"key", "value"} == set(items.get("properties", {})):
+        keys, values = (spec.resolve(items["properties"][name]).get("enum", []) for name in ("key", "value"))
+        if all(name in keys and choice in values for name, choice in value.items() if isinstance(choice, str)):
+            return [{"key": name, "value": choice} for name, choice in sorted(value.items()) if isinstance(choice, str)]
+    return None
+
+
+def _enum(path: Path, value: Any, node: spec.Node) -> Finding:
+    key = next((part for part in reversed(path) if isinstance(part, str)), "")
+    if not isinstance(value, str):  # told as wrong_type already; the schema says both
+        return _type(path, value, node)
+    allowed = ", ".join(node["enum"])
+    found = near_value(value, node["enum"])
+    advice = (
+        (write(key, found) if path and isinstance(path[-1], str) else f'Write "{found}"')
+        if found
+        else f"Write one of: {allowed}."
+    )
+    if key == "key" and node["enum"] == ["GROUP"]:
+        advice = "The managed file takes the key GROUP only; other tags are set with `mdatp edr tag set`."
+    chosen = INVALID_EXCLUSION_TYPE if key == "$type" else INVALID_VALUE
+    return chosen.at(path, f"{show(value)} is not one of the allowed values: {allowed}.", advice)
+
+
+def _range(path: Path, value: Any, node: spec.Node) -> Finding:
+    bounds = f"from {node['minimum']} to {node['maximum']}" if "maximum" in node else f"{node['minimum']} or more"
+    default = f" The default is {node['default']}." if "default" in node else ""
+    return OUT_OF_RANGE.at(path, f"{show(value)} is out of range.", f"Write a number {bounds}.{default}")
+
+
+def _required(path: Path, value: Any, node: spec.Node) -> Finding:
+    missing = [name for name in node["required"] if name not in value]
+    if missing == ["$type"]:
+        found = next((_FOR_TYPE[name] for name in ("path", "extension", "name") if name in value), "excludedPath")
+        return MISSING_PROPERTY.at(path, "This exclusion does not say what it excludes.", f'Add "$type": "{found}".')
+    names = " and ".join(f'"{name}"' for name in missing)
+    what = f"an exclusion of the type {value['$type']}" if "$type" in value else "this entry"
+    return MISSING_PROPERTY.at(path, f"Without {names} {what} does nothing.", f"Add {names}, or remove the entry.")
+
+
+def _foreign(managed: Managed, path: Path) -> Finding:
+    entry: Any = managed.data
+    for part in path[:-1]:
+        entry = entry[part]
+    kind, key = entry["$type"], str(path[-1])
+    advice = f'Either "$type": "{_FOR_TYPE[key]}", or "{_OWNER_KEY[kind]}" instead of "{key}".'
+    return FOREIGN_PROPERTY.at(
+        path, f"An exclusion of the type {kind} has no {key}; it has {_OWNER_KEY[kind]}.", advice
+    )
+
+
+def _empty(path: Path, value: Any, node: spec.Node) -> Finding:
+    return MISSING_PROPERTY.at(path, "This is empty.")
+
+
+def _pattern(path: Path, value: Any, node: spec.Node) -> Finding:
+    names = [part for part in re.split(r"[\s,]+", value.lower()) if part]
+    advice = f"Write {', '.join(show(name) for name in names[:6])} as elements of their own." if names else ""
+    return FILESYSTEM_NAME_LIST.at(path, f"{show(value)} is not the name of one file system type.", advice)
+
+
+def _scopes(path: Path, value: Any, node: spec.Node) -> Finding:
+    return SCOPES_EMPTY.at(path, "The list of scopes is empty.")
+
+
+# Every keyword of the schema that can fail; a test compares this with the schema.
+TRANSLATIONS: dict[str, Callable[[Path, Any, spec.Node], Finding]] = {
+    "type": _type,
+    "enum": _enum,
+    "minimum": _range,
+    "maximum": _range,
+    "required": _required,
+    "minLength": _empty,
+    "minItems": _scopes,
+    "pattern": _pattern,
+}

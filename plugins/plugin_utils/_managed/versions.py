@@ -1,0 +1,31 @@
+"""Versions of the agent, in both of their shapes: 101.98.89 and 101.24022.0001.
+
+Private to the mde.offline collection: no promise is made to others.
+"""
+
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import re
+
+from .findings import show
+
+AgentVersion = tuple[int, ...]
+
+
+class AgentVersionError(ValueError):
+    """What was given as the version of the agent is not one."""
+
+
+def parse(text: object) -> AgentVersion:
+    """Numbers to compare; raises AgentVersionError with advice."""
+    if isinstance(text, str) and re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9}){2}", text.strip(), flags=re.ASCII):
+        return tuple(int(number) for number in text.strip().split("."))
+    raise AgentVersionError(
+        "agent_version must be a string of three numbers such as '101.24022.0001', as `mdatp health --field "
+        "app_version` "
+        f"prints it, but it is {show(text)}. Leave it out where the version is not known."
+    )

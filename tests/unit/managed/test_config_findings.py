@@ -1,0 +1,299 @@
+"""Every finding about a managed configuration: it comes in its cases, and stays silent in near misses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.mde.offline.plugins.plugin_utils._managed import check, managed
+
+from tests.unit.managed import (
+    cases_addresses,
+    cases_effects,
+    cases_exclusions,
+    cases_gates,
+    cases_hardening,
+    cases_keys,
+    cases_structure,
+    cases_text,
+)
+from tests.unit.managed.builders import GOOD_URL, HTTP_URL, NEW, av, cloud, legacy, merged, mirror, name, path, proxy
+
+TOPICS = (
+    cases_text,
+    cases_structure,
+    cases_keys,
+    cases_exclusions,
+    cases_addresses,
+    cases_effects,
+    cases_hardening,
+    cases_gates,
+)
+CASES = {rule_id: columns for topic in TOPICS for rule_id, columns in topic.CASES.items()}
+
+
+def ids(case):
+    config, version = case if isinstance(case, tuple) else (case, None)
+    return {finding["id"] for finding in check.config_findings(config, version)}
+
+
+def expand(column):
+    return [
+        pytest.param(rule_id, case, id=f"{rule_id}-{number}")
+        for rule_id, columns in CASES.items()
+        for number, case in enumerate(columns[column])
+    ]
+
+
+@pytest.mark.parametrize(("rule_id", "case"), expand(0))
+def test_finding_comes(rule_id, case):
+    assert rule_id in ids(case)
+
+
+@pytest.mark.parametrize(("rule_id", "case"), expand(1))
+def test_near_miss_stays_silent(rule_id, case):
+    assert rule_id not in ids(case)
+
+
+def test_every_rule_has_cases_and_every_case_a_rule():
+    assert sum(len(topic.CASES) for topic in TOPICS) == len(CASES)
+    assert set(CASES) == set(check.RULES)
+    assert all(positive and negative for positive, negative in CASES.values())
+
+
+def test_rules_are_told_in_full():
+    for rule in check.RULES.values():
+        assert rule.severity in ("error", "warning", "info")
+        assert rule.id == rule.id.lower() and rule.id.replace("_", "").isalnum()
+        assert all(len(text) > 10 for text in (rule.title, rule.meaning, rule.remedy)), rule.id
+
+
+def by_id(config, version=None):
+    return {finding["id"]: finding for finding in check.config_findings(config, version)}
+
+
+RECOMMENDED = merged(
+    mirror(GOOD_URL, offlineDefinitionUpdateFallbackToCloud=False, disallowedThreatActions=["allow", "restore"]),
+    cloud(
+        automaticDefinitionUpdateEnabled=True,
+        definitionUpdatesInterval=28800,
+        automaticSampleSubmissionConsent="safe",
+        enabled=True,
+    ),
+    {"exclusionSettings": {"mergePolicy": "admin_only"}},
+)
+
+
+@pytest.mark.parametrize("version", [None, "101.24022.0001", NEW])
+@pytest.mark.parametrize("url", [GOOD_URL, "/srv/mde-mirror/linux/production"])
+def test_recommended_offline_host_is_clean(url, version):
+    config = merged(RECOMMENDED, av(**{**RECOMMENDED["antivirusEngine"], "offlineDefinitionUpdateUrl": url}))
+    found = check.config_findings(config, version)
+    assert {finding["severity"] for finding in found} <= {"info"}, found
+
+
+def test_smallest_offline_host_over_http_is_clean():
+    config = merged(
+        mirror(HTTP_URL, offlineDefinitionUpdateFallbackToCloud=True), cloud(automaticDefinitionUpdateEnabled=True)
+    )
+    for version in (None, NEW):
+        assert {finding["severity"] for finding in check.config_findings(config, version)} <= {"info"}
+
+
+@pytest.mark.parametrize(
+    ("config", "rule_id", "path", "hint"),
+    [
+        ({"AntivirusEngine": {}}, "misspelt_key", "AntivirusEngine", '{"antivirusEngine": ...}'),
+        (
+            av(offlineDefintionUpdateFallbackToCloud=False),
+            "misspelt_key",
+            "antivirusEngine.offlineDefintionUpdateFallbackToCloud",
+            '"offlineDefinitionUpdateFallbackToCloud": false',
+        ),
+        (
+            {"features": {"offlineDefinitionUpdate": "enabled"}},
+            "misplaced_key",
+            "features.offlineDefinitionUpdate",
+            '{"antivirusEngine": {"offlineDefinitionUpdate": "enabled"}}',
+        ),
+        ({"enforcementLevel": "block"}, "misplaced_key", "enforcementLevel", "networkProtection.enforcementLevel"),
+        (
+            av(offlineDefinitionUpdate=True),
+            "wrong_type",
+            "antivirusEngine.offlineDefinitionUpdate",
+            '"offlineDefinitionUpdate": "enabled"',
+        ),
+        (av(scanArchives="False"), "wrong_type", "antivirusEngine.scanArchives", '"scanArchives": false'),
+        (
+            av(enforcementLevel="Real-Time"),
+            "invalid_value",
+            "antivirusEngine.enforcementLevel",
+            '"enforcementLevel": "real_time"',
+        ),
+        (
+            legacy(*[{"$type": "excludedPath", "path": "/a"}] * 2, {"$type": "process", "name": "/a"}),
+            "invalid_exclusion_type",
+            "antivirusEngine.exclusions[2].$type",
+            '"$type": "excludedFileName"',
+        ),
+        (
+            mirror("http://h:8000/linux/production/arch_x86_64/"),
+            "url_contains_arch",
+            "antivirusEngine.offlineDefinitionUpdateUrl",
+            '"http://h:8000/linux/production/"',
+        ),
+        (
+            mirror("/srv/linux/production/arch_arm64/updates.zip"),
+            "url_is_a_file",
+            "antivirusEngine.offlineDefinitionUpdateUrl",
+            '"/srv/linux/production"',
+        ),
+        (
+            mirror("www.example.com:8000/linux/production/"),
+            "url_no_scheme",
+            "antivirusEngine.offlineDefinitionUpdateUrl",
+            '"http://www.example.com:8000/linux/production/"',
+        ),
+        (
+            mirror("file:///srv/linux/production"),
+            "url_scheme_unsupported",
+            "antivirusEngine.offlineDefinitionUpdateUrl",
+            '"/srv/linux/production"',
+        ),
+        (name("/bin/cat"), "symlinked_path", "exclusionSettings.exclusions[0].name", "/usr/bin/cat"),
+        (
+            av(threatTypeSettings={"archive_bomb": "block"}),
+            "wrong_type",
+            "antivirusEngine.threatTypeSettings",
+            '[{"key": "archive_bomb", "value": "block"}]',
+        ),
+        ('{"edr": {"tags": [{"key": 1, "key": 2}]}}', "duplicate_name", "edr.tags[0].key", "Keep one"),
+        ('{\n "edr": {},\n}', "not_json", "$", "comma"),
+    ],
+)
+def test_place_and_corrected_line(config, rule_id, path, hint):
+    finding = by_id(config)[rule_id]
+    assert finding["path"] == path
+    assert hint in finding["hint"]
+
+
+def test_key_too_new_names_both_versions_and_only_the_outermost_key():
+    found = [
+        f for f in check.config_findings(path("/a/b", scopes=["global"]), "101.98.89") if f["id"].endswith("too_new")
+    ]
+    assert [f["path"] for f in found] == ["exclusionSettings"]
+    assert "101.23092.0012" in found[0]["message"] and "101.98.89" in found[0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ('{\n "a": 1,\n}', "Line 3, column 1"),
+        ('{"a": 1}\n// x', "Line 2, column 1"),
+        ('{\n "a": "NaN", "b": NaN}', "Line 2, column 19"),
+        ('{"a"\n: tru}', "Line 2, column 3"),
+    ],
+)
+def test_syntax_errors_name_line_and_column(text, where):
+    assert where in by_id(text)["not_json"]["message"]
+
+
+def test_broken_text_gives_only_what_can_be_known():
+    assert set(by_id(b"\xef\xbb\xbf{,}")) == {"byte_order_mark", "not_json"}
+    assert {"byte_order_mark", "unknown_key"} <= set(by_id(b'\xef\xbb\xbf{"foo": 1}'))
+
+
+def test_text_and_mapping_are_judged_alike():
+    config = merged(mirror("http://h/linux/production/arch_arm64/"), {"foo": 1}, path("/etc"))
+    expected = check.config_findings(config)
+    assert check.config_findings(json.dumps(config)) == expected
+    assert check.config_findings(json.dumps(config).encode()) == expected
+    assert check.config_findings(bytearray(json.dumps(config).encode())) == expected
+
+
+def test_errors_first_then_by_path_with_numbers_as_numbers():
+    entries = [{"$type": "excludedPath", "path": f"x{n}", "isDirectory": True} for n in range(12)]
+    found = check.config_findings(merged(av(exclusions=entries), {"zzz": 1}, cloud(enabled=False)))
+    ranks = ["error", "warning", "info"]
+    assert [f["severity"] for f in found] == sorted((f["severity"] for f in found), key=ranks.index)
+    relative = [f["path"] for f in found if f["id"] == "exclusion_path_relative"]
+    assert relative == [f"antivirusEngine.exclusions[{n}].path" for n in range(12)]
+
+
+SECRET = "hunter2-geheim"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        proxy(f"http://user:{SECRET}@proxy:3128/"),
+        proxy(f"user:{SECRET}@proxy:3128"),
+        proxy(f"http://user:a/{SECRET}@proxy:3128/"),
+        proxy(f"http://user:{SECRET}%40proxy:3128/"),
+        proxy(f"<EXAMPLE DO NOT USE> http://user:{SECRET}@proxy.server:port/"),
+        proxy([f"http://user:{SECRET}@proxy/"]),
+        {"proxy": f"http://user:{SECRET}@proxy:3128/"},
+        av(proxy=f"http://user:{SECRET}@proxy:3128/"),
+        cloud(Proxy=f"http://user:{SECRET}@proxy:3128/"),
+        {f"http://user:{SECRET}@proxy": 1},
+        mirror(f"http://user:{SECRET}@h/linux/production/arch_x86_64"),
+        mirror(f"http://user:80/{SECRET}@h/linux/production"),
+        mirror(f"http://user:x@{SECRET}@h/mac/production_back"),
+        mirror(f"user:{SECRET}@h/linux/production"),
+        av(enforcementLevel=f"http://user:{SECRET}@proxy"),
+        cloud(enabled=f"http://user:{SECRET}@proxy"),
+        path(f"user:{SECRET}@h/x"),
+        f'{{"cloudService": {{"proxy": "http://user:{SECRET}@proxy:3128/",}}}}',
+    ],
+)
+def test_secrets_are_never_repeated(config):
+    found = check.config_findings(config)
+    assert any(finding["severity"] != "info" for finding in found)
+    assert SECRET not in json.dumps(found)
+
+
+def test_long_values_are_shortened():
+    found = check.config_findings(merged(av(enforcementLevel="x" * 5000), {"y" * 5000: 1}, mirror("z" * 5000)))
+    assert all(len(finding["message"]) < 400 and len(finding["path"]) < 200 for finding in found)
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        "",
+        "abc",
+        "101",
+        "101.24022",
+        "101.24022.0001.1",
+        "101.x.1",
+        101.24022,
+        5,
+        [],
+        "101.24022.0001-1",
+        "\u0661.\u0662.\u0663",
+    ],
+)
+def test_what_is_no_version_is_refused_with_advice(version):
+    with pytest.raises(check.AgentVersionError, match=r"101\.24022\.0001"):
+        check.config_findings({}, version)
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ("101.98.89", "101.23062.0010"),
+        ("100.83.73", "101.04.76"),
+        ("101.26062.0005", "101.26062.0007"),
+        ("101.9.1", "101.10.72"),
+    ],
+)
+def test_versions_compare_by_number(older, newer):
+    assert managed.Managed({}, older).older_than(newer)
+    assert not managed.Managed({}, newer).older_than(older)
+    assert not managed.Managed({}).older_than(newer)
+
+
+def test_self_reference_ends():
+    config = {}
+    config["a"] = config["b"] = config
+    assert set(by_id(config)) == {"too_deep"}

@@ -1,0 +1,108 @@
+"""What holds for every input: nothing raises, the order is stable, findings do not hide each other."""
+
+from __future__ import annotations
+
+import json
+
+from ansible_collections.mde.offline.plugins.plugin_utils._managed import check, spec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+WORDS = st.sampled_from(
+    [
+        *("enabled", "disabled", "real_time", "Real-Time", "merge", "epp", "90", "1", "é", "", "\ud800", "a\0b"),
+        *("/", "/tmp/a*", "cat", "*?*", "http://u:p@h:1/", "www.h:1/linux", "user:pass@host:/x"),
+        *("http://h/linux/production/arch_x86_64/", "<EXAMPLE DO NOT USE>"),
+    ]
+)
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), WORDS, st.text(max_size=8))
+VERSIONS = st.sampled_from([None, "100.1.1", "101.98.89", "101.23062.0010", "101.24082.0004", "101.26081.0010"])
+
+
+def fitting(node: spec.Node) -> st.SearchStrategy:
+    """Values of the schema's shape, now and then of another one."""
+    node = spec.resolve(node)
+    if "enum" in node:
+        right = st.sampled_from(node["enum"])
+    elif node.get("type") == "object":
+        keys = {name: fitting(below) for name, below in node.get("properties", {}).items()}
+        right = st.fixed_dictionaries({}, optional=keys)
+    elif node.get("type") == "array":
+        right = st.lists(fitting(node["items"]), max_size=3)
+    else:
+        right = {"boolean": st.booleans(), "integer": st.integers(-1, 90000)}.get(node.get("type"), WORDS)
+    return st.one_of(right, right, right, SCALARS)
+
+
+CONFIGS = fitting({**spec.load(), "properties": {**spec.load()["properties"], "foo": {}, "behaviorMonitoring": {}}})
+MAPPINGS = CONFIGS.filter(lambda config: isinstance(config, dict))
+ANYTHING = st.recursive(
+    st.one_of(SCALARS, st.binary(max_size=4), st.dates()),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.tuples(inner), st.dictionaries(st.one_of(SCALARS, WORDS), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+def shuffled(value, turn):
+    if isinstance(value, dict):
+        names = sorted(value, reverse=True) if turn else list(reversed(value))
+        return {name: shuffled(value[name], turn) for name in names}
+    return [shuffled(item, turn) for item in value] if isinstance(value, list) else value
+
+
+def seen(found):
+    return {(finding["id"], finding["path"], finding["message"]) for finding in found}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.one_of(CONFIGS, ANYTHING), VERSIONS)
+def test_no_configuration_raises_and_findings_are_whole(config, version):
+    for finding in check.config_findings(config, version):
+        assert set(finding) == {"id", "severity", "path", "message", "hint"}
+        assert finding["severity"] == check.RULES[finding["id"]].severity
+        assert all(isinstance(text, str) and text for text in finding.values())
+        json.dumps(finding).encode("utf-8")
+        "".join(finding.values()).encode("utf-8")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(st.text(), st.binary(), st.text(alphabet="{}[]\",:/#'\\ \n1aN-\0\ufeff\ud800", max_size=30)))
+def test_no_text_raises(text):
+    assert isinstance(check.config_findings(text), list)
+
+
+@settings(max_examples=100, deadline=None)
+@given(MAPPINGS, st.data())
+def test_a_text_cut_anywhere_does_not_raise(config, data):
+    text = json.dumps(config).encode("utf-16" if data.draw(st.booleans()) else "utf-8")
+    assert isinstance(check.config_findings(text[: data.draw(st.integers(0, len(text)))]), list)
+
+
+@settings(max_examples=150, deadline=None)
+@given(MAPPINGS, VERSIONS, SCALARS)
+def test_an_unknown_key_hides_no_other_finding(config, version, value):
+    before = seen(check.config_findings(config, version))
+    for section in (None, *(name for name, below in config.items() if isinstance(below, dict))):
+        more = {"zzNobodyKnowsThis": value}
+        changed = {**config, **more} if section is None else {**config, section: {**config[section], **more}}
+        after = seen(check.config_findings(changed, version))
+        assert before <= after
+        assert "unknown_key" in {rule_id for rule_id, _path, _message in after - before}
+
+
+@settings(max_examples=150, deadline=None)
+@given(MAPPINGS, VERSIONS)
+def test_the_order_of_keys_does_not_matter(config, version):
+    expected = check.config_findings(config, version)
+    assert check.config_findings(shuffled(config, 0), version) == expected
+    assert check.config_findings(shuffled(config, 1), version) == expected
+
+
+@settings(max_examples=150, deadline=None)
+@given(MAPPINGS)
+def test_what_the_schema_refuses_is_never_silent(config):
+    found = {finding["id"] for finding in check.config_findings(config) if finding["severity"] == "error"}
+    refused = [error for error in spec.validator().iter_errors(config) if error.instance != "90"]
+    assert found or not refused

@@ -1,0 +1,105 @@
+"""The schema itself: it is one, it is told in full, and every way it can fail has words."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ansible_collections.mde.offline.plugins.plugin_utils._managed import check, spec, structure, versions
+from jsonschema import Draft202012Validator
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+KEYS = [pytest.param(place, node, id=".".join(place)) for place, node in spec.walk()]
+
+
+def test_it_is_a_schema_with_a_name():
+    schema = spec.load()
+    Draft202012Validator.check_schema(schema)
+    assert schema["$schema"].endswith("2020-12/schema")
+    assert schema["$id"].endswith("/plugins/plugin_utils/_managed/schema/mdatp_managed.schema.json")
+    assert schema["title"]
+
+
+@pytest.mark.parametrize(("place", "node"), KEYS)
+def test_every_key_is_told_in_full(place, node):
+    assert node["description"].strip().endswith(".")
+    if "exclusions" not in place or place[-1] == "exclusions":
+        assert node.get("x-source")
+    if "default" in node:
+        assert Draft202012Validator({**node, "$defs": spec.load()["$defs"]}).is_valid(node["default"])
+    if node["type"] == "object":
+        assert node["additionalProperties"] is False
+    for name in ("x-minimum-agent-version", "x-deprecated-since"):
+        assert versions.parse(node.get(name, "1.1.1"))
+    for value, since in node.get("x-value-minimum-agent-version", {}).items():
+        assert value in node["enum"] and versions.parse(since)
+
+
+def keywords(node):
+    """The keywords that can fail, conditions left aside."""
+    for name, below in node.items() if isinstance(node, dict) else ():
+        if name in ("properties", "patternProperties", "$defs"):
+            for item in below.values():
+                yield from keywords(item)
+        elif name in ("items", "then"):
+            yield from keywords(below)
+        elif name == "allOf":
+            for item in below:
+                yield from keywords(item)
+        elif name in Draft202012Validator.VALIDATORS and name not in ("if", "$ref"):
+            yield name
+
+
+def test_every_keyword_has_words():
+    assert set(keywords(spec.load())) - {"additionalProperties", "not"} == set(structure.TRANSLATIONS)
+
+
+def test_names_of_no_module_and_no_folder_collide():
+    """Ansible's loader takes a folder before a module of the same name."""
+    package = Path(check.__file__).parent
+    folders = {entry.name for entry in package.iterdir() if entry.is_dir()}
+    assert not folders & {entry.stem for entry in package.glob("*.py")}
+
+
+def test_pages_are_fresh():
+    tool = CHECKOUT / "tools" / "render_managed_docs.py"
+    done = subprocess.run([sys.executable, str(tool), "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", ["managed-configuration.md", "findings-config.md"])
+def test_pages_name_everything(page):
+    text = (CHECKOUT / "docs" / page).read_text(encoding="utf-8")
+    if page.startswith("findings"):
+        assert all(f"| `{rule_id}` | {rule.severity} |" in text for rule_id, rule in check.RULES.items())
+    else:
+        for place, node in spec.walk():
+            name = ".".join(place[1:]).replace(".[]", "[]")
+            assert node["type"] == "object" or len(place) == 1 or f"| `{name}` | {node['type']}" in text, name
+
+
+def test_without_jsonschema_it_says_what_to_install():
+    program = (
+        "import sys; sys.modules['jsonschema'] = None\n"
+        "from ansible_collections.mde.offline.plugins.plugin_utils._managed import check\n"
+        "try:\n    check.config_findings({})\n"
+        "except check.MissingLibraryError as error:\n    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(CHECKOUT / ".cache")},
+    )
+    assert "jsonschema" in done.stdout and "pip install" in done.stdout, done.stderr
+
+
+def test_an_editor_key_is_allowed_by_the_schema_and_told_by_the_rules():
+    config = {"$schema": spec.load()["$id"]}
+    assert spec.validator().is_valid(config)
+    assert "editor_key" in {finding["id"] for finding in check.config_findings(config)}
+    assert json.loads(spec.SCHEMA_FILE.read_text(encoding="utf-8"))["additionalProperties"] is False
