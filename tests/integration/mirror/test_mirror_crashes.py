@@ -1,0 +1,632 @@
+"""The mirror under kill -9, full disks, missing rights, a second run, a jumping clock and damaged files."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from simulators.download_service import build_package
+
+from .conftest import COMMAND, FIRST, SECOND, SIZE, STRUCK, THIRD, UNITS, Served, assert_whole
+
+BIG = 2_000_000
+
+
+def version(number):
+    return f"1.443.{509 + number}.0"
+
+
+def stop(process, number=signal.SIGKILL):
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=20)
+    return stdout + stderr
+
+
+def partly_fetched(mirror):
+    """The bytes of the one download that was broken off; what lies beside it is a note of a few bytes."""
+    return max(path.stat().st_size for path in (mirror.root / ".incoming").rglob("*") if path.is_file())
+
+
+# -- killed ------------------------------------------------------------------------------------------------------------
+
+
+def served_numbers(mirror):
+    return {path: int(served.definitions.split(".")[2]) for path, served in mirror.snapshot(UNITS).items()}
+
+
+def kill_after_publishing(mirror, service, number, size, throttle, condition):
+    """One sync that is killed; what clients see is whole, and never older than before."""
+    before = served_numbers(mirror)
+    service.throttle = throttle
+    service.publish(version(number), size=size)
+    service.clear_requests()
+    process = mirror.start("sync")
+    try:
+        condition(process)
+    finally:
+        told = stop(process)
+    assert "Traceback" not in told
+    mirror.check()
+    after = served_numbers(mirror)
+    assert all(after[path] >= before[path] for path in UNITS)
+
+
+def test_kill_9_at_any_moment(filled, service):
+    chance = random.Random(2)
+
+    def bytes_sent(limit):
+        def wait(process):
+            service.wait_for(
+                lambda: (
+                    sum(exchange.bytes_sent for exchange in service.requests) >= limit or process.poll() is not None
+                ),
+                5,
+            )
+
+        return wait
+
+    def seconds(limit):
+        def wait(process):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(limit)
+
+        return wait
+
+    # By bytes: in the middle of downloads. By time: also while releases are stored and published.
+    for number in range(8):
+        limit = chance.randrange(0, 4 * BIG)
+        kill_after_publishing(filled, service, number, BIG, 8 * BIG, bytes_sent(limit))
+    service.throttle = 0
+    begun = time.monotonic()
+    service.publish(version(10), size=SIZE)
+    filled.sync_well()
+    whole = time.monotonic() - begun
+    for number in range(11, 23):
+        kill_after_publishing(filled, service, number, SIZE, 0, seconds(chance.uniform(0.3, 1.0) * whole))
+
+    filled.sync_well()
+    assert set(served_numbers(filled).values()) == {509 + 22}
+    assert not list((filled.root / ".incoming").iterdir())
+    shelved = [path for path in (filled.root / ".releases").glob("*/*") if path.is_dir()]
+    assert all((path / "updates.zip").is_file() for path in shelved), shelved
+    assert len(list((filled.root / ".releases" / "linux-x86_64").iterdir())) <= 2 * 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_it_stops_at_once_and_says_so(filled, service, number):
+    service.throttle = 200_000
+    service.publish(SECOND, size=BIG)
+    process = filled.start("sync")
+    assert service.wait_for(lambda: sum(exchange.bytes_sent for exchange in service.requests) > 100_000)
+    begun = time.monotonic()
+    told = stop(process, number)
+    assert time.monotonic() - begun < 5
+    assert process.returncode not in (0, 75)
+    assert "Traceback" not in told
+    filled.check(UNITS)
+    service.throttle = 0
+    filled.sync_well()
+    assert filled.served().definitions == SECOND
+
+
+def test_after_a_kill_only_the_missing_bytes_are_fetched(filled, service):
+    filled.configure(downloadPreviewUpdates=False, architectures=["x86_64"])
+    service.throttle = 2_000_000
+    (release,) = service.publish(SECOND, size=BIG, platform="linux", arch="x86_64", ring="production")
+    size = release.path.stat().st_size
+    process = filled.start("sync")
+    assert service.wait_for(lambda: sum(exchange.bytes_sent for exchange in service.requests) > size // 2)
+    stop(process)
+    have = partly_fetched(filled)
+    assert have > size // 4
+    service.throttle = 0
+    assert service.wait_for(lambda: all(exchange.finished for exchange in service.requests))
+    service.clear_requests()
+    filled.sync_well()
+    assert sum(exchange.bytes_sent for exchange in service.asked("package")) == size - have
+    assert filled.served().definitions == SECOND
+
+
+@pytest.mark.parametrize(
+    ("fault", "options"),
+    [
+        ("ignore_range", {}),
+        ("wrong_range", {}),
+        ("wrong_range", {"shift": -1}),
+        ("unsatisfiable", {}),
+        ("change_etag", {}),
+    ],
+)
+@pytest.mark.parametrize("validators", [True, False])
+def test_a_resume_that_goes_wrong_never_splices(filled, service, fault, options, validators):
+    """The part that is there is of one representation and what comes is of another, or of other bytes of it."""
+    filled.configure(downloadPreviewUpdates=False, architectures=["x86_64"], source={"retries": 2})
+    service.etag = service.last_modified = validators
+    service.publish(SECOND, size=SIZE)
+    service.fault("truncate", kind="package", times=1)
+    service.fault(fault, kind="package", skip=1, **options)
+    run = filled.sync_well()
+    assert run.outcomes() == {STRUCK: "updated"}
+    assert filled.served().definitions == SECOND
+
+
+def test_a_newer_release_after_a_kill_is_not_mixed_with_the_old_one(filled, service):
+    service.throttle = 500_000
+    service.publish(SECOND, size=BIG)
+    process = filled.start("sync")
+    assert service.wait_for(lambda: sum(exchange.bytes_sent for exchange in service.requests) > BIG)
+    stop(process)
+    service.throttle = 0
+    service.publish(THIRD, size=BIG)
+    filled.sync_well()
+    assert {served.definitions for served in filled.snapshot(UNITS).values()} == {THIRD}
+
+
+# -- two at once -------------------------------------------------------------------------------------------------------
+
+
+def test_of_two_runs_one_works_and_the_other_names_it(filled, service):
+    filled.configure(source={"timeout": 60})
+    service.publish(SECOND, size=SIZE)
+    service.fault("stall", kind="package")
+    with filled.start("sync", "--json") as first:
+        assert service.wait_for(lambda: bool(service.asked("package")))
+        second = filled.run("sync")
+        in_json = filled.sync()
+        assert first.poll() is None
+        service.clear_faults()
+        stdout, _stderr = first.communicate(timeout=60)
+    assert (second.status, in_json.status) == (75, 75)
+    assert str(first.pid) in second.text
+    assert str(first.pid) in in_json.report["errors"][0]["message"]
+    assert in_json.report["errors"][0]["code"] == "locked"
+    assert json.loads(stdout)["result"] == "ok"
+    filled.check()
+    assert filled.served().definitions == SECOND
+
+
+def test_a_killed_run_leaves_no_lock(filled, service):
+    service.publish(SECOND, size=SIZE)
+    service.fault("stall", kind="package", times=1)
+    process = filled.start("sync")
+    assert service.wait_for(lambda: bool(service.asked("package")))
+    stop(process)
+    filled.sync_well()
+
+
+# -- readers -----------------------------------------------------------------------------------------------------------
+
+
+class Reader(threading.Thread):
+    """Reads what clients read, over and over; anything that is not whole is kept as an error."""
+
+    def __init__(self, mirror, path):
+        super().__init__(daemon=True)
+        self.folder, self.path, self.mirror = mirror.root / path, path, mirror
+        self.done = threading.Event()
+        self.errors, self.seen, self.rounds = [], [], 0
+
+    def run(self):
+        while not self.done.is_set():
+            try:
+                self.look()
+            except Exception as error:
+                self.errors.append(error)
+            self.rounds += 1
+            self.done.wait(0.01)
+
+    def look(self):
+        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            pair = []
+            for name in ("updates.zip", "manifest.json"):
+                with open(name, "rb", opener=lambda file, flags: os.open(file, flags, dir_fd=descriptor)) as stream:
+                    pair.append(stream.read())
+        finally:
+            os.close(descriptor)
+        served = Served(*pair)
+        assert_whole(served, self.path)
+        self.seen.append(served.definitions)
+        json.loads((self.folder / "manifest.json").read_bytes())
+        status = self.mirror.root / "status.json"
+        if status.exists():
+            json.loads(status.read_bytes())
+
+    def end(self):
+        self.done.set()
+        self.join(10)
+        assert not self.errors, self.errors[:3]
+        assert self.rounds > 20
+
+
+def test_no_reader_ever_sees_half_a_publication(filled, service):
+    readers = [Reader(filled, path) for path in (STRUCK, UNITS[1])]
+    for reader in readers:
+        reader.start()
+    for number in range(8):
+        service.publish(version(number), size=SIZE)
+        filled.sync_well()
+    for reader in readers:
+        reader.end()
+        assert len(set(reader.seen)) > 4
+        numbers = [int(seen.split(".")[2]) for seen in reader.seen]
+        assert numbers == sorted(numbers)
+
+
+# -- damage ------------------------------------------------------------------------------------------------------------
+
+
+def flip(folder):
+    """One byte of the zip, with size and time of change as they were."""
+    path = folder / "updates.zip"
+    stat = path.stat()
+    with path.open("r+b") as stream:
+        stream.seek(stat.st_size // 2)
+        byte = stream.read(1)
+        stream.seek(-1, os.SEEK_CUR)
+        stream.write(bytes([byte[0] ^ 0xFF]))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def junk_for_link(folder):
+    folder.unlink()
+    folder.write_text("junk")
+
+
+def junk_folder_for_link(folder):
+    folder.unlink()
+    folder.mkdir()
+    (folder / "updates.zip").write_text("junk")
+
+
+def dangling_link(folder):
+    folder.unlink()
+    folder.symlink_to("../../.releases/nowhere")
+
+
+def link_to_another_release(folder):
+    other = os.readlink(folder.parent / "arch_arm64")
+    folder.unlink()
+    folder.symlink_to(other)
+
+
+DAMAGES = {
+    "a byte of the zip flipped": flip,
+    "zip truncated": lambda folder: os.truncate(folder / "updates.zip", 1000),
+    "zip grown": lambda folder: (folder / "updates.zip").open("ab").write(b"more"),
+    "zip empty": lambda folder: os.truncate(folder / "updates.zip", 0),
+    "zip deleted": lambda folder: (folder / "updates.zip").unlink(),
+    "zip another file": lambda folder: (folder / "updates.zip").write_text("<html>"),
+    "manifest deleted": lambda folder: (folder / "manifest.json").unlink(),
+    "manifest empty": lambda folder: os.truncate(folder / "manifest.json", 0),
+    "manifest of another release": lambda folder: (folder / "manifest.json").write_text(
+        '{"EngineVersion": "1.1.1.1", "DefinitionVersion": "1.443.509.0"}'
+    ),
+    "card deleted": lambda folder: (folder / "release.json").unlink(),
+    "release deleted": lambda folder: shutil.rmtree(folder.resolve()),
+    "link deleted": lambda folder: folder.unlink(),
+    "link replaced by a file": junk_for_link,
+    "link replaced by a folder": junk_folder_for_link,
+    "link to nowhere": dangling_link,
+    "link to another release": link_to_another_release,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_repaired_without_waiting_for_a_release(filled, service, damage):
+    filled.sync_well()
+    before = filled.snapshot()
+    (filled.root / STRUCK).resolve().chmod(0o755)
+    DAMAGES[damage](filled.root / STRUCK)
+    run = filled.sync_well()
+    assert run.report["changed"] is True
+    assert run.outcomes() == {path: "repaired" if path == STRUCK else "unchanged" for path in UNITS}
+    assert filled.snapshot(UNITS) == {path: before[path] for path in UNITS}
+    again = filled.sync_well()
+    assert again.report["changed"] is False
+    assert filled.run("verify").status == 0
+
+
+def test_everything_clients_see_is_gone(filled):
+    before = filled.snapshot()
+    shutil.rmtree(filled.root / "linux")
+    filled.sync_well()
+    assert filled.snapshot(UNITS) == before
+
+
+@pytest.mark.parametrize(
+    "content", [None, "", "{", '{"format": 1}', "[]", '{"channels": {"linux/production/arch_x86_64": 7}}']
+)
+def test_state_that_is_lost_or_broken_stops_nothing(filled, service, content):
+    before = filled.snapshot()
+    for path in [*(filled.root / ".state").glob("*.json"), filled.root / "status.json"]:
+        path.unlink()
+        if content is not None:
+            path.write_text(content)
+    filled.sync_well()
+    assert filled.snapshot() == before
+    assert not service.asked("package")
+    service.publish(SECOND, size=SIZE)
+    filled.sync_well()
+    assert filled.served().definitions == SECOND
+    assert filled.served("linux/production_back/arch_x86_64") == before[STRUCK]
+
+
+def test_damage_does_not_become_n_1(filled, service):
+    service.publish(SECOND, size=SIZE)
+    filled.sync_well()
+    flip(filled.root / STRUCK)
+    service.publish(THIRD, size=SIZE)
+    filled.sync_well()
+    assert filled.served().definitions == THIRD
+    back = "linux/production_back/arch_x86_64"
+    assert not (filled.root / back).exists() or filled.served(back).definitions in (FIRST, SECOND)
+
+
+def test_verify_finds_what_is_damaged(filled):
+    assert filled.run("verify").status == 0
+    flip(filled.root / STRUCK)
+    found = filled.run("verify", "--json")
+    assert found.status == 1
+    assert [entry["path"] for entry in found.report if entry["damages"]] == [STRUCK]
+    assert STRUCK in filled.run("verify").text
+
+
+# -- the filesystem ----------------------------------------------------------------------------------------------------
+
+
+def failed_codes(run):
+    return {unit["error"]["code"] for unit in run.units.values() if unit["error"]} | {
+        error["code"] for error in run.report["errors"]
+    }
+
+
+def test_a_disk_without_room_is_noticed_before_the_download(filled, service, tmpfs, tmp_path):
+    small = tmp_path / "small"
+    tmpfs(small, "12m")
+    shutil.copytree(filled.root, small / "mirror", symlinks=True)
+    filled.root = small / "mirror"
+    filled.configure(downloadFolder=str(filled.root), parallel=1)
+    service.publish(SECOND, size=9_000_000, platform="linux", arch="x86_64", ring="production")
+    run = filled.sync()
+    assert run.status == 1
+    assert run.error()["code"] == "disk_full"
+    assert not [exchange for exchange in service.asked("package") if exchange.bytes_sent > 4_000_000]
+    filled.check()
+    assert filled.served().definitions == FIRST
+    service.publish(THIRD, size=SIZE)
+    filled.sync_well()
+
+
+def test_a_disk_that_runs_full(filled, service, tmpfs, tmp_path):
+    """No Content-Length, so nothing can be known beforehand."""
+    small = tmp_path / "small"
+    tmpfs(small, "8m")
+    shutil.copytree(filled.root, small / "mirror", symlinks=True)
+    filled.root = small / "mirror"
+    filled.configure(downloadFolder=str(filled.root), parallel=1, logFilePath=None)
+    before = filled.snapshot(UNITS)
+    service.publish(SECOND, size=9_000_000, platform="linux", arch="x86_64", ring="production")
+    service.fault("chunked", kind="package")
+    run = filled.sync()
+    assert run.status == 1
+    assert run.error()["code"] == "disk_full"
+    assert filled.snapshot(UNITS) == before
+    filled.check()
+    service.publish(THIRD, size=SIZE)
+    filled.sync_well()
+    assert filled.served().definitions == THIRD
+
+
+def test_a_quota_on_file_size(filled, service):
+    """What a full disk looks like where no filesystem can be mounted."""
+    service.publish(SECOND, size=BIG, platform="linux", arch="x86_64", ring="production")
+    service.publish(SECOND, size=SIZE, platform="linux", arch="arm64")
+    run = filled.sync(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (BIG // 2, BIG // 2)))
+    assert run.status == 1
+    assert run.error()["code"] == "disk_full"
+    assert run.outcomes()[UNITS[1]] == "updated"
+    filled.check()
+    assert filled.served().definitions == FIRST
+    filled.sync_well()
+    assert filled.served().definitions == SECOND
+
+
+def test_a_root_that_is_read_only(filled, service, tmpfs, tmp_path):
+    frozen = tmp_path / "frozen"
+    tmpfs(frozen, "20m")
+    shutil.copytree(filled.root, frozen / "mirror", symlinks=True)
+    filled.root = frozen / "mirror"
+    filled.configure(downloadFolder=str(filled.root), logFilePath=None)
+    service.publish(SECOND, size=SIZE)
+    subprocess.run(["mount", "-o", "remount,ro", str(frozen)], check=True)
+    before = filled.tree()
+    run = filled.sync()
+    assert run.status == 1
+    assert failed_codes(run) == {"not_writable"}
+    told = filled.run("sync")
+    assert str(filled.root) in told.text
+    assert filled.tree() == before
+    assert filled.run("status").status == 0
+    subprocess.run(["mount", "-o", "remount,rw", str(frozen)], check=True)
+    filled.sync_well()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="NOT TESTED: root may write anywhere")
+def test_a_root_without_rights(filled, service):
+    service.publish(SECOND, size=SIZE)
+    for folder in (filled.root, filled.root / ".incoming", filled.root / ".state"):
+        folder.chmod(0o555)
+    run = filled.sync()
+    for folder in (filled.root, filled.root / ".incoming", filled.root / ".state"):
+        folder.chmod(0o755)
+    assert run.status == 1
+    assert failed_codes(run) == {"not_writable"}
+
+
+def test_a_root_that_is_a_file(mirror):
+    mirror.root.write_text("in the way")
+    run = mirror.sync()
+    assert run.status == 1
+    assert run.report["errors"][0]["hint"]
+    assert mirror.root.read_text() == "in the way"
+
+
+def test_the_umask_of_the_caller_shuts_nobody_out(mirror):
+    run = mirror.sync_well(umask=0o077)
+    assert run.status == 0
+    for folder in (mirror.root, *mirror.root.glob("linux/**/"), *(mirror.root / ".releases").glob("**/")):
+        assert folder.stat().st_mode & 0o777 == 0o755, folder
+    assert (mirror.root / "status.json").stat().st_mode & 0o777 == 0o644
+
+
+# -- the clock ---------------------------------------------------------------------------------------------------------
+
+JUMPING_CLOCK = """
+import random, time
+real, jump = time.time, random.Random(1)
+time.time = lambda: real() + jump.choice([-400, 0, 400]) * 86400.0
+time.time_ns = lambda: int(time.time() * 1e9)
+"""
+
+
+def test_a_clock_that_jumps(filled, service, tmp_path):
+    """Wall time goes a year ahead and back between any two looks at it."""
+    (tmp_path / "jump").mkdir()
+    (tmp_path / "jump" / "sitecustomize.py").write_text(JUMPING_CLOCK)
+    jumping = {"env": {**os.environ, "PYTHONPATH": str(tmp_path / "jump")}}
+    filled.configure(source={"retries": 1})
+    for number in range(4):
+        service.publish(version(number), size=SIZE)
+        service.fault("status", kind="info", times=1, code=503, retry_after=1, retry_date=True)
+        run = filled.sync_well(**jumping)
+        assert run.seconds < 10
+        assert all(0 <= unit["seconds"] < 10 for unit in run.units.values())
+        assert filled.served().definitions == version(number)
+    status = filled.run("status", "--json", **jumping)
+    assert status.status == 0
+    assert all(channel["age_seconds"] >= 0 for channel in status.report["channels"])
+
+
+# -- memory ------------------------------------------------------------------------------------------------------------
+
+MEASURE = "import resource, subprocess, sys; s = subprocess.call(sys.argv[1:]); " + (
+    "print('peak', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr); sys.exit(s)"
+)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_package(mirror, service, tmp_path):
+    mirror.configure(downloadPreviewUpdates=False, architectures=["x86_64"], source={"timeout": 20})
+    unit = {"platform": "linux", "arch": "x86_64", "ring": "production"}
+    (release,) = service.publish(SECOND, size=300_000_000, stored=True, **unit)
+    try:
+        run = mirror.sync_well(command=[sys.executable, "-c", MEASURE, *COMMAND])
+        peak_kib = int(run.stderr.rsplit("peak", 1)[1].split()[0])
+        assert release.path.stat().st_size == run.units[STRUCK]["bytes"]
+        assert peak_kib < 80 * 1024
+    finally:
+        shutil.rmtree(mirror.root, ignore_errors=True)
+        release.path.unlink()
+
+
+# -- what Microsoft's script left --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scripted(mirror, service):
+    """A folder as Microsoft's script leaves it, with its own settings file."""
+    for path in (*UNITS, *(path.replace("/arch", "_back/arch") for path in UNITS)):
+        platform, channel, arch = path.split("/")
+        definitions = "1.443.400.0" if channel.endswith("_back") else FIRST
+        folder = mirror.root / path
+        ring = channel.replace("_back", "")
+        build_package(
+            folder / "updates.zip", definitions, "1.1.25110.3002", platform, arch.replace("arch_", ""), ring, size=SIZE
+        )
+        manifest = {"EngineVersion": "1.1.25110.3002", "DefinitionVersion": definitions}
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    return mirror
+
+
+def test_a_folder_of_microsofts_script_is_adopted_without_a_download(scripted, service):
+    before = scripted.snapshot()
+    reader = Reader(scripted, STRUCK)
+    reader.start()
+    run = scripted.sync_well()
+    reader.done.set()
+    reader.join(10)
+    assert not reader.errors
+    assert run.outcomes() == dict.fromkeys(UNITS, "adopted")
+    assert not service.asked("package", "GET")
+    assert {path: served.zip for path, served in scripted.snapshot().items()} == {
+        path: served.zip for path, served in before.items()
+    }
+    again = scripted.sync_well()
+    assert again.outcomes() == dict.fromkeys(UNITS, "unchanged")
+
+
+def test_an_adopted_release_becomes_n_1_of_a_newer_one(scripted, service):
+    service.publish(SECOND, size=SIZE)
+    scripted.sync_well()
+    assert {scripted.served(path).definitions for path in UNITS} == {SECOND}
+    assert scripted.served("linux/production_back/arch_x86_64").definitions == FIRST
+
+
+@pytest.mark.parametrize("broken", ["zip is HTML", "zip missing", "manifest empty", "manifest missing"])
+def test_a_broken_folder_of_microsofts_script_is_mended(scripted, service, broken):
+    folder = scripted.root / STRUCK
+    if broken == "zip is HTML":
+        (folder / "updates.zip").write_text("<html>404</html>")
+    elif broken == "zip missing":
+        (folder / "updates.zip").unlink()
+    elif broken == "manifest missing":
+        (folder / "manifest.json").unlink()
+    else:
+        (folder / "manifest.json").write_text("")
+    run = scripted.sync_well()
+    assert run.outcomes() == {path: run.outcomes()[path] if path == STRUCK else "adopted" for path in UNITS}
+    assert run.outcomes()[STRUCK] in ("repaired", "updated")
+    assert scripted.served().definitions == FIRST
+    assert len(service.asked("package", "GET")) == 1
+
+
+def test_a_broken_n_1_of_microsofts_script_is_not_served_on(scripted):
+    back = "linux/production_back/arch_x86_64"
+    (scripted.root / back / "updates.zip").write_text("<html>404</html>")
+    scripted.sync_well()
+    assert not (scripted.root / back).exists() or scripted.served(back).zip.startswith(b"PK")
+
+
+def test_an_adoption_that_is_killed_goes_on(scripted, service):
+    chance = random.Random(3)
+    for _ in range(4):
+        process = scripted.start("sync")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(chance.uniform(0.2, 0.5))
+        stop(process)
+        for path in UNITS:
+            assert_whole(scripted.served(path), path)
+    scripted.sync_well()
+    assert {scripted.served(path).definitions for path in UNITS} == {FIRST}
+    assert not service.asked("package", "GET")
+
+
+def test_a_manifest_of_microsofts_script_that_lies_is_found_out(scripted, service):
+    """The script fetches the zip first and the versions later: the manifest may name a release that the zip is not."""
+    lie = {"EngineVersion": "1.1.25110.3002", "DefinitionVersion": SECOND}
+    (scripted.root / STRUCK / "manifest.json").write_text(json.dumps(lie))
+    service.publish(SECOND, size=SIZE + 5000)
+    scripted.sync_well()
+    assert {scripted.served(path).definitions for path in UNITS} == {SECOND}
