@@ -51,11 +51,7 @@ def export_bundle(settings: Settings, target: Path, lacking: Path | None = None,
     for unit in store.units():
         release = store.current(unit)
         if release is None or not store.intact(release, mend=False):
-            raise MirrorError(
-                "damaged",
-                f"{unit} serves a package that was damaged or deleted, so it cannot be exported",
-                "Run a sync, which mends what the source still has, and export again.",
-            )
+            raise _spoiled(f"the package that {unit} serves")
         carried = release.sha256 not in there
         entries.append({"path": unit.path, **_card(release), "carried": carried})
         if carried:
@@ -82,23 +78,24 @@ def import_bundle(
     Every byte is verified before the store is touched; a bundle that is damaged, cut short, older than what is
     published or not made by us is refused whole, with the reason.
     """
-    store = Store(settings)
+    store, cancel = Store(settings), cancel or Cancel()
     with acting_as_owner(settings.root), contextlib.ExitStack() as cleanup:
         if check:
             store.load()
-            steps = _plan(settings, store, _inventory_of(source), allow_downgrade)
+            steps = _plan(settings, store, _verified(source, cancel), allow_downgrade)
             _require_packages(store, steps)
             return _told([(unit, release, _differs(store, unit, release)) for unit, release, _carried in steps])
         store.prepare()
         cleanup.enter_context(locked(store.lock_file))
         store.load()
         store.recover()
-        steps = _plan(settings, store, _inventory_of(source), allow_downgrade)
+        inventory = _verified(source, cancel)
+        steps = _plan(settings, store, inventory, allow_downgrade)
         _require_packages(store, steps)
         unpacked = store.incoming / unique("bundle")
         cleanup.callback(remove_tree, unpacked)
         make_directory(unpacked)
-        _unpack(settings, store, source, unpacked, cancel or Cancel())
+        _unpack(settings, store, source, inventory, unpacked, cancel)
         done = []
         for unit, release, carried in steps:
             changed = _differs(store, unit, release)
@@ -121,6 +118,14 @@ def import_bundle(
 # --- writing ------------------------------------------------------------------------------------------------------
 
 
+def _spoiled(what: str) -> MirrorError:
+    return MirrorError(
+        "damaged",
+        f"{what} was damaged or deleted, so it cannot be exported",
+        "Run a sync, which mends what the source still has, and export again.",
+    )
+
+
 def _card(release: Release) -> dict[str, Any]:
     return {
         "definitions_version": release.definitions_version,
@@ -134,13 +139,9 @@ def _card(release: Release) -> dict[str, Any]:
 def _carries(target: Path, entries: list[dict[str, Any]]) -> bool:
     """True when `target` is a whole bundle of exactly these releases."""
     try:
-        if _inventory_of(target)["channels"] != entries:
-            return False
-        with _reading(target) as (archive, file):
-            _check_seal(target, archive, file, Cancel())
+        return bool(_verified(target, Cancel())["channels"] == entries)
     except MirrorError:
         return False
-    return True
 
 
 def _size_and_digest(path: Path) -> dict[str, Any]:
@@ -180,11 +181,16 @@ def _digests_there(path: Path) -> set[str]:
 
 
 class _Hashing:
-    """A file that is written once, from front to back, and knows the digest of what was written."""
+    """A file that is written or read once, from front to back, and knows the digest of what went through."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.digest = hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self.digest.update(data)
+        return data
 
     def write(self, data: bytes) -> int:
         self.digest.update(data)
@@ -203,7 +209,10 @@ def _write(path: Path, inventory: dict[str, Any], packages: dict[str, Path]) -> 
                 with package.open("rb") as content:
                     entry = tarfile.TarInfo(f"packages/{digest}.zip")
                     entry.size, entry.mode = os.fstat(content.fileno()).st_size, FILE_MODE
-                    archive.addfile(entry, content)
+                    read: Any = _Hashing(content)
+                    archive.addfile(entry, read)
+                if read.digest.hexdigest() != digest:
+                    raise _spoiled(f"the package {package}")
             sealed = out.digest.hexdigest()
             _add(archive, _SEAL, _json({"sha256": sealed}))
         file.flush()
@@ -249,10 +258,20 @@ def _reading(source: Path) -> Iterator[tuple[tarfile.TarFile, IO[bytes]]]:
         if str(error) in ("empty file", "truncated header", "unexpected end of data"):
             raise _damaged(source, str(error)) from None
         raise _foreign(source, str(error)) from None
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+        # The last two are what tarfile makes of numbers that no archive of ours holds.
         raise _damaged(source, str(error)) from None
     except OSError as error:
         raise os_error(error, "reading", source) from None
+
+
+def _verified(source: Path, cancel: Cancel) -> dict[str, Any]:
+    """The inventory of a bundle of ours whose seal fits and that holds what the inventory names."""
+    inventory = _inventory_of(source)
+    with _reading(source) as (archive, file):
+        _check_seal(source, archive, file, cancel)
+        _check_members(source, archive, inventory)
+    return inventory
 
 
 def _inventory_of(source: Path) -> dict[str, Any]:
@@ -284,17 +303,7 @@ def _plan(
     """What the inventory asks for, refused as a whole where one entry cannot be followed."""
     steps = []
     known = {*settings.units(), *settings.promoted_units()}
-    try:
-        entries = [(unit_of_path(entry["path"]), entry) for entry in inventory["channels"]]
-        for _unit, entry in entries:
-            _check_entry(entry)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise MirrorError(
-            "foreign_bundle",
-            "the inventory of the bundle names its releases in a way that this version does not know",
-            "Bring a file that `mde-mirror export` of the same or an earlier version wrote.",
-        ) from None
-    for unit, entry in entries:
+    for unit, entry in _entries(inventory):
         if unit not in known:
             continue
         release = Release(
@@ -331,6 +340,22 @@ def _plan(
     return steps
 
 
+def _entries(inventory: dict[str, Any]) -> list[tuple[Unit, dict[str, Any]]]:
+    try:
+        entries = [(unit_of_path(entry["path"]), entry) for entry in inventory["channels"]]
+        for _unit, entry in entries:
+            _check_entry(entry)
+        if len({unit for unit, _entry in entries}) != len(entries):
+            raise ValueError("a channel is named twice")
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise MirrorError(
+            "foreign_bundle",
+            "the inventory of the bundle names its releases in a way that this version does not know",
+            "Bring a file that `mde-mirror export` of the same or an earlier version wrote.",
+        ) from None
+    return entries
+
+
 def _check_entry(entry: Any) -> None:
     """Raises `ValueError` unless the entry has everything a release needs, in the right shape."""
     right = (
@@ -362,13 +387,30 @@ def _differs(store: Store, unit: Unit, release: Release) -> bool:
     return current is None or current.name != release.name or not store.intact(current, mend=False)
 
 
-def _unpack(settings: Settings, store: Store, source: Path, folder: Path, cancel: Cancel) -> None:
+def _unpack(
+    settings: Settings, store: Store, source: Path, inventory: dict[str, Any], folder: Path, cancel: Cancel
+) -> None:
     """Takes the packages out of the bundle and proves every byte of it: the seal, each SHA-256, each zip."""
     with _reading(source) as (archive, file), store.reserved(source.stat().st_size):
         _check_seal(source, archive, file, cancel)
-        for entry in archive.getmembers():
-            if entry.name.startswith("packages/"):
-                _take(settings, source, archive, entry, folder, cancel)
+        for entry in _check_members(source, archive, inventory):
+            _take(settings, source, archive, entry, folder, cancel)
+
+
+def _check_members(source: Path, archive: tarfile.TarFile, inventory: dict[str, Any]) -> list[tarfile.TarInfo]:
+    """The packages of the bundle. It must hold those that its inventory names, as plain files, and nothing else."""
+    carried = [entry for _unit, entry in _entries(inventory) if entry["carried"]]
+    sizes = {f"packages/{entry['sha256']}.zip": entry["bytes"] for entry in carried}
+    members = archive.getmembers()
+    for entry in members:
+        if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or entry.issparse():
+            raise _damaged(source, f"{entry.name[:80]!r} in it is no plain file")
+    if [entry.name for entry in members] != [_INVENTORY, *sorted(sizes), _SEAL]:
+        raise _damaged(source, "it does not hold what its inventory names")
+    for entry in members[1:-1]:
+        if entry.size != sizes[entry.name]:
+            raise _damaged(source, f"{entry.name} does not have the size that its inventory names")
+    return members[1:-1]
 
 
 def _check_seal(source: Path, archive: tarfile.TarFile, file: IO[bytes], cancel: Cancel) -> None:
@@ -397,8 +439,6 @@ def _take(
     settings: Settings, source: Path, archive: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path, cancel: Cancel
 ) -> None:
     digest = entry.name[len("packages/") : -len(".zip")]
-    if not _SHA256.match(digest) or not entry.name.endswith(".zip"):
-        raise _damaged(source, f"it holds something unexpected: {entry.name!r}")
     where = f"the package {digest[:8]} of the bundle"
     check_size(entry.size, settings.proof, where)
     target, actual = folder / f"{digest}.zip", hashlib.sha256()

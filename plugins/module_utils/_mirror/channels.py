@@ -60,7 +60,9 @@ def promote(
             wanted = _named(store, unit, release) if release else _served(store, unit)
             _refuse_held(store, goal, wanted)
             if store.channel(goal).current != wanted.name:
-                steps.append(_Step(goal, partial(store.publish, goal, wanted, "promote", by), wanted))
+                act = partial(store.publish, goal, wanted, "promote", by)
+                previous = store.channel(goal).current or store.channel(goal).previous
+                steps.append(_Step(goal, act, wanted, previous))
             else:
                 steps.append(_Step(goal))
         return steps
@@ -90,7 +92,8 @@ def rollback(
                 steps.append(_Step(unit))
                 continue
             note = _hold("rollback", reason or f"rolled back from {store.channel(unit).current}", by)
-            steps.append(_Step(unit, partial(store.roll_back, unit, wanted, note, by), wanted, note))
+            act = partial(store.roll_back, unit, wanted, note, by)
+            steps.append(_Step(unit, act, wanted, store.back_behind(unit, wanted), note))
         return steps
 
     return _change(settings, check, plan)
@@ -106,7 +109,8 @@ def hold(settings: Settings, selection: Selection, reason: str, by: str = "", ch
             if present and (present.get("reason") == reason or not reason):
                 steps.append(_Step(unit))
                 continue
-            note = _hold("hold", reason, by)
+            # A new reason does not undo that the channel was rolled back.
+            note = _hold(present.get("kind", "hold") if present else "hold", reason, by)
             steps.append(_Step(unit, partial(store.set_hold, unit, note, by), hold=note))
         return steps
 
@@ -133,9 +137,10 @@ class _Step:
         unit: Unit,
         act: Callable[[], None] | None = None,
         release: Release | None = None,
+        previous: str | None = None,
         hold: dict[str, str] | None = None,
     ) -> None:
-        self.unit, self.act, self.release, self.hold = unit, act, release, hold
+        self.unit, self.act, self.release, self.previous, self.hold = unit, act, release, previous, hold
 
 
 def _change(settings: Settings, check: bool, plan: Callable[[Store], list[_Step]]) -> dict[str, Any]:
@@ -180,7 +185,7 @@ def _stand(store: Store, unit: Unit) -> dict[str, Any]:
 def _foreseen(before: dict[str, Any], step: _Step) -> dict[str, Any]:
     after = dict(before)
     if step.release:
-        after["release"] = step.release.name
+        after.update(release=step.release.name, previous=step.previous)
     if step.hold is not None:
         after["held"] = step.hold or None
     return after
@@ -209,6 +214,10 @@ def _previous(store: Store, unit: Unit) -> Release:
 def _named(store: Store, unit: Unit, wanted: str) -> Release:
     """The kept release of that name, or of that definitions version."""
     names = [name for name in store.kept(unit) if name == wanted or name.split("-")[0] == wanted]
+    if len(names) > 1:
+        # Rings share a shelf; of two packages of one version, the one that this channel has served is meant.
+        served = {entry["release"] for entry in store.channel(unit).entries()}
+        names = [name for name in names if name in served] or names
     if len(names) != 1:
         what = "is not kept" if not names else f"is not clear: {', '.join(names)}"
         raise MirrorError(

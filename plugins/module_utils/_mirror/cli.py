@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _exit_status(error)
     except KeyboardInterrupt:
         print("mde-mirror: stopped; what is published was not touched, and the next sync carries on.", file=sys.stderr)
-        return 130
+        return FAILED
     except BrokenPipeError:
         # The reader of our output went away, as `| head` does; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -174,7 +174,7 @@ def _import(options: argparse.Namespace, settings: Settings) -> int:
 def _export(options: argparse.Namespace, settings: Settings) -> int:
     done = export_bundle(settings, options.file, options.lacking)
     if options.json:
-        print(json.dumps(done))
+        print(json.dumps({"result": "ok", **done, "errors": []}))
     else:
         print("{path}: {bytes} bytes, SHA-256 {sha256}".format(**done))
         for path in done["left_out"]:
@@ -190,7 +190,7 @@ def _metrics(_options: argparse.Namespace, settings: Settings) -> int:
 def _told(options: argparse.Namespace, done: dict[str, Any]) -> int:
     """Prints what became of each unit of a channel."""
     if options.json:
-        print(json.dumps(done))
+        print(json.dumps({"result": "ok", **done, "errors": []}))
         return DONE
     for unit in done["units"]:
         word = "unchanged" if not unit["changed"] else ("would change" if options.check else "changed")

@@ -28,6 +28,10 @@ Hash = Any
 Progress = Callable[[int, Optional[int]], None]
 
 
+class _CannotCarryOn(Exception):
+    """An unfinished download is of no use."""
+
+
 @dataclass(frozen=True)
 class Downloaded:
     """A proven package in `.incoming`; `received` counts the bytes that came over the network, all tries together."""
@@ -62,23 +66,38 @@ class Download:
         `expected` names what the source is thought to serve; an unfinished download of anything else is not carried on.
         """
         at, validator = self._resume_point(expected)
+        if at:
+            try:
+                return self._attempt(client, url, expected, at, validator)
+            except _CannotCarryOn:
+                # What was kept does not fit, or made a broken whole: that must not cost one of the tries.
+                self.discard()
+        return self._attempt(client, url, expected, 0, "")
+
+    def _attempt(self, client: Client, url: str, expected: str, at: int, validator: str) -> Downloaded:
         headers: dict[str, str] = {}
         if at:
             headers["Range"] = f"bytes={at}-"
             if validator:
                 headers["If-Range"] = validator
         with self._line.slot, client.get(url, headers) as answer:
-            if at and answer.status == 416 and _is_all_of(answer, at, validator):
+            resumed = at > 0 and answer.status in (206, 416)
+            if resumed and answer.status == 416 and _is_all_of(answer, at, validator):
                 digest, size = self._hash_part(), at
+            elif resumed and not _continues(answer, at, validator):
+                raise _CannotCarryOn
             else:
-                self._check_continues(answer, at, validator)
-                digest, size = self._receive(answer, at if answer.status == 206 else 0, expected)
+                answer.expect(206 if resumed else 200)
+                digest, size = self._receive(answer, at if resumed else 0, expected)
         try:
             with advising("reading", self._part):
                 prove(self._part, self._proof, answer.shown, self._cancel)
         except MirrorError as error:
-            if error.code != "cancelled":
-                self.discard()
+            if error.code == "cancelled":
+                raise
+            self.discard()
+            if resumed:
+                raise _CannotCarryOn from None
             raise
         return Downloaded(self._part, digest, size, self.received)
 
@@ -97,18 +116,6 @@ class Download:
             prove(self._part, self._proof, where, self._cancel)
             return Downloaded(self._part, self._hash_part(), self._part.stat().st_size, 0)
 
-    def _check_continues(self, answer: Answer, at: int, validator: str) -> None:
-        """Refuses an answer that is neither the whole package nor the rest of what was kept."""
-        if at and answer.status in (206, 416) and not _continues(answer, at, validator):
-            self.discard()
-            raise MirrorError(
-                "truncated",
-                f"{answer.shown} does not carry on the unfinished download",
-                "The next try begins anew.",
-                retriable=True,
-            )
-        answer.expect(200, *([206] if at else []))
-
     def _resume_point(self, expected: str) -> tuple[int, str]:
         """Where to carry on, and the validator the service gave for what is there already."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -121,7 +128,7 @@ class Download:
     def _receive(self, answer: Answer, at: int, expected: str) -> tuple[str, int]:
         left = answer.length
         total = None if left is None else at + left
-        if total is not None:
+        if total:
             check_size(total, self._proof, answer.shown)
         digest = hashlib.sha256()
         with advising("writing", self._part):

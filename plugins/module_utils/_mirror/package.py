@@ -13,6 +13,8 @@ from .cancel import Cancel
 from .errors import MirrorError
 from .settings import Proof
 
+# Codes of the errors that say: this file is no package, whoever brought it.
+BROKEN_PACKAGE = ("not_a_package", "corrupt_package", "unexpected_content", "size_out_of_bounds")
 LOCAL_HEADER = b"PK\x03\x04"
 _END = b"PK\x05\x06"
 _END64_LOCATOR = b"PK\x06\x07"

@@ -33,6 +33,7 @@ class Replica:
         self._tls: ssl.SSLContext = tls_context(settings.source)
         self._lock = threading.Lock()
         self._offers: dict[str, tuple[Versions, str]] | None = None
+        self._failure: MirrorError | None = None
 
     @property
     def name(self) -> str:
@@ -70,10 +71,19 @@ class Replica:
         return retrying(attempt, self._settings.source.retries, self._cancel, notice)
 
     def _offer(self, client: Client, unit: Unit, notice: Notice) -> tuple[Versions, str]:
-        # One worker asks, the others wait for its answer: the status tells about all units.
+        # One worker asks, the others wait for its answer or its failure: the status tells about all units.
         with self._lock:
+            if self._failure is not None:
+                raise self._failure
             if self._offers is None:
-                self._offers = retrying(lambda: self._ask(client), self._settings.source.retries, self._cancel, notice)
+                try:
+                    self._offers = retrying(
+                        lambda: self._ask(client), self._settings.source.retries, self._cancel, notice
+                    )
+                except MirrorError as error:
+                    error.retriable = False
+                    self._failure = error
+                    raise
             offer = self._offers.get(unit.path)
         if offer is None:
             raise MirrorError(

@@ -29,7 +29,7 @@ from .files import (
     unique,
     write,
 )
-from .package import prove
+from .package import BROKEN_PACKAGE, prove
 from .settings import Proof, Settings
 from .times import now_iso
 from .units import Unit, unit_of_path
@@ -116,16 +116,15 @@ class Store:
             probe.rmdir()
 
     def load(self) -> None:
-        """Reads the state; a state file that is lost or unreadable is rebuilt from the links that clients see."""
+        """Reads the state; what is lost or unreadable of it is rebuilt from the links that clients see."""
         fields = _read_json(self.state / "channels.json")
+        entries = fields.get("channels") if isinstance(fields, dict) else None
         self._channels = {}
-        if isinstance(fields, dict) and isinstance(fields.get("channels"), dict):
-            for path, entry in fields["channels"].items():
-                with contextlib.suppress(ValueError, TypeError):
-                    unit_of_path(path)
-                    self._channels[path] = Channel(**entry)
-        else:
-            self._rebuild()
+        for path, entry in entries.items() if isinstance(entries, dict) else ():
+            with contextlib.suppress(ValueError, TypeError, AttributeError):
+                unit_of_path(path)
+                self._channels[path] = _channel(entry)
+        self._rebuild()
         seen = _read_json(self.state / "seen.json")
         self._seen = seen if isinstance(seen, dict) else {}
 
@@ -134,10 +133,11 @@ class Store:
             path = link.relative_to(self.root).as_posix()
             with contextlib.suppress(ValueError, OSError):
                 unit = unit_of_path(path)
-                if link.is_symlink() and not unit.channel.endswith("_back"):
+                known = path in self._channels or unit.channel.endswith("_back")
+                if not known and self._on_shelf(unit, link):
                     back = self.root / unit.back_path
                     self._channels[path] = Channel(
-                        current=link.resolve().name if self._on_shelf(unit, link) else None,
+                        current=link.resolve().name,
                         previous=back.resolve().name if self._on_shelf(unit, back) else None,
                         published=now_iso(),
                     )
@@ -320,11 +320,17 @@ class Store:
                 self._seen[f"{release.shelf}/{release.name}"] = self._fingerprint(folder)
         return release
 
-    def publish(self, unit: Unit, release: Release, action: str, by: str = "sync") -> None:
-        """Makes the channel serve a release; what it served becomes n-1, if that is whole."""
+    def publish(self, unit: Unit, release: Release, action: str, by: str = "sync", disown: bool = False) -> None:
+        """Makes the channel serve a release; what it served becomes n-1, if that is whole.
+
+        With `disown`, what it served was not what it said it was: it never becomes n-1 and is not kept.
+        """
         with self._lock:
             channel = self.channel(unit)
             before = self.current(unit)
+            if disown and before is not None:
+                channel.history = [done for done in channel.entries() if done["release"] != before.name]
+                before = None
             if channel.current != release.name:
                 if before is not None and self.intact(before):
                     channel.previous = before.name
@@ -337,22 +343,37 @@ class Store:
             self._show(unit)
 
     def roll_back(self, unit: Unit, release: Release, hold: dict[str, str], by: str) -> None:
-        """Makes the channel serve an earlier release and holds it there.
-
-        n-1 becomes the newest release that the channel served before that one. Where none is left, n-1 stays: what was
-        just rolled away from must not come back under the name that people turn to when something is wrong.
-        """
+        """Makes the channel serve an earlier release and holds it there."""
         with self._lock:
             channel = self.channel(unit)
-            served = list(dict.fromkeys(entry["release"] for entry in channel.entries()))
-            earlier = served[: served.index(release.name)] if release.name in served else []
-            candidates = (self.release(unit, name) for name in reversed(earlier))
-            older = next((found for found in candidates if found is not None and self.intact(found)), None)
-            channel.previous = older.name if older else (channel.previous or release.name)
+            channel.previous = self.back_behind(unit, release)
             channel.current, channel.published, channel.hold = release.name, now_iso(), hold
             channel.entries().append({"release": release.name, "at": now_iso(), "action": "rollback", "by": by})
             self._save_channels()
             self._show(unit)
+
+    def back_behind(self, unit: Unit, release: Release) -> str:
+        """What n-1 becomes when a unit is rolled back to a release: the newest that it served before that one.
+
+        Where none is left, n-1 stays if it can: what is rolled away from, now or earlier, must not come back under the
+        name that people turn to when something is wrong.
+        """
+        channel = self.channel(unit)
+        path: list[str] = []
+        for entry in channel.entries():
+            name = entry["release"]
+            if entry["action"] in ("hold", "release"):
+                continue
+            if entry["action"] == "rollback":
+                del path[_last(path, name) :]
+            path.append(name)
+        at = _last(path, release.name)
+        left = {channel.current, *path[at:]}
+        for candidate in [*reversed(path[:at]), channel.previous]:
+            found = self.release(unit, candidate)
+            if found is not None and candidate not in left and self.intact(found, mend=False):
+                return found.name
+        return release.name
 
     def set_hold(self, unit: Unit, hold: dict[str, str] | None, by: str) -> None:
         with self._lock:
@@ -446,6 +467,12 @@ class Store:
                 adopted[path] = self._adopt_folder(unit, folder, proof, cancel)
             except MirrorError as error:
                 problems.append(error)
+                if path == unit.back_path and error.code in BROKEN_PACKAGE:
+                    with advising("removing", folder):
+                        # In one step, so that nobody sees half of it.
+                        doomed = self.incoming / unique("broken")
+                        folder.rename(doomed)
+                        remove_tree(doomed)
         current, previous = adopted.get(unit.path), adopted.get(unit.back_path)
         if current is None and previous is None:
             return None, problems
@@ -470,23 +497,15 @@ class Store:
 
     def _adopt_folder(self, unit: Unit, folder: Path, proof: Proof, cancel: Cancel) -> Release:
         where = f"the package that Microsoft's script left in {folder}"
-        try:
-            versions = from_manifest((folder / MANIFEST).read_bytes())
-        except (OSError, ValueError) as error:
-            raise MirrorError(
-                "not_adopted",
-                f"{where} has no usable {MANIFEST}: {error}",
-                "Nothing to do: the sync replaces it by a fresh download.",
-            ) from None
         staged = self.incoming / unique("adopted")
         with advising("adopting", folder):
             if not (folder / ZIP).is_file():
-                raise MirrorError(
-                    "not_adopted",
-                    f"{where} has no {ZIP}",
-                    "Nothing to do: the sync replaces it by a fresh download.",
-                )
+                raise _not_adopted(f"{where} has no {ZIP}")
             prove(folder / ZIP, proof, where, cancel)
+            try:
+                versions = from_manifest((folder / MANIFEST).read_bytes())
+            except (FileNotFoundError, ValueError) as error:
+                raise _not_adopted(f"{where} has no usable {MANIFEST}: {error}") from None
             digest = sha256_of(folder / ZIP)
             size = (folder / ZIP).stat().st_size
             # A second name costs no copy, and the one that clients use stays until the channel points at the release.
@@ -526,9 +545,32 @@ class Store:
                 yield target.parent.name, target.name
 
 
+def _last(names: list[str], name: str) -> int:
+    """Where a name stands last; behind the end where it does not."""
+    return next((at for at in reversed(range(len(names))) if names[at] == name), len(names))
+
+
+def _channel(entry: Any) -> Channel:
+    """A channel as the state file has it. Raises `TypeError`, `ValueError` or `AttributeError` for anything else."""
+    channel = Channel(**entry)
+    texts = (channel.current, channel.previous, channel.published)
+    if not isinstance(channel.current, str) or any(not isinstance(text, str) for text in texts if text is not None):
+        raise ValueError(entry)
+    if channel.hold is not None:
+        channel.hold = {str(key): str(value) for key, value in channel.hold.items()}
+    channel.history = [
+        {str(key): str(value) for key, value in done.items()} for done in channel.entries() if done.get("release")
+    ]
+    return channel
+
+
 def _sortable(name: str) -> tuple[int, ...]:
     definitions = name.split("-")[0]
     return version_key(definitions) if is_version(definitions) else ()
+
+
+def _not_adopted(what: str) -> MirrorError:
+    return MirrorError("not_adopted", what, "Nothing to do: the sync replaces it by a fresh download.")
 
 
 def _holds(link: Path, target: str) -> bool:

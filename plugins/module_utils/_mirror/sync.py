@@ -40,7 +40,8 @@ _QUESTIONS_AT_ONCE = 16
 class UnitResult:
     """What became of one unit. `offered` is what the source had, `bytes` what came over the network for it.
 
-    `outcome`: updated, unchanged, repaired, adopted, held or failed.
+    `outcome`: updated, unchanged, repaired, adopted, held or failed. `mislabelled`: what was adopted proved to be
+    another package than its manifest says.
     """
 
     unit: Unit
@@ -52,6 +53,7 @@ class UnitResult:
     seconds: float = 0.0
     error: MirrorError | None = None
     notes: list[str] = field(default_factory=list)
+    mislabelled: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -238,7 +240,7 @@ class _Sync:
             offered = result.offered = self.source.versions(client, unit, self._notice(result))
             same = result.before is not None and offered.same_as(result.before)
             if same and result.outcome == "adopted":
-                damaged = self._adopted_another(client, result)
+                damaged = result.mislabelled = self._adopted_another(client, result)
         if same and not damaged:
             return None
         if held and not same:
@@ -260,9 +262,7 @@ class _Sync:
         size = self.source.size(client, result.unit)
         if release is None or size is None or size == release.size:
             return False
-        result.notes.append(
-            f"the adopted package has {release.size} bytes; for its versions the source has {size}"
-        )
+        result.notes.append(f"the adopted package has {release.size} bytes; for its versions the source has {size}")
         return True
 
     def _look_at_what_is_there(self, result: UnitResult) -> bool:
@@ -347,7 +347,7 @@ class _Sync:
                 )
                 release = self.store.keep(unit, downloaded.path, release)
                 moved = result.before is None or not versions.same_as(result.before)
-                self.store.publish(unit, release, "sync" if moved else "repair")
+                self.store.publish(unit, release, "sync" if moved else "repair", disown=result.mislabelled)
                 download.discard()
             finally:
                 result.bytes = download.received

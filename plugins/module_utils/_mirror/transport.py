@@ -99,8 +99,17 @@ class Client:
                     f"{shown(url)} answered with status {answer.status} but no address to go to",
                     "The service or a proxy before it is at fault: open the address by hand from this host.",
                 )
-            # Spaces and non-ASCII bytes in a Location are a server's slip; http.client would refuse them.
-            url = urljoin(url, "".join(c if 32 < ord(c) < 127 else f"%{ord(c) & 0xFF:02X}" for c in target))
+            url = self._joined(url, target)
+
+    @staticmethod
+    def _joined(url: str, target: str) -> str:
+        """Where a redirect leads to."""
+        # Spaces and non-ASCII bytes are a server's slip; as they are they would break the request.
+        target = "".join(c if 32 < ord(c) < 127 else f"%{ord(c) & 0xFF:02X}" for c in target)
+        try:
+            return urljoin(url, target)
+        except ValueError:
+            raise _no_address(url) from None
 
     def _check_address(self, url: str, seen: list[str]) -> None:
         try:
@@ -110,11 +119,7 @@ class Client:
         except ValueError:
             usable = False
         if not usable:
-            raise MirrorError(
-                "redirect_refused",
-                "{} redirects to something that is no web address".format(shown(seen[-1]) if seen else "source.url"),
-                "The service or a proxy before it is at fault: open the address by hand from this host.",
-            )
+            raise _no_address(seen[-1] if seen else url)
         if not seen:
             return
         if url in seen or len(seen) > MAX_REDIRECTS:
@@ -224,6 +229,14 @@ class Client:
             "Check the route and the firewall on the way to that host, and whether a proxy (source.proxy) is needed.",
             retriable=True,
         )
+
+
+def _no_address(url: str) -> MirrorError:
+    return MirrorError(
+        "redirect_refused",
+        f"{shown(url)} redirects to something that is no web address",
+        "The service or a proxy before it is at fault: open the address by hand from this host.",
+    )
 
 
 def truncated(where: str, what: str) -> MirrorError:
