@@ -17,6 +17,7 @@ from typing import Any, Callable, Iterator
 from . import VERSION, channels, metrics
 from .bundle import export_bundle, import_bundle
 from .errors import LockedError, MirrorError, SettingsError
+from .owner import acting_as_owner
 from .report import Report, Silent
 from .settings import DEFAULT_PATH, Settings, load
 from .status import read_status, verify
@@ -201,7 +202,7 @@ def _told(options: argparse.Namespace, done: dict[str, Any]) -> int:
 
 
 def _sync(options: argparse.Namespace, settings: Settings) -> int:
-    with _log(settings) as log:
+    with acting_as_owner(settings.root), _log(settings) as log:
         report = Silent() if options.json else Report(sys.stdout, log, options.check)
         result = sync(settings, options.check, options.allow_downgrade, report)
     if options.json:

@@ -118,7 +118,7 @@ class Download:
 
     def _resume_point(self, expected: str) -> tuple[int, str]:
         """Where to carry on, and the validator the service gave for what is there already."""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             about = json.loads(self._about.read_bytes())
             if about["expected"] == expected:
                 return self._part.stat().st_size, str(about.get("validator") or "")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread
 import contextlib
+import encodings.idna
 import os
 import pwd
 from pathlib import Path
 from typing import Iterator
+
+# Nothing may be imported any more while acting as another user, who perhaps cannot read where this Python lies. These
+# are the modules that the standard library would import late.
+_IMPORTED = (concurrent.futures.thread, encodings.idna)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,8 @@ _END = b"PK\x05\x06"
 _END64_LOCATOR = b"PK\x06\x07"
 _END_SIZE, _END64_SIZE, _LOCATOR_SIZE = 22, 56, 20
 _LONGEST_COMMENT = 65535
+# Others are not unpacked everywhere, and not in bounded memory.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _MAX_DIRECTORY_BYTES = 16 * 1024 * 1024
 # Definitions compress by a factor of two to four; what unpacks to more than both of these is a bomb.
 _MAX_EXPANSION = 20
@@ -64,9 +66,11 @@ def prove(path: Path, proof: Proof, where: str, cancel: Cancel) -> None:
     check_size(size, proof, where)
     try:
         with path.open("rb") as file:
-            _check_frame(file, size)
+            count = _check_frame(file, size)
         with zipfile.ZipFile(str(path)) as package:
             members = package.infolist()
+            if len(members) != count:
+                raise zipfile.BadZipFile(f"its directory has {len(members)} members where {count} are announced")
             _check_members(members, size, proof, where)
             for member in members:
                 _check_member(package, member, cancel)
@@ -82,8 +86,11 @@ def prove(path: Path, proof: Proof, where: str, cancel: Cancel) -> None:
         raise _corrupt(where, str(error) or type(error).__name__) from None
 
 
-def _check_frame(file: BinaryIO, size: int) -> None:
-    """A zip begins with its first member, ends with its end record, and lacks or gains no byte before its directory."""
+def _check_frame(file: BinaryIO, size: int) -> int:
+    """A zip begins with its first member, ends with its end record, and lacks or gains no byte before its directory.
+
+    Returns how many members it announces.
+    """
     if file.read(4) != LOCAL_HEADER:
         raise zipfile.BadZipFile("does not begin with a member")
     tail_size = min(size, _END_SIZE + _LONGEST_COMMENT)
@@ -93,20 +100,23 @@ def _check_frame(file: BinaryIO, size: int) -> None:
     if at < 0 or len(tail) - at < _END_SIZE:
         raise zipfile.BadZipFile("its end is missing")
     fields = struct.unpack("<4s4H2LH", tail[at : at + _END_SIZE])
-    directory_size, directory_at, comment_size = fields[5], fields[6], fields[7]
+    count, directory_size, directory_at, comment_size = fields[4:8]
     if at + _END_SIZE + comment_size != len(tail):
         raise zipfile.BadZipFile("bytes follow behind its end")
     end_at = size - tail_size + at
     locator_at = at - _LOCATOR_SIZE
     if locator_at >= 0 and tail[locator_at : locator_at + 4] == _END64_LOCATOR:
         end_at = struct.unpack("<4sLQL", tail[locator_at : locator_at + _LOCATOR_SIZE])[2]
+        if end_at > size:
+            raise zipfile.BadZipFile("its end record is said to be behind its end")
         file.seek(end_at)
         fields64 = struct.unpack("<4sQ2H2L4Q", file.read(_END64_SIZE))
-        directory_size, directory_at = fields64[8], fields64[9]
+        count, directory_size, directory_at = fields64[7:10]
     if directory_at + directory_size != end_at:
         raise zipfile.BadZipFile("bytes are missing or added before its directory")
     if directory_size > _MAX_DIRECTORY_BYTES:
         raise zipfile.BadZipFile("its directory is unreasonably large")
+    return int(count)
 
 
 def _check_members(members: list[zipfile.ZipInfo], size: int, proof: Proof, where: str) -> None:
@@ -118,6 +128,9 @@ def _check_members(members: list[zipfile.ZipInfo], size: int, proof: Proof, wher
             raise _unexpected(where, f"has a member that would be unpacked elsewhere: {name[:80]!r}")
     if len(set(names)) != len(names):
         raise _unexpected(where, "names a member twice")
+    for member in members:
+        if member.compress_type not in _METHODS:
+            raise _unexpected(where, f"has a member that is packed by the rare method {member.compress_type}")
     for pattern in proof.expected_members:
         if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
             raise _unexpected(where, f"lacks a member that matches {pattern!r} (verify.expectedMembers)")

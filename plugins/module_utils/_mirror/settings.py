@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,7 @@ def load(path: Path) -> Settings:
         # detect_encoding() knows UTF-16 by its zero bytes or its mark; the mark itself is left to strip.
         text = data.decode(json.detect_encoding(data)).lstrip("\ufeff")
         fields = json.loads(text, object_pairs_hook=_no_duplicates)
-    except (UnicodeDecodeError, ValueError) as error:
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise SettingsError(
             f"the settings {path} are no valid JSON: {error}",
             f"Mend the file; `python3 -m json.tool {path}` shows the same place.",
@@ -176,9 +177,16 @@ def _text(value: Any) -> str | None:
 
 
 def _absolute(value: Any) -> str | None:
-    if isinstance(value, str) and value.startswith("/"):
+    if isinstance(value, str) and value.startswith("/") and _possible(value):
         return None
     return f"must be an absolute path, not {_shown(value)}"
+
+
+def _possible(path: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
 
 
 def _optional_path(value: Any) -> str | None:
@@ -271,6 +279,11 @@ def _url(value: Any, schemes: tuple[str, ...], sample: str, userinfo: bool = Fal
 
 
 def _shown(value: Any) -> str:
+    # What is inside of them may be a password in an unexpected place.
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    if isinstance(value, Mapping):
+        return "an object"
     shown = json.dumps(value, default=str)
     return shown if len(shown) <= 60 else shown[:57] + "..."
 

@@ -603,5 +603,5 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except PermissionError as error:
         raise os_error(error, "reading", path) from None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None

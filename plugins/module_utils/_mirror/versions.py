@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from xml.parsers import expat
 
 from .errors import MirrorError
+from .times import age_seconds
 
 if TYPE_CHECKING:
     from typing import TypeGuard
@@ -61,7 +62,10 @@ class Versions:
 
 def from_manifest(data: bytes) -> Versions:
     """The versions a `manifest.json` names. Raises `ValueError` for anything else than two versions."""
-    fields: Any = json.loads(data)
+    try:
+        fields: Any = json.loads(data)
+    except RecursionError:
+        raise ValueError("nested without end") from None
     if not isinstance(fields, dict):
         raise ValueError("not a JSON object")
     engine, definitions = fields.get("EngineVersion"), fields.get("DefinitionVersion")
@@ -95,7 +99,8 @@ def from_xml(data: bytes, where: str) -> Versions:
 
 def _iso(date: str | None) -> str | None:
     match = _DATE.match((date or "").strip())
-    return "{}T{}Z".format(*match.groups()) if match else None
+    iso = "{}T{}Z".format(*match.groups()) if match else None
+    return iso if age_seconds(iso) is not None else None
 
 
 def _bad(where: str, what: str) -> MirrorError:
