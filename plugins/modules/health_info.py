@@ -1,0 +1,251 @@
+#!/usr/bin/python
+"""Module mde.offline.health_info: the health of the agent on a host as one record, and what is wrong with it."""
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+DOCUMENTATION = r"""
+module: health_info
+short_description: Health of Microsoft Defender for Endpoint, and what is wrong with it
+version_added: 0.1.0
+author:
+  - The mde.offline contributors (@mde-offline)
+description:
+  - Asks the agent for its health and for the details of its definitions, and returns one normalised record, whatever
+    the agent's version.
+  - Compares it with the mirror that the host should update from, and returns findings that name what is wrong and
+    what to do.
+  - A host without agent, with a daemon that does not answer or with a command that hangs is a finding, not a failed
+    module, so that
+    a report over many hosts contains such hosts too.
+extends_documentation_fragment:
+  - mde.offline.attributes
+  - mde.offline.endpoint
+attributes:
+  check_mode:
+    support: full
+    details:
+      - The module only reads.
+  diff_mode:
+    support: N/A
+    details:
+      - Nothing is changed.
+  idempotent:
+    support: full
+options:
+  mirror_url:
+    description:
+      - Address or directory that this host should update from, as in C(antivirusEngine.offlineDefinitionUpdateUrl).
+      - Without it, the address that the host is configured with counts as the right one.
+    type: str
+  check_mirror:
+    description:
+      - Read from this host what the mirror publishes, and compare.
+      - The mirror is O(mirror_url) or, without it, the address that the host is configured with. No proxy is used.
+    type: bool
+    default: true
+  max_age_hours:
+    description:
+      - Age from which definitions count as stale, in hours. The default is seven days, when Microsoft's portal calls
+        them out of date.
+    type: int
+    default: 168
+seealso:
+  - module: mde.offline.definitions_update
+  - plugin: mde.offline.parse_health
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Ask for the health of the agent
+  mde.offline.health_info:
+    mirror_url: http://mirror.example.com/linux/production/
+  register: __mde_health
+
+- name: Show what is wrong, and what to do
+  ansible.builtin.debug:
+    msg: "{{ __mde_health.findings | map(attribute='message') | list }}"
+
+- name: Stop if the host is not protected
+  ansible.builtin.assert:
+    that:
+      - __mde_health.healthy
+      - __mde_health.health.fields.definitions_status == 'up_to_date'
+"""
+
+RETURN = r"""
+health:
+  description: The record of the agent. Its fields are empty if the agent could not be asked.
+  returned: always
+  type: dict
+  contains:
+    fields:
+      description:
+        - The rows of C(mdatp health) and C(mdatp health --details definitions), by their own names in snake_case.
+          Unknown rows are kept.
+        - Booleans, integers and lists have their type; C(unavailable) is null; times are ISO 8601 in UTC.
+      returned: always
+      type: dict
+      sample:
+        app_version: 101.25112.0003
+        definitions_status: up_to_date
+        definitions_updated: "2026-02-03T08:15:42Z"
+        definitions_version: 1.443.508.0
+        healthy: true
+    managed:
+      description: Names of the rows whose value comes from the managed configuration.
+      returned: always
+      type: list
+      elements: str
+      sample: [offline_definition_update]
+    notices:
+      description: Lines that the agent printed beside the rows, such as its warning about a missing license.
+      returned: always
+      type: list
+      elements: str
+      sample: []
+    format:
+      description: The form that the record was read from, V(json) or V(text).
+      returned: always
+      type: str
+      sample: json
+findings:
+  description:
+    - What is wrong or risky, errors first. Each id is explained in C(docs/findings-health.md) of the collection.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: Stable name of the finding.
+      returned: always
+      type: str
+      sample: source_not_mirror
+    severity:
+      description: V(error), V(warning) or V(info).
+      returned: always
+      type: str
+      sample: error
+    message:
+      description: What was seen on this host.
+      returned: always
+      type: str
+      sample: The host has definitions 1.443.1.0, the mirror publishes 1.443.508.0.
+    hint:
+      description: What to do.
+      returned: always
+      type: str
+      sample: Wait for the next interval, or run the module definitions_update with version=mirror.
+healthy:
+  description: Whether there is no finding of severity V(error).
+  returned: always
+  type: bool
+  sample: true
+mirror:
+  description:
+    - What the mirror publishes for this host's architecture; null if it was not asked or gave no usable answer.
+  returned: always
+  type: dict
+  contains:
+    location:
+      description: The address or directory that was asked.
+      returned: when the mirror answered
+      type: str
+      sample: http://mirror.example.com/linux/production/
+    arch:
+      description: The architecture that was asked for.
+      returned: when the mirror answered
+      type: str
+      sample: x86_64
+    definitions_version:
+      description: Version of the definitions.
+      returned: when the mirror answered
+      type: str
+      sample: 1.443.508.0
+    engine_version:
+      description: Version of the engine.
+      returned: when the mirror answered
+      type: str
+      sample: 1.1.25110.3002
+raw:
+  description: What each command printed.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    command:
+      description: The command without its path.
+      returned: always
+      type: str
+      sample: mdatp health --output json
+    rc:
+      description: Exit status; null if the command was stopped or did not start.
+      returned: always
+      type: int
+      sample: 0
+    stdout:
+      description: Standard output.
+      returned: always
+      type: str
+      sample: '{"healthy":true}'
+    stderr:
+      description: Standard error.
+      returned: always
+      type: str
+      sample: ""
+    timed_out:
+      description: Whether the command was stopped because it took too long.
+      returned: always
+      type: bool
+      sample: false
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import findings, report
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.mdatp import Mdatp
+
+
+def run(module):
+    """The result of the module."""
+    params = module.params
+    agent = Mdatp(path=params["mdatp"], timeout=params["timeout"])
+    record, found = report.read_health(agent)
+    published = None
+    if params["check_mirror"]:
+        published, unread = report.read_mirror(record, params["mirror_url"])
+        found = found + unread
+    found = report.judge(record, found, published, params["mirror_url"], params["max_age_hours"])
+    return {
+        "changed": False,
+        "health": record,
+        "findings": found,
+        "healthy": not findings.has_errors(found),
+        "mirror": published,
+        "raw": agent.last_calls(),
+    }
+
+
+def main():
+    """Validates the options and answers."""
+    module = AnsibleModule(
+        argument_spec={
+            "mdatp": {"type": "path"},
+            "timeout": {"type": "int", "default": 30},
+            "mirror_url": {"type": "str"},
+            "check_mirror": {"type": "bool", "default": True},
+            "max_age_hours": {"type": "int", "default": 168},
+        },
+        supports_check_mode=True,
+    )
+    for option in ("timeout", "max_age_hours"):
+        if module.params[option] < 1:
+            module.fail_json(msg="{0} must be at least 1, but is {1}.".format(option, module.params[option]))
+    module.exit_json(**run(module))
+
+
+if __name__ == "__main__":
+    main()

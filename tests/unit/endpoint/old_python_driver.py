@@ -1,0 +1,77 @@
+"""Runs cases against the endpoint code in whatever Python executes this file; see test_old_pythons.py.
+
+usage: old_python_driver.py PLUGINS-FOLDER < cases.json     prints one result per case as JSON
+
+Python 2.7 and >= 3.6, no dependencies: the package path of the collection is stubbed, so no Ansible is needed.
+"""
+# ruff: noqa (this file is for Pythons that ruff knows nothing of)
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import io
+import json
+import os
+import sys
+import types
+
+PREFIX = "ansible_collections.mde.offline.plugins"
+
+
+def stub_packages(plugins):
+    """Makes the folder importable under the collection's name."""
+    names = PREFIX.split(".") + ["module_utils", "_endpoint"]
+    for number in range(1, len(names) + 1):
+        name = ".".join(names[:number])
+        package = types.ModuleType(str(name))
+        package.__path__ = [os.path.join(plugins, *names[4:number])] if number >= 4 else []
+        sys.modules[name] = package
+        if number > 1:
+            setattr(sys.modules[name.rpartition(".")[0]], names[number - 1], package)
+
+
+def run(case):
+    """The result of one case."""
+    from ansible_collections.mde.offline.plugins.module_utils._endpoint import (
+        findings,
+        health,
+        mdatp,
+        mirror,
+        process,
+        report,
+        update,
+        versions,
+    )
+    from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
+
+    kind, options = case["kind"], case["options"]
+    if kind == "parse":
+        record = health.parse(options["output"])
+        return {"record": record, "findings": findings.health_findings(record, now=options["now"])}
+    if kind == "compare":
+        return versions.compare(options["left"], options["right"])
+    if kind == "run":
+        return process.run(options["arguments"], options["timeout"])
+    if kind == "mirror":
+        try:
+            return mirror.read(options["location"], "x86_64", options["timeout"])
+        except FindingError as error:
+            return error.id
+    agent = mdatp.Mdatp(path=options["mdatp"], timeout=5)
+    if kind == "update":
+        return update.Update(agent, timeout=5, wait=2, version=options["version"]).run()
+    record, found = report.read_health(agent)
+    return {"record": record, "findings": report.judge(record, found, None), "calls": agent.last_calls()}
+
+
+def main():
+    """Reads the cases, writes the results."""
+    stub_packages(sys.argv[1])
+    with io.open(0, encoding="utf-8") as stream:
+        cases = json.load(stream)
+    print(json.dumps([run(case) for case in cases]))
+
+
+if __name__ == "__main__":
+    main()

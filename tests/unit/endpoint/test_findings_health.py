@@ -1,0 +1,312 @@
+"""Health findings: each is found when it is there, and nothing is found that was not seen."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import findings, health
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+NOW = 1770120000  # 2026-02-03T12:00:00Z
+MIRROR = "http://mirror.example.com/linux/production/"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "findings-health.md"
+
+GOOD = {
+    "healthy": True,
+    "health_issues": [],
+    "licensed": True,
+    "app_version": "101.26062.0005",
+    "org_id": "00000000-1111-2222-3333-444444444444",
+    "product_expiration": "2026-10-10T13:34:28Z",
+    "passive_mode_enabled": False,
+    "antivirus_enforcement_level": "real_time",
+    "real_time_protection_enabled": True,
+    "engine_load_status": "Engine load succeeded",
+    "automatic_definition_update_enabled": True,
+    "definitions_updated": "2026-02-03T08:15:42Z",
+    "definitions_updated_minutes_ago": 225,
+    "definitions_version": "1.443.508.0",
+    "definitions_status": "up_to_date",
+    "definitions_update_source_uri": MIRROR,
+    "definitions_update_fail_reason": "",
+    "offline_definition_url_configured": MIRROR,
+    "offline_definition_update": "enabled",
+    "offline_definition_update_verify_sig": "DEPRECATED",
+    "engine_signature_verification": "enabled",
+    "offline_definition_update_fallback_to_cloud": False,
+    "conflicting_applications": [],
+}
+MANAGED = ["offline_definition_update", "offline_definition_url_configured"]
+
+
+def found(changes=(), without=(), managed=MANAGED, notices=(), **options):
+    fields = {name: value for name, value in dict(GOOD, **dict(changes)).items() if name not in without}
+    record = {"fields": fields, "managed": list(managed), "notices": list(notices), "format": "json"}
+    return findings.health_findings(record, **dict({"now": NOW}, **options))
+
+
+def ids(*arguments, **options):
+    return {(entry["id"], entry["severity"]) for entry in found(*arguments, **options)}
+
+
+def test_a_good_host_has_no_findings():
+    assert found(mirror_url=MIRROR, mirror_versions={"definitions_version": "1.443.508.0"}) == []
+
+
+CLOUD = "https://go.microsoft.com/fwlink/?linkid=2144709"
+GEO = "https://mdav.eu.endpoint.security.microsoft.com/packages/?ostype=linux"
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"licensed": False}, {("not_licensed", "error")}),
+        ({"app_version": "101.23122.0002"}, {("agent_too_old", "error")}),
+        ({"app_version": "101.98.89"}, {("agent_too_old", "error")}),
+        ({"product_expiration": "2026-02-03T11:59:59Z"}, {("agent_expired", "error")}),
+        ({"product_expiration": "2026-02-20T00:00:00Z"}, {("agent_expires_soon", "warning")}),
+        ({"definitions_updated_minutes_ago": 8 * 1440}, {("definitions_stale", "error")}),
+        ({"definitions_status": "out_of_date"}, {("definitions_stale", "error")}),
+        ({"definitions_status": "unavailable"}, {("definitions_unavailable", "error")}),
+        ({"definitions_status": None}, {("definitions_unavailable", "error")}),
+        ({"definitions_status": "could_be_older"}, {("definitions_status_unusual", "warning")}),
+        ({"definitions_status": "updating"}, set()),
+        ({"definitions_update_fail_reason": "Connection refused"}, {("update_failed", "error")}),
+        ({"definitions_update_fail_reason": None}, set()),
+        ({"offline_definition_update": "disabled"}, {("offline_updates_disabled", "error")}),
+        ({"offline_definition_url_configured": ""}, {("mirror_url_missing", "error")}),
+        ({"definitions_update_source_uri": CLOUD}, {("source_not_mirror", "error")}),
+        ({"definitions_update_source_uri": GEO}, {("source_not_mirror", "error")}),
+        (
+            {"definitions_update_source_uri": CLOUD, "offline_definition_update_fallback_to_cloud": True},
+            {("source_not_mirror", "error"), ("fallback_to_cloud_enabled", "warning")},
+        ),
+        ({"offline_definition_update_fallback_to_cloud": True}, {("fallback_to_cloud_enabled", "info")}),
+        ({"definitions_update_source_uri": ""}, {("source_unknown", "info")}),
+        ({"definitions_update_source_uri": None}, {("source_unknown", "info")}),
+        ({"offline_definition_url_configured": MIRROR + "arch_x86_64/"}, {("url_contains_arch", "error")}),
+        ({"offline_definition_url_configured": MIRROR + "arch_x86_64/updates.zip"}, {("url_contains_arch", "error")}),
+        ({"antivirus_enforcement_level": "passive"}, {("passive_mode", "warning")}),
+        ({"antivirus_enforcement_level": "on_demand"}, {("passive_mode", "warning")}),
+        ({"antivirus_enforcement_level": "audit"}, set()),
+        ({"automatic_definition_update_enabled": False}, {("automatic_updates_disabled", "warning")}),
+        ({"offline_definition_update_verify_sig": "disabled"}, set()),  # dead since 101.26062.0005
+        (
+            {"offline_definition_update_verify_sig": "disabled", "app_version": "101.26052.0012"},
+            {("signature_check_off", "warning")},
+        ),
+        ({"engine_signature_verification": "disabled"}, {("engine_not_verified", "warning")}),
+        ({"engine_load_status": "Engine not loaded"}, {("engine_not_loaded", "error")}),
+        ({"conflicting_applications": ["other av", {"name": "x"}]}, {("conflicting_applications", "warning")}),
+        ({"healthy": False, "health_issues": ["a, b"]}, {("unhealthy", "error")}),
+        ({"healthy": False, "definitions_status": "updating"}, {("unhealthy", "warning")}),
+        ({"health_issues": ["log folder permission issues"]}, {("unhealthy", "warning")}),
+    ],
+)
+def test_one_thing_wrong(changes, wanted):
+    assert ids(changes) == wanted
+
+
+def test_every_message_names_what_was_seen_and_every_hint_says_what_to_do():
+    changes = {
+        "offline_definition_url_configured": "http://other.example.com/linux/production/",
+        "definitions_update_source_uri": CLOUD,
+        "definitions_update_fail_reason": "Connection refused",
+        "app_version": "101.23122.0002",
+    }
+    by_id = {entry["id"]: entry for entry in found(changes, mirror_url=MIRROR)}
+    assert "101.23122.0002" in by_id["agent_too_old"]["message"]
+    assert "101.24022.0001" in by_id["agent_too_old"]["message"]
+    assert CLOUD in by_id["source_not_mirror"]["message"]
+    assert "http://other.example.com/linux/production/" in by_id["mirror_url_differs"]["message"]
+    assert MIRROR in by_id["mirror_url_differs"]["message"]
+    assert "Connection refused" in by_id["update_failed"]["message"]
+    for entry in by_id.values():
+        assert set(entry) == {"id", "severity", "message", "hint"}
+        assert entry["hint"]
+
+
+def test_arm64_needs_a_newer_agent():
+    assert ids({"app_version": "101.25012.0000"}, arch="arm64") == {("agent_too_old", "error")}
+    assert ids({"app_version": "101.25022.0002"}, arch="arm64") == set()
+    assert ids({"app_version": "101.25012.0000"}, arch="x86_64") == set()
+
+
+def test_expired_and_unlicensed_are_told_apart():
+    notice = "ATTENTION: No license found. Contact your administrator for help."
+    missing = {"healthy": False, "health_issues": ["missing license"]}
+    expired = ids(dict(missing, product_expiration="2026-01-01T00:00:00Z"), notices=[notice])
+    assert expired == {("agent_expired", "error"), ("unhealthy", "error")}
+    unlicensed = ids(dict(missing, licensed=False, product_expiration=None, org_id=None), notices=[notice])
+    assert unlicensed == {("not_licensed", "error"), ("unhealthy", "error")}
+
+
+def test_old_agents_show_the_enforcement_level_in_two_rows():
+    without = ["antivirus_enforcement_level"]
+    assert ids({"passive_mode_enabled": True}, without) == {("passive_mode", "warning")}
+    assert ids({"real_time_protection_enabled": False}, without) == {("passive_mode", "warning")}
+    assert ids({"real_time_protection_enabled": None}, without) == set()
+    passive = {"passive_mode_enabled": True, "real_time_protection_enabled": False}
+    assert ids(dict(passive, engine_load_status="Engine not loaded"), without) == {("passive_mode", "warning")}
+
+
+def test_age_comes_from_the_minutes_or_else_from_the_time():
+    old = {"definitions_updated": "2026-01-20T00:00:00Z"}
+    assert ids(old) == set()
+    assert ids(old, ["definitions_updated_minutes_ago"]) == {("definitions_stale", "error")}
+    assert ids(old, ["definitions_updated_minutes_ago"], max_age_hours=24 * 30) == set()
+    assert ids({}, ["definitions_updated_minutes_ago", "definitions_updated"]) == set()
+    assert ids({"definitions_updated_minutes_ago": 7 * 1440}) == set()
+
+
+def test_behind_the_mirror():
+    assert ids(mirror_versions={"definitions_version": "1.443.600.0"}) == {("behind_mirror", "warning")}
+    assert ids(mirror_versions={"definitions_version": "1.443.99.0"}) == set()
+    assert ids({"definitions_version": None}, mirror_versions={"definitions_version": "1.443.600.0"}) == set()
+    assert ids(mirror_versions=None) == set()
+
+
+@pytest.mark.parametrize(("managed", "wanted"), [([], 2), (["offline_definition_update"], 1), (MANAGED, 0)])
+def test_managed_configuration_that_is_not_applied(managed, wanted):
+    entries = found(managed=managed)
+    assert [entry["id"] for entry in entries] == ["managed_config_not_applied"] * bool(wanted)
+    for name in set(MANAGED) - set(managed):
+        assert name in entries[0]["message"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        MIRROR,
+        MIRROR.rstrip("/"),
+        "http://MIRROR.example.com:80/linux/production",
+        "HTTP://mirror.example.com./linux//production/",
+        MIRROR + "arch_x86_64/updates.zip",
+        MIRROR + "arch_arm64",
+        MIRROR + "arch_x86_64/updates.zip?x=1",
+        "http://user:secret@mirror.example.com/linux/production/",
+        "mirror.example.com/linux/production/",
+        " " + MIRROR + " ",
+    ],
+)
+def test_sources_that_are_the_mirror(source):
+    assert ids({"definitions_update_source_uri": source}) == set()
+    assert ids({"offline_definition_url_configured": source, "definitions_update_source_uri": MIRROR}) <= {
+        ("url_contains_arch", "error")
+    }
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "http://mirror.example.com/linux/production_back/",
+        "http://mirror.example.com/linux/preview/",
+        "http://mirror.example.com/Linux/production/",
+        "http://mirror.example.com:8080/linux/production/",
+        "https://mirror.example.com/linux/production/",
+        "http://mirror.example.com.evil.example/linux/production/",
+        "http://mirror.example.com/linux/",
+        "/linux/production/",
+        CLOUD,
+    ],
+)
+def test_sources_that_are_not_the_mirror(source):
+    assert ids({"definitions_update_source_uri": source}) == {("source_not_mirror", "error")}
+
+
+@pytest.mark.parametrize(
+    ("configured", "source", "same"),
+    [
+        ("/mnt/mde/linux/production", "/mnt/mde/linux/production/", True),
+        ("/mnt/mde/linux/production", "file:///mnt/mde/linux/production/arch_x86_64/updates.zip", True),
+        ("/mnt/./mde/linux/production/", "/mnt/mde/linux/production", True),
+        ("/mnt/mde/linux/production", "/mnt/mde/linux/production2", False),
+        ("/mnt/mde/linux/production", "/mnt/MDE/linux/production", False),
+        ("http://[2001:db8::1]:8000/linux/production/", "http://[2001:DB8::1]:8000/linux/production/", True),
+        ("https://mirror:443/linux/production/", "https://mirror/linux/production/arch_x86_64/", True),
+        ("www.example.com:8000/linux/production/", "http://www.example.com:8000/linux/production/", True),
+    ],
+)
+def test_directories_ports_and_addresses_without_scheme(configured, source, same):
+    wanted = set() if same else {("source_not_mirror", "error")}
+    changes = {"offline_definition_url_configured": configured, "definitions_update_source_uri": source}
+    assert ids(changes) == wanted
+
+
+def test_the_expected_address_counts_beside_the_configured_one():
+    other = "http://other.example.com/linux/production/"
+    # Configured anew, but the last update is from before: the address is right, the source is explained.
+    assert ids({"definitions_update_source_uri": other}, mirror_url=other) == {("mirror_url_differs", "error")}
+    without = ["offline_definition_url_configured"]
+    assert ids({"definitions_update_source_uri": CLOUD}, without, mirror_url=MIRROR) == {("source_not_mirror", "error")}
+    assert ids({"definitions_update_source_uri": CLOUD}, without) == set()
+
+
+def test_credentials_are_never_shown():
+    url = "http://user:secret@other.example.com/linux/production/"
+    entries = found({"offline_definition_url_configured": url, "definitions_update_fail_reason": "GET " + url})
+    assert len(entries) >= 2
+    assert "secret" not in repr(entries)
+
+
+@pytest.mark.parametrize(
+    ("output", "wanted"),
+    [
+        ("Could not connect to the daemon", "daemon_unreachable"),
+        ("Failed to connect", "daemon_unreachable"),
+        ("bash: mdatp: command not found", "not_installed"),
+        ("", "health_unreadable"),
+        ("what is this", "health_unreadable"),
+        ('ATTENTION: No license found. Contact your administrator for help. ["missing license"]', "not_licensed"),
+    ],
+)
+def test_output_without_a_table(output, wanted):
+    assert [entry["id"] for entry in findings.health_findings(health.parse(output))] == [wanted]
+
+
+def test_errors_come_first_and_causes_before_effects():
+    entries = found(
+        {"healthy": False, "licensed": False, "passive_mode_enabled": True, "definitions_update_source_uri": ""},
+        ["antivirus_enforcement_level"],
+        managed=[],
+    )
+    assert [entry["id"] for entry in entries] == [
+        "not_licensed",
+        "managed_config_not_applied",
+        "unhealthy",
+        "passive_mode",
+        "source_unknown",
+    ]
+
+
+@given(st.sets(st.sampled_from(sorted(GOOD))), st.data())
+@settings(max_examples=150, deadline=None)
+def test_missing_rows_make_no_findings(without, data):
+    assert found({}, without, mirror_url=MIRROR) == [] or without >= set(GOOD)
+
+
+ANYTHING = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=8)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)),
+    max_leaves=5,
+)
+
+
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(GOOD, ANYTHING)), st.text(max_size=20))
+@settings(max_examples=300, deadline=None)
+def test_no_value_makes_them_raise(fields, url):
+    record = {"fields": fields, "managed": [], "notices": [], "format": "text"}
+    for entry in findings.health_findings(record, mirror_url=url, mirror_versions={"definitions_version": url}):
+        assert entry["severity"] in ("error", "warning", "info")
+
+
+def test_every_id_is_explained_in_the_documentation_and_the_other_way_round():
+    page = PAGE.read_text(encoding="utf-8")
+    explained = dict(re.findall(r"^### `([a-z_]+)` \((error|warning|info)", page, re.MULTILINE))
+    assert explained == {entry[0]: entry[1] for entry in findings.CATALOGUE}
+    for section in re.split(r"^### ", page, flags=re.MULTILINE)[1:]:
+        for part in ("**Means**", "**Seen**", "**Do**"):
+            assert part in section, section.splitlines()[0]

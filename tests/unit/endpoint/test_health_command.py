@@ -1,0 +1,259 @@
+"""The agent's command: found wherever it is, asked within a time limit, understood in every generation."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from pathlib import Path
+
+import pytest
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import mdatp, process
+
+JSON = json.dumps({"healthy": True, "appVersion": "101.26062.0005", "definitionsVersion": "1.2.3.4"})
+TABLE = 'healthy : true\napp_version : "101.26062.0005"\n'
+
+
+def script(path: Path, body: str) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/sh\n" + body)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+def gone(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return True
+    return state == "Z"
+
+
+def until(condition, seconds=5.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+# --- Running ---
+
+
+def test_outputs_are_kept_apart_and_input_is_closed(tmp_path):
+    command = script(tmp_path / "c", 'read line && exit 9\necho "out $LC_ALL"\necho err >&2\nexit 3\n')
+    assert process.run([command], 10) == {"rc": 3, "out": "out C\n", "err": "err\n", "timed_out": False}
+
+
+def test_a_command_that_hangs_is_stopped_with_all_its_children(tmp_path):
+    pids = tmp_path / "pids"
+    child = f"sh -c 'echo $$ >> {pids}; trap \"\" TERM; sleep 100' &"
+    body = f"trap '' TERM\n{child}\necho $$ >> {pids}\necho begun\nsleep 100\nsleep 100\n"
+    started = time.monotonic()
+    result = process.run([script(tmp_path / "c", body)], 0.5)
+    assert result["timed_out"] is True
+    assert result["rc"] is None
+    assert result["out"] == "begun\n"
+    assert time.monotonic() - started < 5
+    for pid in pids.read_text().split():
+        until(lambda pid=pid: gone(int(pid)))
+
+
+def test_a_command_that_closes_its_outputs_and_hangs_is_stopped_too(tmp_path):
+    started = time.monotonic()
+    assert process.run([script(tmp_path / "c", "exec >&- 2>&-\nsleep 100\n")], 0.5)["timed_out"] is True
+    assert time.monotonic() - started < 5
+
+
+def test_what_a_command_leaves_behind_is_not_waited_for(tmp_path):
+    pid = tmp_path / "pid"
+    started = time.monotonic()
+    result = process.run([script(tmp_path / "c", f"sleep 20 &\necho $! > {pid}\necho done\n")], 15)
+    assert (result["rc"], result["out"], result["timed_out"]) == (0, "done\n", False)
+    assert time.monotonic() - started < 5
+    os.kill(int(pid.read_text()), 9)
+
+
+def test_endless_output_neither_fills_memory_nor_outlasts_the_limit():
+    result = process.run(["yes"], 0.5, max_output=1000)
+    assert result["timed_out"] is True
+    assert len(result["out"]) == 1000
+
+
+def test_much_output_on_both_streams_arrives(tmp_path):
+    command = script(tmp_path / "c", "head -c 300000 /dev/zero >&2; head -c 300000 /dev/zero | tr '\\0' x\n")
+    result = process.run([command], 20)
+    assert (result["rc"], len(result["out"]), len(result["err"])) == (0, 300000, 300000)
+
+
+def test_no_file_handle_and_no_child_is_left(tmp_path):
+    command = script(tmp_path / "c", "exit 0\n")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _unused in range(5):
+        process.run([command], 5)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.mark.parametrize("content", [None, "", "\x7fELF garbage"])
+def test_what_cannot_be_started_is_a_result_and_no_traceback(tmp_path, content):
+    path = tmp_path / "c"
+    if content is not None:
+        path.write_text(content)
+    result = process.run([str(path)], 5)
+    assert (result["rc"], result["timed_out"]) == (None, False)
+    assert result["err"]
+
+
+# --- Finding ---
+
+
+def test_it_is_found_in_path_first(tmp_path, monkeypatch):
+    wanted = script(tmp_path / "bin" / "mdatp", "exit 0\n")
+    script(tmp_path / "root" / "usr/bin/mdatp", "exit 0\n")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'empty'}:{tmp_path / 'bin'}")
+    assert mdatp.find(root=str(tmp_path / "root")) == wanted
+
+
+@pytest.mark.parametrize(
+    ("place", "custom"),
+    [
+        ("usr/bin/mdatp", None),
+        ("opt/microsoft/mdatp/sbin/wdavdaemonclient", None),
+        ("data/mde/opt/microsoft/mdatp/sbin/wdavdaemonclient", '{"path": "/data/mde"}'),
+        ("data/mde/microsoft_mdatp/sbin/wdavdaemonclient", '{"path": "/data/mde"}'),
+        ("data/mde/opt/microsoft/mdatp/sbin/wdavdaemonclient", '{"install_path": "/data/mde/"}'),
+    ],
+)
+def test_it_is_found_at_its_usual_places_and_where_it_was_installed_to(tmp_path, monkeypatch, place, custom):
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert mdatp.find(root=str(tmp_path)) is None
+    wanted = script(tmp_path / place, "exit 0\n")
+    if custom:
+        (tmp_path / "etc/opt/microsoft/mdatp").mkdir(parents=True)
+        (tmp_path / "etc/opt/microsoft/mdatp/mde_path.json").write_text(custom)
+    assert mdatp.find(root=str(tmp_path)) == wanted
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"path": 5}', "not json"])
+def test_a_broken_note_of_the_install_location_is_no_obstacle(tmp_path, monkeypatch, content):
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    (tmp_path / "etc/opt/microsoft/mdatp").mkdir(parents=True)
+    (tmp_path / "etc/opt/microsoft/mdatp/mde_path.json").write_text(content)
+    assert mdatp.find(root=str(tmp_path)) is None
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir(), lambda path: path.write_text("x")])
+def test_a_named_command_that_is_none_is_reported_with_its_path(tmp_path, make):
+    make(tmp_path / "mdatp")
+    with pytest.raises(mdatp.MdatpError, match=str(tmp_path / "mdatp")) as caught:
+        mdatp.Mdatp(path=str(tmp_path / "mdatp")).health()
+    assert caught.value.id == "not_installed"
+
+
+# --- Asking ---
+
+
+def agent(tmp_path, body, **options):
+    return mdatp.Mdatp(path=script(tmp_path / "mdatp", body), **options)
+
+
+def answers(**by_arguments):
+    """A fake command: for each form of the question its output, and status 64 for every other question."""
+    names = {"json": "health --output json", "text": "health", "details": "health --details definitions"}
+    cases = "".join(f"'{names[key]}') cat <<'END'\n{text}\nEND\nexit 0 ;;\n" for key, text in by_arguments.items())
+    return f'case "$*" in\n{cases}esac\necho "Unknown option: $*" >&2\nexit 64\n'
+
+
+def test_json_is_preferred_and_asked_for_once(tmp_path):
+    asked = agent(tmp_path, answers(json=JSON, text=TABLE))
+    assert asked.health()["format"] == "json"
+    assert [call["command"] for call in asked.calls] == ["mdatp health --output json"]
+
+
+@pytest.mark.parametrize("json_answer", ["", "Unknown option: --output", JSON[:30], '{"error": "not supported"}', "{}"])
+def test_text_is_the_way_out_when_json_is_no_help(tmp_path, json_answer):
+    assert agent(tmp_path, answers(json=json_answer, text=TABLE)).health()["format"] == "text"
+
+
+def test_an_agent_that_does_not_know_the_option_is_asked_for_text(tmp_path):
+    record = agent(tmp_path, answers(text=TABLE)).health()
+    assert (record["format"], record["fields"]["app_version"]) == ("text", "101.26062.0005")
+
+
+def test_an_agent_that_ignores_the_option_is_understood_at_once(tmp_path):
+    asked = agent(tmp_path, answers(json=TABLE))
+    assert asked.health()["format"] == "text"
+    assert len(asked.calls) == 1
+
+
+@pytest.mark.parametrize("stream", ["", " >&2"])
+def test_a_daemon_that_is_away(tmp_path, stream):
+    asked = agent(tmp_path, f"echo 'Could not connect to the daemon'{stream}\nexit 1\n")
+    with pytest.raises(mdatp.MdatpError, match="Could not connect to the daemon") as caught:
+        asked.health()
+    assert caught.value.id == "daemon_unreachable"
+    assert len(asked.calls) == 1
+
+
+def test_any_failure_without_a_table_is_a_daemon_that_is_away(tmp_path):
+    with pytest.raises(mdatp.MdatpError, match="status 64") as caught:
+        agent(tmp_path, answers()).health()
+    assert caught.value.id == "daemon_unreachable"
+
+
+def test_a_license_warning_on_the_other_stream_is_a_notice(tmp_path):
+    warning = "ATTENTION: No license found. Contact your administrator for help."
+    asked = agent(tmp_path, f"echo '{warning}' >&2\necho 'some noise' >&2\n" + answers(json=JSON))
+    assert asked.health()["notices"] == [warning]
+
+
+def test_an_answer_that_is_no_table(tmp_path):
+    with pytest.raises(mdatp.MdatpError, match="hello") as caught:
+        agent(tmp_path, "echo hello\n").health()
+    assert caught.value.id == "health_unreadable"
+
+
+def test_a_hanging_command(tmp_path):
+    with pytest.raises(mdatp.MdatpError, match="within 1 seconds") as caught:
+        agent(tmp_path, "sleep 100\n", timeout=1).health()
+    assert caught.value.id == "mdatp_hangs"
+
+
+def test_details_and_their_absence(tmp_path):
+    details = 'definitions_version : "1.2.3.4"'
+    assert agent(tmp_path, answers(details=details)).health_details_definitions()["fields"] == {
+        "definitions_version": "1.2.3.4"
+    }
+    assert agent(tmp_path, answers(text=TABLE)).health_details_definitions() is None
+
+
+@pytest.mark.parametrize(
+    ("printed", "version"),
+    [
+        ('"101.24022.0001"', "101.24022.0001"),
+        ('ATTENTION: No license found. Contact your administrator for help.\n"101.85.27"', "101.85.27"),
+        ("unavailable", None),
+        ("", None),
+    ],
+)
+def test_version(tmp_path, printed, version):
+    assert agent(tmp_path, f"cat <<'END'\n{printed}\nEND\n").version == version
+
+
+def test_credentials_do_not_leave_the_command(tmp_path):
+    asked = agent(tmp_path, answers(json=JSON[:-1] + ', "proxy": "http://user:secret@proxy:3128/"}'))
+    assert asked.health()["fields"]["proxy"] == "http://***@proxy:3128/"
+    assert "secret" not in repr(asked.calls)
+
+
+def test_only_the_last_call_of_each_command_is_reported(tmp_path):
+    asked = agent(tmp_path, answers(json=JSON, text=TABLE))
+    asked.health()
+    asked.health_details_definitions()
+    asked.health()
+    assert [call["command"] for call in asked.last_calls()] == [
+        "mdatp health --details definitions",
+        "mdatp health --output json",
+    ]

@@ -1,0 +1,162 @@
+"""What a mirror publishes, read as an endpoint does: over HTTP or from a directory, never for longer than allowed."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import mirror
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
+
+MANIFEST = json.dumps({"EngineVersion": "1.1.25110.3002", "DefinitionVersion": "1.443.508.0"}).encode()
+VERSIONS = {"definitions_version": "1.443.508.0", "engine_version": "1.1.25110.3002"}
+
+
+@contextmanager
+def web_server(body=MANIFEST, status=200, drip=0.0, headers=()):
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(status)
+            for name, value in headers:
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            try:
+                for position in range(0, len(body), 1 if drip else 65536):
+                    self.wfile.write(body[position : position + (1 if drip else 65536)])
+                    self.wfile.flush()
+                    stop.wait(drip)
+            except OSError:
+                pass
+
+        def log_message(self, *arguments):
+            pass
+
+    stop = threading.Event()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/linux/production/", asked
+    finally:
+        stop.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def trouble(location, timeout=5.0):
+    with pytest.raises(FindingError) as caught:
+        mirror.read(location, "x86_64", timeout)
+    return caught.value.id, caught.value.message
+
+
+@pytest.mark.parametrize("cut", ["", "/"])
+@pytest.mark.parametrize("arch", ["x86_64", "arm64"])
+def test_over_http(arch, cut, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9/")
+    with web_server() as (url, asked):
+        location = url.rstrip("/") + cut
+        assert mirror.read(location, arch) == dict(VERSIONS, location=location, arch=arch)
+        assert mirror.read(location.replace("http://", ""), arch)["definitions_version"] == "1.443.508.0"
+    assert asked == [f"/linux/production/arch_{arch}/manifest.json"] * 2
+
+
+@pytest.mark.parametrize("prefix", ["", "file://"])
+def test_from_a_directory(tmp_path, prefix):
+    folder = tmp_path / "mit Umlaut ä" / "arch_x86_64"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_bytes(b"\xef\xbb\xbf" + MANIFEST)
+    assert mirror.read(prefix + str(folder.parent), "x86_64")["engine_version"] == "1.1.25110.3002"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        (b"gone", 404, "status 404"),
+        (b"broken", 500, "status 500"),
+        (b"<!DOCTYPE html><html>Log in</html>", 200, "HTML page"),
+        (b"", 200, "empty"),
+        (MANIFEST[:20], 200, "no JSON"),
+        (b"[]", 200, "names no DefinitionVersion"),
+        (b'{"DefinitionVersion": "1.2.3", "EngineVersion": null}', 200, "names no DefinitionVersion"),
+        (b'{"DefinitionVersion": "latest", "EngineVersion": "1.2"}', 200, "names no DefinitionVersion"),
+        (b"[" * 5000, 200, "no JSON"),
+        (b" " * 100000, 200, "too long"),
+    ],
+)
+def test_answers_that_are_no_manifest(body, status, said):
+    with web_server(body, status) as (url, _asked):
+        name, message = trouble(url)
+    assert name == "mirror_answer_unusable"
+    assert said in message
+    assert url in message
+
+
+def test_nobody_there():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    name, message = trouble(f"http://user:secret@127.0.0.1:{port}/linux/production/")
+    assert name == "mirror_unreachable"
+    assert "secret" not in message
+
+
+@pytest.mark.parametrize(
+    "url", ["http://no-such-host.invalid/x/", "http://[broken/x/", "http://host:port/x/", "http://hö st/"]
+)
+def test_addresses_that_lead_nowhere(url):
+    assert trouble(url)[0] == "mirror_unreachable"
+
+
+def test_a_mirror_that_never_answers_and_one_that_drips():
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(1)
+        started = time.monotonic()
+        assert trouble(f"http://127.0.0.1:{silent.getsockname()[1]}/", 0.5)[0] == "mirror_unreachable"
+        assert time.monotonic() - started < 3
+    with web_server(drip=0.2) as (url, _asked):
+        started = time.monotonic()
+        assert trouble(url, 0.7)[0] == "mirror_unreachable"
+        assert time.monotonic() - started < 3
+
+
+def test_a_connection_that_breaks_off():
+    with web_server(MANIFEST[:-5], headers=[("Content-Length", "5000")]) as (url, _asked):
+        assert trouble(url)[0] == "mirror_answer_unusable"
+
+
+@pytest.mark.parametrize("location", ["ftp://mirror/linux/production/", "nfs://mirror/x"])
+def test_other_schemes(location):
+    name, message = trouble(location)
+    assert name == "mirror_answer_unusable"
+    assert "absolute path" in message
+
+
+def test_directories_that_cannot_be_read(tmp_path):
+    assert trouble(str(tmp_path))[0] == "mirror_unreachable"
+    (tmp_path / "arch_x86_64").mkdir()
+    os.mkfifo(str(tmp_path / "arch_x86_64" / "manifest.json"))  # hangs like a share whose server is away
+    started = time.monotonic()
+    name, message = trouble(str(tmp_path), 0.5)
+    assert name == "mirror_unreachable"
+    assert "within" in message
+    assert time.monotonic() - started < 4
+
+
+@pytest.mark.parametrize(
+    ("machine", "arch"), [("x86_64", "x86_64"), ("amd64", "x86_64"), ("aarch64", "arm64"), ("arm64", "arm64")]
+)
+def test_architecture(machine, arch):
+    assert mirror.architecture(machine) == arch

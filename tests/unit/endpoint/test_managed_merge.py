@@ -1,0 +1,254 @@
+"""What becomes of a managed configuration: merging, removing, comparing, and showing it without its secrets."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import managed
+from hypothesis import given
+from hypothesis import strategies as st
+
+NAMES = st.sampled_from("abcd")
+LEAVES = st.booleans() | st.integers(0, 3) | st.sampled_from(["x", "y", ""]) | st.lists(st.integers(0, 2), max_size=2)
+
+
+def trees(leaves: Any) -> Any:
+    below = st.recursive(leaves, lambda deeper: st.dictionaries(NAMES, deeper, max_size=3), max_leaves=8)
+    return st.dictionaries(NAMES, below)
+
+
+CONFIGS = trees(LEAVES)
+PATCHES = trees(LEAVES | st.none())
+# Where each key is an object in all of them or in none, as in a file with a schema: upper-case names hold objects.
+TYPED = st.dictionaries(NAMES, LEAVES, max_size=3)
+for _level in range(2):
+    TYPED = st.builds(lambda one, two: {**one, **two}, TYPED, st.dictionaries(st.sampled_from("AB"), TYPED, max_size=2))
+
+
+def places(tree: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Every path in a tree, with what is there if it is not an object."""
+    found = {}
+    for name, value in tree.items():
+        found[(*path, name)] = None if isinstance(value, dict) else value
+        if isinstance(value, dict):
+            found.update(places(value, (*path, name)))
+    return found
+
+
+@given(CONFIGS, PATCHES)
+def test_merging_twice_is_merging_once(present: Any, desired: Any) -> None:
+    once = managed.merge(present, desired)
+    assert managed.same(managed.merge(once, desired), once)
+
+
+@given(CONFIGS, PATCHES)
+def test_merging_keeps_what_it_does_not_name_and_changes_neither_input(present: Any, desired: Any) -> None:
+    before = copy.deepcopy((present, desired))
+    merged = places(managed.merge(present, desired))
+    assert (present, desired) == before
+    decided = {path for path in places(desired) if not isinstance(_at(desired, path), dict)}
+    for path, value in places(present).items():
+        if value is not None and path not in places(desired) and not any(path[:depth] in decided for depth in range(9)):
+            assert merged[path] == value
+
+
+def _at(tree: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        tree = tree.get(name) if isinstance(tree, dict) else None
+    return tree
+
+
+@given(CONFIGS, PATCHES)
+def test_merging_does_what_is_asked(present: Any, desired: Any) -> None:
+    merged = managed.merge(present, desired)
+    for path, value in places(desired).items():
+        if isinstance(_at(desired, path), dict):
+            assert isinstance(_at(merged, path), dict)
+        elif value is None:
+            assert path not in places(merged)
+        else:
+            assert managed.same(_at(merged, path), value)
+
+
+@given(TYPED, TYPED, TYPED)
+def test_merging_is_associative_where_each_key_keeps_its_kind(one: Any, two: Any, three: Any) -> None:
+    left = managed.merge(managed.merge(one, two), three)
+    assert managed.same(left, managed.merge(one, managed.merge(two, three)))
+
+
+@given(CONFIGS, CONFIGS)
+def test_the_order_of_existing_keys_stays(present: Any, desired: Any) -> None:
+    merged = list(managed.merge(present, desired))
+    assert merged[: len(present)] == list(present)
+
+
+@given(TYPED, TYPED)
+def test_removing_takes_away_what_is_named_and_nothing_else(present: Any, named: Any) -> None:
+    left = managed.remove(present, named)
+    leaves = {path for path in places(named) if not isinstance(_at(named, path), dict)}
+    assert not leaves & set(places(left))
+    for path, value in places(present).items():
+        if not isinstance(_at(present, path), dict) and path not in leaves:
+            assert places(left)[path] == value
+    assert managed.same(managed.remove(left, named), left)
+
+
+@given(TYPED, TYPED)
+def test_removing_undoes_what_merging_added(present: Any, added: Any) -> None:
+    fresh = {f"new_{name}": value for name, value in added.items()}
+    left = managed.remove(managed.merge(present, fresh), fresh)
+    emptied = {name for name, value in fresh.items() if isinstance(value, dict)}
+    assert managed.same({name: value for name, value in left.items() if name not in emptied}, present)
+
+
+@pytest.mark.parametrize(
+    ("present", "named", "left"),
+    [
+        ({"a": {"b": 1}}, {"a": {"b": None}}, {}),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": "any value"}}, {"a": {"c": 2}}),
+        ({"a": {"b": 1}}, {"a": None}, {}),
+        ({"a": {"b": 1}}, {"a": {}}, {"a": {"b": 1}}),
+        ({"a": {}, "b": 1}, {"a": {"x": None}, "b": None}, {"a": {}}),
+        ({"a": "text"}, {"a": {"b": None}}, {"a": "text"}),
+        ({"a": [1, 2]}, {"a": [1]}, {}),
+        ({"a": {"b": {"c": 1}}}, {"a": {"b": {"c": 1}}}, {}),
+        ({"a": {"b": {"c": 1}, "d": {}}}, {"a": {"b": {"c": 1}}}, {"a": {"d": {}}}),
+    ],
+)
+def test_removing(present: Any, named: Any, left: Any) -> None:
+    assert managed.remove(present, named) == left
+
+
+# RFC 7396, appendix A: its own cases.
+@pytest.mark.parametrize(
+    ("present", "patch", "result"),
+    [
+        ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+        ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
+        ({"a": "b"}, {"a": None}, {}),
+        ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
+        ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
+        ({"a": "c"}, {"a": ["b"]}, {"a": ["b"]}),
+        ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
+        ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
+        ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
+        ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+    ],
+)
+def test_merging_is_json_merge_patch(present: Any, patch: Any, result: Any) -> None:
+    assert managed.merge(present, patch) == result
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "equal"),
+    [
+        (True, 1, False),
+        (False, 0, False),
+        (1, 1.0, False),
+        (1, "1", False),
+        (None, False, False),
+        ([True], [1], False),
+        ([1, 2], [2, 1], False),
+        ({"a": {"b": 1}}, {"a": {"b": True}}, False),
+        ({"a": None}, {}, False),
+        ([], {}, False),
+        ({"a": 1, "b": [{"c": 2, "d": 3}]}, {"b": [{"d": 3, "c": 2}], "a": 1}, True),
+    ],
+)
+def test_comparing(one: Any, other: Any, equal: bool) -> None:
+    assert managed.same(one, other) is equal
+    assert managed.same(other, one) is equal
+
+
+PATH = "/managed.json"
+
+
+@pytest.mark.parametrize(
+    ("data", "desired", "state", "after", "changed"),
+    [
+        (None, {"a": 1}, "merged", {"a": 1}, True),
+        (None, {}, "merged", None, False),
+        (None, {"a": None}, "merged", None, False),
+        (None, {"a": 1}, "absent", None, False),
+        (None, {}, "replaced", {}, True),
+        (b'{"b":  2}', {"b": 2}, "merged", {"b": 2}, False),
+        (b'{"b": 2}', {"a": 1}, "replaced", {"a": 1}, True),
+        (b'{"b": 2}', {"b": 2, "a": None}, "replaced", {"b": 2}, False),
+        (b'{"a": 1}', {"a": None}, "absent", {}, True),
+        (b'{"a": 1,}', {"b": 2}, "replaced", {"b": 2}, True),
+        (b'{"b": 2, "b": 2}', {"b": 2}, "replaced", {"b": 2}, True),
+    ],
+)
+def test_planning(data: bytes | None, desired: Any, state: str, after: Any, changed: bool) -> None:
+    plan = managed.plan(PATH, data, desired, state)
+    assert (plan.after, plan.changed) == (after, changed)
+
+
+@pytest.mark.parametrize("state", ["merged", "absent"])
+def test_a_broken_file_is_left_alone_with_advice(state: str) -> None:
+    with pytest.raises(managed.BrokenFile) as caught:
+        managed.plan(PATH, b'{\n"a": 1,\n}', {"b": 2}, state)
+    assert caught.value.finding["id"] == "not_json"
+    assert caught.value.finding["severity"] == "error"
+    for words in (PATH, "line 3", "left alone", "state: replaced"):
+        assert words in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("proxy", "http://user:s3cret@proxy:8080/", "http://********@proxy:8080/"),
+        ("proxy", "http://user:s3c@ret@proxy:8080/", "http://********@proxy:8080/"),
+        ("proxy", "http://user:s3/c@ret@proxy:8080/", "http://********@proxy:8080/"),
+        ("proxy", "HTTPS://s3cret@proxy", "HTTPS://********@proxy"),
+        ("proxy", "user:s3cret@proxy:8080", "********@proxy:8080"),
+        ("offlineDefinitionUpdateUrl", "https://u:s3cret@m.example/linux/production/", "https://********@m.example/linux/production/"),
+        ("offlineDefinitionUpdateUrl", "https://m.example:8443/linux/@x/", "https://m.example:8443/linux/@x/"),
+        ("offlineDefinitionUpdateUrl", "http://[2001:db8::1]:8080/linux/", "http://[2001:db8::1]:8080/linux/"),
+        ("apiToken", "s3cret", "********"),
+        ("proxyPassword", "s3cret", "********"),
+        ("client_secret", "s3cret", "********"),
+        ("value", "team@example.com", "team@example.com"),
+        ("path", "/var/lib/app@1/", "/var/lib/app@1/"),
+        ("password", "", ""),
+        ("enabled", True, True),
+    ],
+)
+def test_secrets_are_hidden_and_nothing_else(name: str, value: Any, shown: Any) -> None:
+    config = {"top": [{name: value}], name: value}
+    assert managed.redact(config) == {"top": [{name: shown}], name: shown}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '"proxy": "http://u:s3cret@h:1" "x"',
+        '"proxy": "u:s3cret@h:1",',
+        '"proxy": http://u:s3@cret@h,',
+        'u:s3cret@h "',
+        '"password": "s3cret"',
+        '{"a": 1, "apiKey": "s3cret", }',
+    ],
+)
+def test_a_line_that_is_not_json_is_shown_without_what_may_be_a_secret(line: str) -> None:
+    assert "s3" not in managed.redact_line(line)
+    assert "cret" not in managed.redact_line(line)
+
+
+def test_a_line_without_secrets_is_shown_as_it_is() -> None:
+    assert managed.redact_line('"enabled": tru,') == '"enabled": tru,'
+
+
+def test_the_difference_shows_what_counts_and_no_secret() -> None:
+    data = b'{"b":   2, "proxy": "http://u:s3cret@h/"}'
+    plan = managed.plan(PATH, data, {"c": 3}, "merged")
+    shown = managed.diff(PATH, data, plan)
+    assert json.loads(shown["after"]) == {**json.loads(shown["before"]), "c": 3}
+    assert shown["after"].splitlines()[1] == '  "b": 2,'
+    assert "s3cret" not in json.dumps(shown)
+    broken = managed.diff(PATH, data + b"s3cret", managed.plan(PATH, data + b"s3cret", {}, "replaced"))
+    assert "s3cret" not in json.dumps(broken)
+    assert "after the end" in broken["before"]
