@@ -1,0 +1,176 @@
+"""The half of managed_config on the controller: validates the file as it will be, and only then lets the host write."""
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from difflib import get_close_matches
+
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import lookup_loader
+from ansible.utils.display import Display
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import managed, strict_json
+from ansible_collections.mde.offline.plugins.plugin_utils._managed import check, versions
+from ansible_collections.mde.offline.plugins.plugin_utils._managed.managed import TooDeepError, plain
+from ansible_collections.mde.offline.plugins.plugin_utils._managed.spec import MissingLibraryError
+
+try:
+    from ansible.template import trust_as_template
+except ImportError:  # Before ansible-core 2.19 templates turn what looks like data into data, unless told otherwise.
+    AS_TEXT = {"convert_data": False}
+else:
+    AS_TEXT = {}
+    del trust_as_template
+
+MODULE = "mde.offline.managed_config"
+# These stay on the controller.
+KEPT_HERE = ("config", "template", "validation", "accept")
+
+display = Display()
+
+
+class Refused(Exception):
+    """The task cannot be done as it stands. Not AnsibleActionFail, which older cores show with a traceback."""
+
+
+class ActionModule(ActionBase):
+    TRANSFERS_FILES = False
+
+    def run(self, tmp=None, task_vars=None):
+        super().run(tmp, task_vars)
+        try:
+            return self._manage(task_vars or {})
+        except Refused as error:
+            return {"failed": True, "changed": False, "msg": str(error), "findings": []}
+
+    def _manage(self, task_vars):
+        args = self._arguments()
+        accept = _reasons(args["accept"])
+        if args["agent_version"] is not None:
+            _advise(versions.parse, args["agent_version"])
+        desired = args["config"] if args["template"] is None else self._rendered(args["template"], task_vars)
+
+        result = self._run_module(task_vars, desired, None)
+        if result.get("failed"):
+            return result
+        seen = result.pop("digest")
+        findings = _findings(result)
+        result["accepted"] = [dict(found, reason=accept[found["id"]]) for found in findings if found["id"] in accept]
+        result["findings"] = [found for found in findings if found["id"] not in accept]
+        errors = [found for found in result["findings"] if found["severity"] == "error"]
+        if errors and args["validation"] == "strict":
+            return _refused(result, errors)
+        for found in result["findings"]:
+            if found["severity"] != "info":
+                display.warning(f"{result['path']}: {_in_words(found)}")
+        if result["changed"] and not self._task.check_mode:
+            written = self._run_module(task_vars, desired, seen)
+            if written.get("failed"):
+                result = dict(result, changed=False, diff=[])
+            result.update(written)
+        return result
+
+    def _arguments(self):
+        try:
+            return self.validate_argument_spec(
+                managed.ARGUMENT_SPEC, mutually_exclusive=[managed.CONTENT], required_one_of=[managed.CONTENT]
+            )[1]
+        except AnsibleActionFail as error:
+            raise Refused(error.message) from error
+
+    def _run_module(self, task_vars, desired, instead_of):
+        args = {name: value for name, value in self._task.args.items() if name not in KEPT_HERE}
+        args["config"] = {managed.PACKED: _packed(desired, instead_of)}
+        result = self._execute_module(module_name=MODULE, module_args=args, task_vars=task_vars)
+        result.pop("invocation", None)
+        if "file" in result:
+            result["path"] = result.pop("file")
+        return result
+
+    def _rendered(self, template, task_vars):
+        try:
+            source = self._find_needle("templates", template)
+            lookup = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar)
+            rendered = lookup.run([source], variables=task_vars, **AS_TEXT)[0]
+            # A template that is nothing but one expression can give the object itself.
+            text = None if isinstance(rendered, Mapping) else str(rendered)
+        except AnsibleError as error:
+            raise Refused(f"The template {template} cannot be rendered: {error.message}") from error
+        if text is None:
+            return rendered
+        try:
+            return strict_json.loads(text)
+        except strict_json.NotStrictJson as error:
+            line = (text.split("\n") or [""])[(error.line or 1) - 1].strip()
+            shown = f" The rendered line is: {managed.redact_line(line)[:200]}" if line else ""
+            raise Refused(
+                f"The template {template} was rendered, but the result {error.message}.{shown} "
+                "Correct the template; the filter to_json writes any value as JSON."
+            ) from error
+
+
+def _reasons(accept):
+    for finding_id, reason in accept.items():
+        if not isinstance(reason, str) or not reason.strip():
+            raise Refused(f"accept: {finding_id} needs the reason in words, for those who read this later.")
+        if finding_id not in check.RULES:
+            near = get_close_matches(str(finding_id), check.RULES, 1)
+            meant = f" {near[0]} may be meant." if near else ""
+            display.warning(f"accept: {finding_id} is the id of no finding, so it accepts nothing.{meant}")
+    return accept
+
+
+def _packed(desired, instead_of):
+    def refuse(value):
+        raise Refused(
+            f"config holds a value that JSON does not have ({type(value).__name__.lstrip('_')}). "
+            "Put it in quotes if a text is meant."
+        )
+
+    try:
+        return json.dumps({"desired": plain(desired), "instead_of": instead_of}, default=refuse, allow_nan=False)
+    except TooDeepError as error:
+        raise Refused(f"config: {error.finding.message}") from error
+    except ValueError as error:
+        raise Refused("config holds infinity or NaN, which are no numbers in JSON. Correct it.") from error
+
+
+def _findings(result):
+    """The findings of the file as it will be; an agent that does not tell a usable version is as good as unknown."""
+    if result["config"] is None:
+        return []
+    try:
+        versions.parse(result["agent_version"])
+    except versions.AgentVersionError:
+        result["agent_version"] = None
+    return _advise(check.config_findings, result["config"], result["agent_version"])
+
+
+def _advise(function, *args):
+    try:
+        return function(*args)
+    except (MissingLibraryError, versions.AgentVersionError) as error:
+        raise Refused(str(error)) from error
+
+
+def _refused(result, errors):
+    what = f"{len(errors)} error{'s' if len(errors) > 1 else ''}"
+    if result["changed"]:
+        begin = f"{result['path']} would have {what}, so nothing was written."
+    else:
+        begin = f"{result['path']} has {what}. This task has nothing to write to it."
+    listed = "".join(f"\n- {_in_words(found)}" for found in errors)
+    end = (
+        "\nCorrect the settings, accept a finding by its id with a reason (accept), "
+        "or let errors pass as warnings (validation: warn)."
+    )
+    result.pop("diff", None)
+    return dict(result, failed=True, changed=False, msg=begin + listed + end)
+
+
+def _in_words(found):
+    return f"{found['path']}: {found['message']} {found['hint']} [{found['id']}]"

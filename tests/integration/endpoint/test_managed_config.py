@@ -1,0 +1,489 @@
+"""managed_config through ansible-playbook: what it writes, when it writes, what it refuses, and what it never shows."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.old_pythons.plays import Played, Plays
+
+SECRET = "s3cret-in-an-address"
+GOOD = {
+    "antivirusEngine": {
+        "enforcementLevel": "real_time",
+        "offlineDefinitionUpdate": "enabled",
+        "offlineDefinitionUpdateUrl": "http://mirror.example.com:8080/linux/production/",
+        "offlineDefinitionUpdateFallbackToCloud": False,
+    },
+    "cloudService": {"automaticDefinitionUpdateEnabled": True},
+}
+BAD_KEY = {"antivirusEngine": {"enforcementLevl": "real_time"}}
+
+
+@pytest.fixture
+def plays(tmp_path: Path) -> Plays:
+    command = Path(sys.executable).with_name("ansible-playbook")
+    return Plays(command, Path(sys.executable), tmp_path, os.environ["ANSIBLE_COLLECTIONS_PATH"])
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "managed" / "mdatp_managed.json"
+
+
+def task(path: Path | str, **arguments: Any) -> dict[str, Any]:
+    # No agent of the machine that runs the tests may be asked.
+    return {"mde.offline.managed_config": {"path": str(path), "mdatp": "/nonexistent/mdatp", **arguments}}
+
+
+def put(path: Path, content: Any) -> bytes:
+    """Write a file as somebody else would: bytes as they are, anything else as JSON in one line."""
+    data = content if isinstance(content, bytes) else json.dumps(content, ensure_ascii=False).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return data
+
+
+def holds(path: Path) -> Any:
+    return json.loads(path.read_bytes())
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def ids(result: dict[str, Any], severity: str | None = None) -> set[str]:
+    return {found["id"] for found in result["findings"] if severity in (None, found["severity"])}
+
+
+def module_runs(played: Played) -> int:
+    return played.output.count("Using module file")
+
+
+def test_a_new_file_and_then_nothing_to_do(plays: Plays, path: Path) -> None:
+    first = plays.play(task(path, config=GOOD), options=("-vvv",))
+    assert first.only["changed"], first.output
+    assert path.read_bytes() == (json.dumps(GOOD, indent=2) + "\n").encode()
+    assert first.only["config"] == GOOD
+    assert first.only["path"] == str(path)
+    assert (stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode)) == (0o644, 0o755)
+    assert module_runs(first) == 2
+    before = path.stat()
+    again = plays.play(task(path, config=GOOD), options=("-vvv",))
+    assert (again.only["changed"], again.only["config"]) == (False, GOOD)
+    assert module_runs(again) == 1
+    assert path.stat() == before
+    assert names(path.parent) == [path.name]
+
+
+def test_what_others_put_there_stays_and_layout_does_not_count(plays: Plays, path: Path) -> None:
+    others = {"edr": {"groupIds": "Größe ☃ 𝄞", "tags": [{"key": "GROUP", "value": "東京"}]}, **GOOD}
+    data = put(path, others)
+    played = plays.play(
+        task(path, config=GOOD),
+        task(path, config={"cloudService": {"definitionUpdatesInterval": 14400}, "edr": {"groupIds": None}}),
+        options=("--diff",),
+    )
+    same, changed = played.results
+    assert (same["changed"], changed["changed"]) == (False, True), played.output
+    assert not same["diff"]
+    wanted = json.loads(data)
+    wanted["cloudService"]["definitionUpdatesInterval"] = 14400
+    del wanted["edr"]["groupIds"]
+    assert path.read_bytes() == (json.dumps(wanted, indent=2, ensure_ascii=False) + "\n").encode()
+    [diff] = changed["diff"]
+    assert json.loads(diff["before"]) == others
+    assert json.loads(diff["after"]) == wanted
+    assert '+    "definitionUpdatesInterval": 14400' in played.output
+
+
+def test_lists_replace_lists(plays: Plays, path: Path) -> None:
+    entry = {"$type": "excludedPath", "isDirectory": True, "scopes": ["epp"]}
+    entries = [{**entry, "path": "/srv/data/one"}, {**entry, "path": "/srv/data/two"}]
+    put(path, {"exclusionSettings": {"exclusions": entries}, **GOOD})
+    played = plays.play(task(path, config={"exclusionSettings": {"exclusions": entries[1:]}}))
+    assert played.only["changed"], played.output
+    assert holds(path)["exclusionSettings"] == {"exclusions": entries[1:]}
+
+
+def test_check_mode_says_what_would_happen_and_writes_nothing(plays: Plays, path: Path) -> None:
+    played = plays.play(task(path, config=GOOD), options=("--check", "--diff", "-vvv"))
+    assert (played.only["changed"], played.only["config"]) == (True, GOOD), played.output
+    assert json.loads(played.only["diff"][0]["after"]) == GOOD
+    assert module_runs(played) == 1
+    assert not path.parent.exists()
+    data = put(path, GOOD)
+    played = plays.play(
+        task(path, config=GOOD),
+        task(path, config={"edr": {"groupIds": "x"}}, mode="0600", backup=True),
+        task(path, config=BAD_KEY),
+        options=("--check",),
+        ignore_errors=True,
+    )
+    assert [result["changed"] for result in played.results] == [False, True, False], played.output
+    assert played.results[2]["failed"]
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (data, 0o644)
+    assert names(path.parent) == [path.name]
+
+
+def test_errors_keep_the_file_from_being_written(plays: Plays, path: Path) -> None:
+    played = plays.play(task(path, config={**GOOD, **BAD_KEY}), options=("--diff",))
+    assert played.status != 0
+    result = played.only
+    assert (result["failed"], result["changed"]) == (True, False)
+    assert "misspelt_key" in ids(result, "error")
+    for words in ("nothing was written", "antivirusEngine.enforcementLevl", "[misspelt_key]", "validation: warn"):
+        assert words in result["msg"]
+    assert "diff" not in result
+    assert not path.parent.exists()
+
+
+def test_the_content_of_others_is_validated_too(plays: Plays, path: Path) -> None:
+    data = put(path, {**GOOD, "notAKey": 1})
+    played = plays.play(
+        task(path, config=GOOD),
+        task(path, config={"edr": {"groupIds": "x"}}),
+        task(path, config={"notAKey": None}),
+        ignore_errors=True,
+    )
+    unchanged, changed, mended = played.results
+    assert "nothing to write" in unchanged["msg"], played.output
+    assert "nothing was written" in changed["msg"]
+    assert ids(unchanged, "error") == ids(changed, "error") == {"unknown_key"}
+    assert (mended["changed"], holds(path)) == (True, GOOD)
+    assert data != path.read_bytes()
+
+
+def test_warn_writes_and_says_it(plays: Plays, path: Path) -> None:
+    config = {**GOOD, "notAKey": 1}
+    played = plays.play(task(path, config=config, validation="warn"), task(path, config=config, validation="warn"))
+    assert [result["changed"] for result in played.results] == [True, False], played.output
+    assert all("unknown_key" in ids(result, "error") for result in played.results)
+    assert "[WARNING]" in played.output
+    assert "notAKey" in played.output.partition("[WARNING]")[2]
+    assert holds(path) == config
+
+
+def test_accepted_findings_need_a_reason_and_then_do_not_count(plays: Plays, path: Path) -> None:
+    config = {**GOOD, "notAKey": 1}
+    played = plays.play(
+        task(path, config=config, accept={"unknown_key": "The vendor asked for it."}),
+        task(path, config=config, accept={"unknown_key": "  "}),
+        task(path, config=config, accept={"unknown_key": True}),
+        task(path, config=config, accept={"unknown_keys": "The vendor asked for it."}),
+        ignore_errors=True,
+    )
+    accepted, empty, no_words, other = played.results
+    assert accepted["changed"], played.output
+    assert "unknown_key" not in ids(accepted)
+    [found] = [found for found in accepted["accepted"] if found["id"] == "unknown_key"]
+    assert (found["reason"], found["path"]) == ("The vendor asked for it.", "notAKey")
+    assert "reason" in empty["msg"]
+    assert "reason" in no_words["msg"]
+    assert ids(other, "error") == {"unknown_key"}
+    assert "unknown_keys is the id of no finding" in " ".join(played.output.split())
+    assert "unknown_key may be meant" in " ".join(played.output.split())
+
+
+def test_absent_takes_away_exactly_its_keys(plays: Plays, path: Path) -> None:
+    put(path, {"edr": {"groupIds": "x"}, "cloudService": {"enabled": True}, **GOOD, "features": {}})
+    keys = {"antivirusEngine": dict.fromkeys(GOOD["antivirusEngine"]), "cloudService": GOOD["cloudService"]}
+    played = plays.play(
+        task(path, state="absent", config=keys),
+        task(path, state="absent", config=keys),
+        task(path.with_name("missing.json"), state="absent", config=keys),
+        options=("--diff",),
+    )
+    first, again, missing = played.results
+    assert [first["changed"], again["changed"], missing["changed"]] == [True, False, False], played.output
+    assert holds(path) == {"edr": {"groupIds": "x"}, "features": {}}
+    assert missing["config"] is None
+    assert not path.with_name("missing.json").exists()
+
+
+def test_replaced_leaves_nothing_else_and_a_backup_keeps_the_old_file(plays: Plays, path: Path) -> None:
+    data = put(path, {"edr": {"groupIds": "x"}})
+    path.chmod(0o640)
+    played = plays.play(
+        task(path, state="replaced", config=GOOD, backup=True), task(path, state="replaced", config=GOOD, backup=True)
+    )
+    first, again = played.results
+    assert (first["changed"], again["changed"]) == (True, False), played.output
+    assert holds(path) == GOOD
+    backup = Path(first["backup_file"])
+    assert (backup.read_bytes(), stat.S_IMODE(backup.stat().st_mode)) == (data, 0o640)
+    assert "backup_file" not in again
+    assert names(path.parent) == sorted([path.name, backup.name])
+
+
+BROKEN = {
+    "not_json": b'{"cloudService": {\n  "enabled": true,\n}}',
+    "duplicate_name": b'{"cloudService": {"enabled": true,\n"enabled": false}}',
+    "byte_order_mark": b'\xef\xbb\xbf{"cloudService": {"enabled": true}}',
+    "wrong_encoding": '{"edr": {"groupIds": "Größe"}}'.encode("utf-16"),
+    "root_not_object": b'["cloudService"]',
+    "empty_file": b"",
+}
+
+
+def test_broken_files_are_told_apart_left_alone_and_replaced_only_with_a_backup(plays: Plays, path: Path) -> None:
+    paths = {kind: path.with_name(f"{kind}.json") for kind in BROKEN}
+    for kind, data in BROKEN.items():
+        put(paths[kind], data)
+    played = plays.play(
+        *[task(paths[kind], config=GOOD, validation="warn") for kind in BROKEN],
+        task(paths["not_json"], config=GOOD, state="absent"),
+        ignore_errors=True,
+    )
+    for kind, result in zip(BROKEN, played.results):
+        assert (result["failed"], ids(result)) == (True, {kind}), played.output
+        assert "state: replaced" in result["msg"]
+        assert paths[kind].read_bytes() == BROKEN[kind]
+    assert "line 3" in played.results[0]["msg"]
+    assert "line 1 and again in line 2" in played.results[1]["msg"]
+    assert played.results[-1]["failed"]
+    played = plays.play(*[task(paths[kind], config=GOOD, state="replaced") for kind in BROKEN], options=("--diff",))
+    for kind, result in zip(BROKEN, played.results):
+        assert result["changed"], played.output
+        assert holds(paths[kind]) == GOOD
+        assert Path(result["backup_file"]).read_bytes() == BROKEN[kind]
+
+
+def test_links_are_followed_and_what_is_no_file_is_refused(plays: Plays, path: Path, tmp_path: Path) -> None:
+    target = tmp_path / "elsewhere" / "real.json"
+    put(target, {})
+    path.parent.mkdir()
+    path.symlink_to(target)
+    dangling = path.with_name("dangling.json")
+    dangling.symlink_to(tmp_path / "gone.json")
+    fifo = path.with_name("fifo.json")
+    os.mkfifo(fifo)
+    played = plays.play(
+        task(path, config=GOOD),
+        task(dangling, config=GOOD),
+        task(fifo, config=GOOD),
+        task(path.parent, config=GOOD),
+        task(target / "below.json", config=GOOD),
+        task("relative.json", config=GOOD),
+        ignore_errors=True,
+    )
+    followed, *refused = played.results
+    assert (followed["changed"], followed["path"]) == (True, str(target)), played.output
+    assert path.is_symlink()
+    assert holds(target) == GOOD
+    advice = ("symbolic link", "not a regular file", "not a regular file", "correct the path", "absolute")
+    for result, words in zip(refused, advice):
+        assert result["failed"]
+        assert words in result["msg"]
+        assert "Traceback" not in result["msg"]
+    assert not (tmp_path / "gone.json").exists()
+
+
+def test_owner_and_mode_change_only_when_asked_for(plays: Plays, path: Path) -> None:
+    put(path, GOOD)
+    path.chmod(0o600)
+    if os.geteuid() == 0:
+        os.chown(path, 65534, 65534)
+    before = path.stat()
+    played = plays.play(
+        task(path, config={"edr": {"groupIds": "x"}}),
+        task(path, config=GOOD, mode="u=rw,g=r,o="),
+        task(path, config=GOOD, mode="0640"),
+        task(path, config={"edr": {"groupIds": "y"}}, mode="0644"),
+        task(path.with_name("new.json"), config=GOOD, mode="0600"),
+        task(path, config={"edr": {"groupIds": "z"}}, mode="nonsense"),
+        options=("--diff",),
+        ignore_errors=True,
+    )
+    assert [result["changed"] for result in played.results[:-1]] == [True, True, False, True, True], played.output
+    assert played.results[1]["diff"][0]["after"]["mode"] == "0640"
+    assert (path.stat().st_uid, path.stat().st_gid) == (before.st_uid, before.st_gid)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert stat.S_IMODE(path.with_name("new.json").stat().st_mode) == 0o600
+    assert "mode" in played.results[-1]["msg"]
+    assert holds(path)["edr"] == {"groupIds": "y"}
+    assert names(path.parent) == ["mdatp_managed.json", "new.json"]
+
+
+def agent(path: Path, *lines: str) -> Path:
+    """An agent that does no more than answer; the stand-in of simulators/ plays in other tests."""
+    path.write_text("\n".join(["#!/bin/sh", *lines, ""]), encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def test_the_version_of_the_agent_counts(plays: Plays, path: Path, tmp_path: Path) -> None:
+    old = agent(tmp_path / "old", """echo '"101.23062.0010"'""")
+    hanging = agent(tmp_path / "hanging", "exec sleep 60")
+    odd = agent(tmp_path / "odd", "echo 'version seven'")
+    played = plays.play(
+        task(path, config=GOOD, agent_version="101.23062.0010"),
+        task(path, config=GOOD, mdatp=str(old)),
+        task(path, config=GOOD, mdatp=str(old), agent_version="101.26062.0007"),
+        task(path, config=GOOD, mdatp=str(hanging), timeout=1),
+        task(path, config=GOOD, mdatp=str(odd)),
+        task(path, config=GOOD, agent_version="new"),
+        ignore_errors=True,
+    )
+    given, asked, overruled, hung, unclear, wrong = played.results
+    assert given["failed"], played.output
+    assert given["findings"] == asked["findings"]
+    assert any("101.24022.0001" in found["message"] + found["hint"] for found in given["findings"])
+    assert (asked["agent_version"], overruled["agent_version"]) == ("101.23062.0010", "101.26062.0007")
+    assert overruled["changed"]
+    assert (hung["agent_version"], unclear["agent_version"]) == (None, None)
+    assert "not checked against the version" in played.output
+    assert "agent_version must be" in wrong["msg"]
+
+
+def test_a_change_by_somebody_else_in_between_is_not_overwritten(plays: Plays, path: Path, tmp_path: Path) -> None:
+    put(path, {})
+    meddling = agent(tmp_path / "mdatp", f"echo '{{\"edr\": {{}}}}' > '{path}'", "echo 101.26062.0007")
+    played = plays.play(task(path, config=GOOD, mdatp=str(meddling)), options=("--diff",))
+    assert (played.only["failed"], played.only["changed"]) == (True, False), played.output
+    assert "somebody else" in played.only["msg"]
+    assert "Run the task again" in played.only["msg"]
+    assert holds(path) == {"edr": {}}
+
+
+def test_a_template_goes_the_same_way(plays: Plays, path: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "templates"
+    folder.mkdir()
+    (folder / "url.j2").write_text('"http://{{ mirror }}:8080/linux/production/"', encoding="utf-8")
+    (folder / "profile.json.j2").write_text(
+        '{\n  "antivirusEngine": {\n    "enforcementLevel": "{{ level }}",\n'
+        '    {# a remark #}\n    "offlineDefinitionUpdate": "enabled",\n'
+        '    "offlineDefinitionUpdateUrl": {% include "url.j2" %},\n'
+        '    "offlineDefinitionUpdateFallbackToCloud": {{ fallback | to_json }}\n  },\n'
+        '  "cloudService": {{ cloud | to_nice_json }}\n}\n',
+        encoding="utf-8",
+    )
+    (folder / "one_expression.j2").write_text("{{ {'cloudService': cloud} | to_json }}", encoding="utf-8")
+    broken = {
+        "comma.j2": ('{\n"cloudService": {\n"enabled": true,\n}\n}\n', ("line 4", "comma")),
+        "twice.j2": ('{"edr": {},\n"edr": {}}\n', ("edr twice", "line 2")),
+        "python.j2": ("{'cloudService': {{ cloud }}}\n", ("quotes", "to_json")),
+        "undefined.j2": ('{"edr": {{ nobody_set_this | to_json }}}\n', ("nobody_set_this", "undefined.j2")),
+        "syntax.j2": ("{% if %}\n", ("syntax.j2",)),
+        "empty.j2": ("{% if false %}{}{% endif %}\n", ("empty",)),
+        "secret.j2": (f'{{\n"proxy": "http://u:{SECRET}@h/" "x"\n}}\n', ("line 2", "lacks a comma")),
+        "missing.j2": (None, ("missing.j2",)),
+    }
+    for name, (text, _words) in broken.items():
+        if text is not None:
+            (folder / name).write_text(text, encoding="utf-8")
+    played = plays.play(
+        task(path, template="profile.json.j2"),
+        task(path, config=GOOD),
+        task(path.with_name("other.json"), template="one_expression.j2"),
+        *[task(path, template=name) for name in broken],
+        ignore_errors=True,
+        vars={"level": "real_time", "mirror": "mirror.example.com", "fallback": False, "cloud": GOOD["cloudService"]},
+    )
+    template, config, expression, *refused = played.results
+    assert (template["changed"], config["changed"]) == (True, False), played.output
+    assert holds(path) == GOOD
+    assert expression["changed"]
+    assert holds(path.with_name("other.json")) == {"cloudService": GOOD["cloudService"]}
+    for result, (_text, wanted) in zip(refused, broken.values()):
+        assert result["failed"]
+        assert [words for words in wanted if words not in result["msg"]] == []
+    assert SECRET not in played.output
+
+
+def test_secrets_are_shown_nowhere(plays: Plays, path: Path) -> None:
+    address = f"http://user:{SECRET}@proxy.example.com:8080/"
+    put(path, {"cloudService": {"proxy": address}, "apiToken": SECRET})
+    other = path.with_name("other.json")
+    broken = path.with_name("broken.json")
+    put(broken, f'{{"proxy": "{address}"'.encode())
+    variables = {"proxy": address}
+    config = {"cloudService": {"proxy": "{{ proxy }}", "enabled": True}}
+    (plays.folder / "variables.json").write_text(json.dumps(variables), encoding="utf-8")
+    played = plays.play(
+        task(path, config=config),
+        task(path, config={**config, "edr": {"groupIds": "x"}}, validation="warn", backup=True),
+        task(other, config=config, validation="warn"),
+        task(broken, config=config),
+        task(broken, config=config, state="replaced", validation="warn"),
+        options=("--diff", "-vvv", "-e", "@variables.json"),
+        ignore_errors=True,
+    )
+    assert [result["changed"] for result in played.results] == [False, True, True, False, True], played.output
+    assert holds(other)["cloudService"]["proxy"] == address
+    assert holds(path)["apiToken"] == SECRET
+    assert "proxy_credentials" in ids(played.results[0], "error")
+    assert SECRET not in played.output
+    assert SECRET not in json.dumps(played.results)
+    assert "********@proxy.example.com:8080" in played.output
+
+
+def test_wrong_use_is_answered_with_advice(plays: Plays, path: Path) -> None:
+    wrong = {
+        "exclusive": {"config": GOOD, "template": "x.j2"},
+        "config, template": {},
+        "_instead_of": {"config": GOOD, "_instead_of": "absent"},
+        "state": {"config": GOOD, "state": "present"},
+        "quotes": {"config": {"edr": {"groupIds": datetime.date(2026, 1, 1)}}},
+        "deep": {"config": json.loads('{"a":' * 40 + "1" + "}" * 40)},
+    }
+    played = plays.play(*[task(path, **arguments) for arguments in wrong.values()], ignore_errors=True)
+    assert [result.get("failed") for result in played.results] == [True] * len(wrong), played.output
+    assert [words for words, result in zip(wrong, played.results) if words not in result["msg"]] == []
+    assert "raceback" not in played.output
+    assert not path.parent.exists()
+
+
+def test_defaults_for_the_whole_group_reach_it(plays: Plays, path: Path) -> None:
+    defaults = {"group/mde.offline.all": {"mdatp": "/nonexistent/mdatp", "timeout": 5}}
+    defaults["mde.offline.managed_config"] = {"path": str(path)}
+    played = plays.play({"mde.offline.managed_config": {"config": GOOD}}, module_defaults=defaults)
+    assert played.only["changed"], played.output
+    assert holds(path) == GOOD
+
+
+# A Python that every user may run, which that of a virtual environment need not be.
+SYSTEM_PYTHON = shutil.which("python3", path="/usr/bin:/bin")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: only root can run a task as another user")
+@pytest.mark.skipif(SYSTEM_PYTHON is None, reason="NOT TESTED: there is no Python that every user may run")
+def test_a_user_who_may_not_is_told_to_become_root(plays: Plays, path: Path) -> None:
+    data = put(path, GOOD)
+    path.chmod(0o600)
+    become = {"become": True, "become_user": "nobody", "become_method": "su", "become_flags": "-s /bin/sh"}
+    played = plays.play(
+        task(path, config=GOOD),
+        task(path.with_name("new.json"), config=GOOD),
+        extra={"ansible_python_interpreter": SYSTEM_PYTHON},
+        ignore_errors=True,
+        **become,
+    )
+    for result in played.results:
+        assert "become: true" in result["msg"], played.output
+    assert path.read_bytes() == data
+
+
+def test_the_half_on_the_host_writes_nothing_by_itself(path: Path) -> None:
+    collection = Path(os.environ["ANSIBLE_COLLECTIONS_PATH"]) / "ansible_collections" / "mde" / "offline"
+    done = subprocess.run(
+        [sys.executable, str(collection / "plugins" / "modules" / "managed_config.py")],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": {"path": str(path), "config": GOOD}}),
+        env={**os.environ, "PYTHONPATH": os.environ["ANSIBLE_COLLECTIONS_PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "half on the controller" in json.loads(done.stdout)["msg"]
+    assert not path.parent.exists()

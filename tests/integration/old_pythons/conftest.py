@@ -1,0 +1,98 @@
+"""Finds the Pythons of old endpoints on this machine, and the last ansible-core that reaches them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.old_pythons.plays import Plays
+
+ENDPOINT_PYTHONS = ("2.7", "3.6")
+CORE = "ansible-core==2.16.*"
+# What ansible-core 2.16 itself can run on.
+CONTROLLER_PYTHONS = ("3.11", "3.12", "3.10")
+CACHE = Path(__file__).resolve().parents[3] / ".cache"
+
+
+def find_python(version: str) -> Path | None:
+    """A Python of this version that really runs: from PATH, or from the versions that pyenv keeps.
+
+    A shim of pyenv is in PATH for every version that is installed, but runs only where it is switched on.
+    """
+    folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
+    kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    folders += sorted(kept.glob(f"{version}.*/bin"))
+    for folder in folders:
+        command = folder / f"python{version}"
+        if command.is_file() and _says(command) == version:
+            return command
+    return None
+
+
+def _says(command: Path) -> str | None:
+    script = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        done = subprocess.run([command, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+@pytest.fixture(scope="session")
+def core_2_16() -> Path:
+    """The ansible-playbook of an ansible-core 2.16 in a virtual environment of its own, made once per checkout."""
+    folder = CACHE / "venvs" / "core-2.16"
+    command = folder / "bin" / "ansible-playbook"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / "core-2.16.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ready = folder / "ready"
+        if not ready.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            problem = _make_venv(folder)
+            if problem:
+                pytest.skip(f"NOT TESTED on old Pythons: no {CORE} could be installed: {problem}")
+            ready.touch()
+    return command
+
+
+def _make_venv(folder: Path) -> str | None:
+    """What went wrong, or None."""
+    version = "{}.{}".format(*sys.version_info)
+    python = Path(sys.executable) if version in CONTROLLER_PYTHONS else None
+    python = python or next(filter(None, map(find_python, CONTROLLER_PYTHONS)), None)
+    if python is None:
+        return f"it needs one of the Pythons {', '.join(CONTROLLER_PYTHONS)}, and none is here"
+    packages = [CORE, "jsonschema>=4.18"]
+    steps = [[str(python), "-m", "venv", str(folder)], [str(folder / "bin" / "pip"), "install", "--quiet", *packages]]
+    uv = shutil.which("uv")
+    if uv:
+        steps = [[uv, "venv", "--quiet", "--python", str(python), str(folder)]]
+        steps += [[uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), *packages]]
+    for step in steps:
+        done = subprocess.run(step, capture_output=True, text=True, timeout=600, check=False)
+        if done.returncode != 0:
+            return f"{' '.join(step)}: {(done.stderr or done.stdout).strip()[-300:]}"
+    return None
+
+
+@pytest.fixture(params=ENDPOINT_PYTHONS)
+def old_python(request: pytest.FixtureRequest) -> Path:
+    """One Python of an old endpoint after the other."""
+    found = find_python(request.param)
+    if found is None:
+        pytest.skip(f"NOT TESTED on Python {request.param}: this machine has none, neither in PATH nor in pyenv")
+    return found
+
+
+@pytest.fixture
+def old_plays(core_2_16: Path, old_python: Path, tmp_path: Path) -> Iterator[Plays]:
+    """Plays tasks with ansible-core 2.16, the modules running on an old Python in the C locale."""
+    yield Plays(core_2_16, old_python, tmp_path, os.environ["ANSIBLE_COLLECTIONS_PATH"])

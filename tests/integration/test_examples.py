@@ -1,0 +1,160 @@
+"""Every example of every module and filter is executed, against a mirror and an endpoint in a scratch folder."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from simulators.download_service import DownloadService
+from simulators.static_web_server import StaticWebServer
+from tests.integration.old_pythons.plays import Plays
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PLUGINS = CHECKOUT / "plugins"
+DOCUMENTED = sorted([*PLUGINS.glob("modules/*.py"), *PLUGINS.glob("filter/*.yml")])
+ARCH = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
+# What the examples call their mirror, and the version that one of them demands.
+EXAMPLE_MIRRORS = ("http://mirror.example.com:8080", "http://mirror.example.com:8000", "http://mirror.example.com")
+OLDER, DEMANDED = "1.443.500.0", "1.443.508.0"
+# Folders of a real host, which are below the scratch folder here.
+HOST_FOLDERS = ("/etc/", "/mnt/", "/opt/", "/srv/", "/usr/", "/var/")
+
+
+def documentation(path: Path) -> dict[str, Any]:
+    """DOCUMENTATION and EXAMPLES of a plugin as data."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".yml":
+        found = yaml.safe_load(text)
+        return {"DOCUMENTATION": found["DOCUMENTATION"], "EXAMPLES": yaml.safe_load(found["EXAMPLES"])}
+    parts = {
+        node.targets[0].id: yaml.safe_load(ast.literal_eval(node.value))
+        for node in ast.parse(text).body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper()
+        if node.targets[0].id in ("DOCUMENTATION", "EXAMPLES")
+    }
+    assert set(parts) == {"DOCUMENTATION", "EXAMPLES"}
+    return parts
+
+
+PATH_OPTIONS = {
+    f"mde.offline.{path.stem}": {
+        name: option["default"]
+        for name, option in (documentation(path)["DOCUMENTATION"].get("options") or {}).items()
+        if option.get("type") == "path" and option.get("default")
+    }
+    for path in DOCUMENTED
+    if path.suffix == ".py"
+}
+
+
+class World:
+    """A mirror that has published two releases and is served, and an endpoint that updated from it."""
+
+    def __init__(self, root: Path, service: DownloadService) -> None:
+        self.root, self.service = root, service
+        self.mirror = root / "srv/mde-mirror"
+        self.settings = root / "etc/mde-mirror/settings.json"
+        self.managed = root / "etc/opt/microsoft/mdatp/managed/mdatp_managed.json"
+        self.web = StaticWebServer(self.mirror)
+
+    def build(self) -> None:
+        self.settings.parent.mkdir(parents=True)
+        self.mirror.mkdir(parents=True)
+        (self.root / "mnt/transfer").mkdir(parents=True)
+        settings = {"downloadFolder": str(self.mirror), "channels": ["pilot"], **self.source}
+        self.settings.write_text(json.dumps(settings), encoding="utf-8")
+        for version in (OLDER, DEMANDED):
+            self.service.publish(version, size=20_000)
+            self._run(sys.executable, CHECKOUT / "tools/mde_mirror_dev.py", "sync", "--settings", self.settings)
+        self.web.start()
+        self._run(sys.executable, CHECKOUT / "simulators/mdatp.py", "install", "--root", self.root, "--arch", ARCH)
+        self.managed.write_text(json.dumps(self.profile), encoding="utf-8")
+        self._run(self.root / "usr/bin/mdatp", "definitions", "update")
+        for folder in ("templates", "files"):
+            (self.root / folder).mkdir()
+        (self.root / "templates/mdatp_managed.json.j2").write_text(json.dumps(self.profile), encoding="utf-8")
+        (self.root / "files/mdatp_managed.json").write_text(json.dumps(self.profile), encoding="utf-8")
+
+    @property
+    def source(self) -> dict[str, Any]:
+        return {"source": {"type": "microsoft", "url": self.service.url}}
+
+    @property
+    def profile(self) -> dict[str, Any]:
+        engine = {
+            "enforcementLevel": "real_time",
+            "offlineDefinitionUpdate": "enabled",
+            "offlineDefinitionUpdateUrl": f"{self.web.url.rstrip('/')}/linux/production/",
+            "offlineDefinitionUpdateFallbackToCloud": False,
+        }
+        return {"antivirusEngine": engine, "cloudService": {"automaticDefinitionUpdateEnabled": True}}
+
+    def relocated(self, value: Any) -> Any:
+        """An example as it reads on these hosts: same tasks, other addresses and paths, nobody becomes anybody."""
+        if isinstance(value, list):
+            return [self.relocated(item) for item in value]
+        if isinstance(value, dict):
+            found = {name: self.relocated(item) for name, item in value.items() if not str(name).startswith("become")}
+            for module in PATH_OPTIONS.keys() & found.keys():
+                found[module] = self._with_paths(module, found[module] or {})
+            return found
+        if not isinstance(value, str):
+            return value
+        for mirror in EXAMPLE_MIRRORS:
+            value = value.replace(mirror, self.web.url.rstrip("/"))
+        return f"{self.root}{value}" if value.startswith(HOST_FOLDERS) else value
+
+    def _with_paths(self, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        arguments = dict(arguments)
+        for name, default in PATH_OPTIONS[module].items():
+            arguments.setdefault(name, f"{self.root}{default}")
+        if "downloadFolder" in (arguments.get("config") or {}):
+            arguments["config"] = {**arguments["config"], **self.source}
+        return arguments
+
+    @staticmethod
+    def _run(*command: object) -> None:
+        subprocess.run([str(word) for word in command], check=True, capture_output=True, timeout=60)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with DownloadService(tmp_path / "service") as service:
+        made = World(tmp_path / "hosts", service)
+        try:
+            made.build()
+            yield made
+        finally:
+            made.web.stop()
+
+
+@pytest.mark.parametrize("path", DOCUMENTED, ids=lambda path: path.stem)
+def test_the_examples_work_as_they_are_written(path: Path, world: World) -> None:
+    examples = documentation(path)["EXAMPLES"]
+    assert examples
+    content = world.relocated(examples)
+    if "hosts" not in content[0]:
+        content = [{"name": "Examples", "hosts": "localhost", "gather_facts": False, "tasks": content}]
+    search = f"{world.root / 'usr/bin'}{os.pathsep}{os.environ['PATH']}"
+    for play in content:
+        play["environment"] = {"PATH": search}
+    (world.root / "inventory.ini").write_text("[endpoints]\nlocalhost\n", encoding="utf-8")
+    plays = Plays(
+        Path(sys.executable).with_name("ansible-playbook"),
+        Path(sys.executable),
+        world.root,
+        os.environ["ANSIBLE_COLLECTIONS_PATH"],
+    )
+    played = plays.playbook(content, options=("-i", "inventory.ini"))
+    assert played.status == 0, played.output
+    assert len(played.results) >= sum(len(play["tasks"]) for play in content), played.output
