@@ -149,17 +149,23 @@ mirror:
           type: str
           sample: "2026-02-03T09:00:12Z"
         held:
-          description: Why and since when the channel is held; null if it follows its source.
+          description: Why, by whom and since when the channel is held; null if it follows its source.
           type: dict
-          sample: null
+          sample: {kind: hold, reason: Freeze, by: root, since: "2026-02-03T10:00:00Z"}
+        history:
+          description: The last twenty things that happened to the channel, newest last.
+          type: list
+          elements: dict
+          sample:
+            - {release: 1.443.508.0-1.1.25110.3002-3fa9c1d2, action: sync, by: sync, at: "2026-02-03T09:00:12Z"}
         back:
           description: What the channel served before (n-1), with the same fields of a release; null if nothing.
           type: dict
-          sample: null
+          sample: {release: 1.443.101.0-1.1.25110.3002-90ab12cd, definitions_version: 1.443.101.0}
     last_sync:
       description: The result of the last sync, as M(mde.offline.mirror_sync) returns it; null before the first.
       type: dict
-      sample: null
+      sample: {result: ok, started: "2026-02-03T09:00:00Z", finished: "2026-02-03T09:00:12Z"}
     last_success:
       description: When the last sync without any failure ended, in ISO 8601 UTC; null if none did.
       type: str

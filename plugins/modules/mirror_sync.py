@@ -102,6 +102,10 @@ units:
       description: The versions that are published now, null if none are.
       type: dict
       sample: {definitions_version: 1.443.510.0, engine_version: 1.1.25110.3002}
+    offered:
+      description: The versions that the source had; null if it was not asked.
+      type: dict
+      sample: {definitions_version: 1.443.510.0, engine_version: 1.1.25110.3002}
     bytes:
       description: Bytes that came over the network for the package, all tries together.
       type: int
@@ -113,7 +117,7 @@ units:
     error:
       description: What went wrong, with a stable code, a message and what to do; null if nothing did.
       type: dict
-      sample: null
+      sample: {code: http_status, message: the service answered with status 503, hint: If it stays so, try later.}
     notes:
       description: What is worth knowing besides, such as failures that a retry overcame.
       type: list

@@ -3,6 +3,10 @@
 Python >= 3.8, standard library only, and nothing of Ansible: the same code is the `mde-mirror` command.
 """
 
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 from __future__ import annotations
 
 VERSION = "0.1.0"

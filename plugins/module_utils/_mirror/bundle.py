@@ -4,6 +4,10 @@ The file is a tar archive, so it can be looked into anywhere: `inventory.json` f
 `seal.json` with the SHA-256 of everything in front of it. Nothing may follow but the zeros that end an archive.
 """
 
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 from __future__ import annotations
 
 import contextlib

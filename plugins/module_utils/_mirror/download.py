@@ -1,5 +1,9 @@
 """Fetches one package into `.incoming`: carries on where an earlier try stopped, hashes what comes, proves it."""
 
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 from __future__ import annotations
 
 import contextlib

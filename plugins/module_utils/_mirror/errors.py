@@ -1,5 +1,9 @@
 """What can go wrong on a mirror: one exception with a stable code, what happened, and what to do next."""
 
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 from __future__ import annotations
 
 from typing import Any

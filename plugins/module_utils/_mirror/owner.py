@@ -1,5 +1,9 @@
 """Acts as the owner of a mirror, so that a run by root leaves nothing that the service's own runs cannot touch."""
 
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 from __future__ import annotations
 
 import concurrent.futures.thread

@@ -1,5 +1,9 @@
 """Proves that a file is a whole package: a zip with nothing missing, every member readable and intact."""
 
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 from __future__ import annotations
 
 import fnmatch

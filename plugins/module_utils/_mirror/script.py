@@ -5,6 +5,10 @@ can be kept up to date, nothing that an earlier run left is believed, and its fa
 there.
 """
 
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 from __future__ import annotations
 
 import contextlib

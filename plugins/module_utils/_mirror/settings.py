@@ -3,6 +3,10 @@
 Microsoft's six keys mean what they mean in its script, so a `settings.json` made for that works as it is.
 """
 
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 from __future__ import annotations
 
 import difflib

@@ -1,5 +1,9 @@
 """What a mirror serves and how it is doing, as plain data: the content of `status.json` and of `mde-mirror status`."""
 
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 from __future__ import annotations
 
 from typing import Any
@@ -9,6 +13,10 @@ from .settings import Settings
 from .store import FORMAT, Release, Store
 from .times import age_seconds, now_iso
 from .units import Unit
+
+
+# How much of a channel's history is told, newest last.
+_HISTORY = 20
 
 
 def read_status(settings: Settings) -> dict[str, Any]:
@@ -42,6 +50,7 @@ def _channel(store: Store, unit: Unit) -> dict[str, Any]:
         **_release(store.current(unit), channel.current),
         "published": channel.published,
         "held": channel.hold,
+        "history": channel.entries()[-_HISTORY:],
         "back": _release(store.previous(unit), channel.previous) if channel.previous else None,
     }
 

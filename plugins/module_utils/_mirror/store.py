@@ -4,6 +4,10 @@
 the two is completed by the next one. Everything a client can see appears by one rename(2).
 """
 
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 from __future__ import annotations
 
 import contextlib

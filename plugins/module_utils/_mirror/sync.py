@@ -1,5 +1,9 @@
 """One sync: asks for every unit at once, downloads what is new in parallel, publishes each as soon as it is proven."""
 
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 from __future__ import annotations
 
 import concurrent.futures
