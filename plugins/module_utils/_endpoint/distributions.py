@@ -43,7 +43,7 @@ _RELEASE_FILES = (
     ("etc/fedora-release", "fedora"),
     ("etc/redhat-release", "rhel"),
 )
-_RED_HAT_NAMES = (("red hat", "rhel"), ("centos", "centos"), ("oracle", "ol"), ("rocky", "rocky"), ("alma", "almalinux"))
+_WORDS = (("red hat", "rhel"), ("centos", "centos"), ("oracle", "ol"), ("rocky", "rocky"), ("alma", "almalinux"))
 
 
 def parse_os_release(text):
@@ -79,7 +79,7 @@ def _from_release_file(host, ident, version, name):
         found = re.search(r"release ([0-9]+(?:\.[0-9]+)*)", line)
         if not ident:
             others = line.split()[0].lower()
-            ident = next((known for word, known in _RED_HAT_NAMES if word in line.lower()), others)
+            ident = next((known for word, known in _WORDS if word in line.lower()), others)
             name = name or line.splitlines()[0]
         if found and len(found.group(1)) > len(version):
             version = found.group(1)

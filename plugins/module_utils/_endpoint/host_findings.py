@@ -17,8 +17,8 @@ REQUIREMENTS = (
     (
         "el6_never",
         "error",
-        "Move what this host does to a supported release; nothing that is configured here can change it. Until then the "
-        "host needs another protection.",
+        "Move what this host does to a supported release; nothing that is configured here can change it. Until then it "
+        "needs another protection.",
     ),
     (
         "distribution_unsupported",
@@ -36,13 +36,14 @@ REQUIREMENTS = (
     (
         "fanotify_conflict",
         "error",
-        "Remove the other product, or run the agent in passive mode; two that block through fanotify can stop the host.",
+        "Remove the other product, or run the agent in passive mode; two that block through fanotify can stop "
+        "the host.",
     ),
     (
         "fapolicyd_conflict",
         "error",
-        "Stop fapolicyd, or run the agent in passive mode; on RHEL and Fedora, agent 101.25062.0003 or later gets along "
-        "with it.",
+        "Stop fapolicyd, or run the agent in passive mode; on RHEL and Fedora, agent 101.25062.0003 or later gets "
+        "along with it.",
     ),
     ("systemd_missing", "error", "Run a distribution with systemd; the agent's service is a systemd unit."),
     ("glibc_too_old", "error", "Move to a release of the distribution with a newer C library."),
@@ -58,7 +59,8 @@ REQUIREMENTS = (
     (
         "wdavdaemon_not_executable",
         "error",
-        "chmod 0755 /opt/microsoft/mdatp/sbin/wdavdaemon, then restart the service mdatp; or install the package again.",
+        "chmod 0755 /opt/microsoft/mdatp/sbin/wdavdaemon, then restart the service mdatp; or install the package "
+        "again.",
     ),
     (
         "install_path_unsupported",
@@ -167,8 +169,8 @@ CAUSES = (
     (
         "proxy_configured",
         "info",
-        "Nothing, if the mirror is reached. Otherwise except the mirror from the proxy: whether the agent asks it for a "
-        "mirror is not documented.",
+        "Nothing, if the mirror is reached. Otherwise except the mirror from the proxy: whether the agent asks it for "
+        "a mirror is not documented.",
     ),
     (
         "tls_inspected",

@@ -127,6 +127,10 @@ class Mdatp:
         """Asks for an update; the result of the command, which is not yet the proof."""
         return self._call(["definitions", "update"], timeout)
 
+    def connectivity_test(self, timeout=None):
+        """The result of the agent's own test of its connections; it changes nothing and may take a minute."""
+        return self._call(["connectivity", "test"], timeout)
+
     def last_calls(self):
         """What each command printed when it was called last."""
         last = {call["command"]: call for call in self.calls}

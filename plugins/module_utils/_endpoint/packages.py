@@ -1,4 +1,4 @@
-"""Tells from files which packages are there, and which processes belong to other security products. Private to the mde.offline collection."""
+"""Knows the packages that the agent needs, and other security products. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later

@@ -30,20 +30,18 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror impor
 KERNEL = (3, 10, 0, 327)
 GLIBC = {"rpm": "2.17", "deb": "2.23"}
 # What the kernel and the firmware keep of one gigabyte is not in MemTotal.
-MEMORY = 850 * 1000 ** 2
+MEMORY = 850 * 1000**2
 CORES = 2
 LIFETIME_MONTHS = 9
 CUSTOM_PATH_SINCE = "101.25062.0003"
 AUDITD_UNTIL = "101.24082.0004"
 DAEMON = storage.AGENT + "/sbin/wdavdaemon"
-SCANNED = (
-    "btrfs ecryptfs ext2 ext3 ext4 fuse fuseblk jfs nfs overlay ramfs reiserfs tmpfs udf vfat xfs"
-).split()
+SCANNED = ("btrfs", "ecryptfs", "ext2", "ext3", "ext4", "fuse", "fuseblk", "jfs", "nfs", "overlay", "ramfs")
+SCANNED += ("reiserfs", "tmpfs", "udf", "vfat", "xfs")
 # These hold no files of people.
-_NO_FILES = (
-    "autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs fusectl hugetlbfs mqueue none nsfs "
-    "proc pstore rootfs rpc_pipefs securityfs selinuxfs squashfs sysfs tracefs"
-).split()
+_NO_FILES = ("autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs")
+_NO_FILES += ("efivarfs", "fusectl", "hugetlbfs", "mqueue", "nsfs", "proc", "pstore", "rootfs", "rpc_pipefs")
+_NO_FILES += ("securityfs", "selinuxfs", "squashfs", "sysfs", "tracefs")
 NOT_INSTALLED = "the agent is not installed"
 
 
@@ -71,7 +69,8 @@ class Seen:
                 self.fields = agent.health()["fields"]
             except FindingError as error:
                 self.trouble = error
-        self.installed = host.exists(DAEMON) or (agent is not None and getattr(self.trouble, "id", "") != "not_installed")
+        answers = agent is not None and (self.trouble is None or self.trouble.id != "not_installed")
+        self.installed = answers or host.exists(DAEMON)
         self.version = self.fields.get("app_version")
         self.passive = self.fields.get("passive_mode_enabled") is True or (
             self.fields.get("antivirus_enforcement_level") == "passive"
@@ -102,7 +101,7 @@ def look(host=None, agent=None):
             }
         )
         if answer.ok is False:
-            message = "{0}: required is {1}; this host has {2}.".format(title, required, answer.actual.rstrip("."))
+            message = "{0}: required is {1}; found: {2}.".format(title, required, answer.actual.rstrip("."))
             found.append(finding(finding_id, message, severity))
     return {"requirements": requirements, "findings": _ordered(found), "distribution": seen.distribution}
 
@@ -218,8 +217,10 @@ def _fanotify_products(seen):
 
 
 def _fapolicyd(seen):
+    if not seen.processes:
+        return Answer("processes cannot be listed", None)
     if not any(name == "fapolicyd" for _number, name in seen.processes):
-        return Answer("not running" if seen.processes else "processes cannot be listed", True if seen.processes else None)
+        return Answer("not running", True)
     if seen.passive:
         return Answer("running, and the agent is passive", True)
     if seen.distribution["id"] in ("rhel", "fedora") and versions.compare(seen.version, CUSTOM_PATH_SINCE) in (0, 1):
@@ -386,7 +387,7 @@ def _proxy(seen):
 
 CHECKS = (
     ("distribution", "Distribution", distributions.REQUIRED, "distribution_unsupported", _distribution),
-    ("architecture", "Architecture", "x86_64, or arm64 where it is supported", "architecture_unsupported", _architecture),
+    ("architecture", "Architecture", "x86_64, or arm64 where supported", "architecture_unsupported", _architecture),
     ("kernel", "Kernel", "3.10.0-327 or later", "kernel_too_old", _kernel),
     ("fanotify", "fanotify in the kernel", "fanotify with access permissions", "fanotify_missing", _fanotify),
     ("systemd", "Service manager", "systemd", "systemd_missing", _systemd),

@@ -1,4 +1,4 @@
-"""Finds the proxies that a host gives the agent, and those that the agent cannot use. Private to the mde.offline collection."""
+"""Finds the proxies of a host, and those that the agent cannot use. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -19,9 +19,9 @@ _FILE = re.compile(r"^\s*EnvironmentFile\s*=\s*-?(/\S+)", re.MULTILINE)
 _STATIC = re.compile(r"^(?:https?://)?(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]+))?/?$", re.IGNORECASE)
 
 
-def configured(host, managed=None, unit_environment=""):
+def configured(host, managed=None, unit_environment="", task=True):
     """(where, name, value) of each proxy that the agent, or its installation, may take."""
-    found = [("the environment of this task", name, value) for name, value in _of_mapping(host.environ)]
+    found = [("the environment of this task", name, value) for name, value in _of_mapping(host.environ if task else {})]
     found += [("the unit mdatp", name, value) for name, value in assignments(unit_environment)]
     files = ["etc/environment"] + list(UNITS)
     files += ["{0}/{1}".format(DROP_INS, name) for name in host.names(DROP_INS) if name.endswith(".conf")]

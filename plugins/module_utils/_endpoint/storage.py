@@ -11,7 +11,7 @@ import json
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import versions
 
-GIGABYTE = 1000 ** 3
+GIGABYTE = 1000**3
 NEEDED = 2 * GIGABYTE
 # Below this an update has no room: package, unpacked set and the set in use lie side by side.
 TIGHT = GIGABYTE // 2
@@ -64,4 +64,4 @@ def read_only(host):
 
 def size(count):
     """A number of bytes for people."""
-    return "{0:.1f} GB".format(count / GIGABYTE) if count >= GIGABYTE else "{0} MB".format(count // 1000 ** 2)
+    return "{0:.1f} GB".format(count / GIGABYTE) if count >= GIGABYTE else "{0} MB".format(count // 1000**2)

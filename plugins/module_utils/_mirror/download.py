@@ -163,7 +163,7 @@ class Download:
                     check_beginning(beginning, answer.header("Content-Type"), answer.shown)
                 return size
             if len(beginning) < len(LOCAL_HEADER):
-                beginning += data[:16]
+                beginning += bytes(data[:16])
                 if len(beginning) >= len(LOCAL_HEADER):
                     self._check_beginning(beginning, answer)
                     beginning = LOCAL_HEADER
@@ -223,7 +223,7 @@ def _is_all_of(answer: Answer, at: int, validator: str) -> bool:
     return same and answer.header("Content-Range").strip() == f"bytes */{at}"
 
 
-def _write_all(file: RawIOBase, data: bytes) -> None:
-    rest = memoryview(data)
+def _write_all(file: RawIOBase, data: memoryview) -> None:
+    rest = data
     while rest:
         rest = rest[file.write(rest) or 0 :]

@@ -14,7 +14,6 @@ from .store import FORMAT, Release, Store
 from .times import age_seconds, now_iso
 from .units import Unit
 
-
 # How much of a channel's history is told, newest last.
 _HISTORY = 20
 

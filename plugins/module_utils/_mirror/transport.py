@@ -29,6 +29,7 @@ CHUNK = 256 * 1024
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PASSING_STATUSES = (408, 425, 429, 500, 502, 503, 504)
 _BUFFER = 64 * 1024
+_GATHER_SECONDS = 0.25
 
 
 def shown(url: str) -> str:
@@ -202,6 +203,14 @@ class Client:
                 "If a private authority signed it, name its file in source.caFile; if it is not valid yet or any more, "
                 "check the clock of this host; otherwise something reads the traffic.",
             )
+        if isinstance(error, _TooSlow):
+            return MirrorError(
+                "too_slow",
+                f"{where} sends {error}",
+                f"Below source.minSpeed ({self._source.min_speed} bytes a second) a download is broken off. Lower it "
+                "for a line that really is so slow.",
+                retriable=True,
+            )
         if isinstance(error, (TimeoutError, socket.timeout)):
             return MirrorError(
                 "timeout",
@@ -253,7 +262,11 @@ def truncated(where: str, what: str) -> MirrorError:
 
 
 class Answer:
-    """The answer to a request whose head was read. `url` is the address that gave it, `shown` the same for people."""
+    """The answer to a request whose head was read.
+
+    `shown` is the address that gave it, for people. `length` is that of the body as announced, in bytes; None where it
+    is not, or is nonsense. `received` counts what was read of it.
+    """
 
     def __init__(self, response: http.client.HTTPResponse, url: str, stream: _Stream, source: Source) -> None:
         self._response = response
@@ -262,14 +275,15 @@ class Answer:
         self.shown = shown(url)
         self.status = response.status
         self.received = 0
+        self.length = self._announced()
+        self._buffer = memoryview(bytearray(CHUNK))
+        self._failure: Exception | None = None
 
     def header(self, name: str) -> str:
         # Bytes beyond ASCII reach us as surrogates or latin-1; they must not break what prints them.
         return (self._response.headers.get(name) or "").encode("ascii", "replace").decode("ascii")
 
-    @property
-    def length(self) -> int | None:
-        """The length of the body as announced; None where it is not, or is nonsense."""
+    def _announced(self) -> int | None:
         if self._response.chunked:
             return None
         text = self.header("Content-Length").strip()
@@ -309,25 +323,37 @@ class Answer:
         until, sent = (_http_date(value) for value in (text, self.header("Date")))
         return max(0.0, until - sent) if until is not None and sent is not None else None
 
-    def read(self, limit: int) -> bytes:
-        """Some bytes of the body, at most `limit`, empty at its end. Raises when the body is slower than allowed."""
-        length = self.length
-        if length is not None:
-            limit = min(limit, length - self.received)
-            if limit == 0:
-                return b""
-        data = self._response.read1(limit)
-        self.received += len(data)
-        slow = self._stream.too_slow()
-        if slow is not None and data:
-            raise MirrorError(
-                "too_slow",
-                f"{self.shown} sends {slow:.0f} bytes a second",
-                f"Below source.minSpeed ({self._source.min_speed} bytes a second) a download is broken off. Lower it "
-                "for a line that really is so slow.",
-                retriable=True,
-            )
-        return data
+    def read(self, limit: int) -> memoryview:
+        """Some bytes of the body, at most `limit`, empty at its end; good until the next call.
+
+        TLS hands out 16 KiB at a time. They are gathered, so that hashing and writing do not cost more than receiving,
+        but not for long, and what came before a failure is not lost with it.
+        """
+        limit = min(limit, CHUNK) if self.length is None else min(limit, CHUNK, self.length - self.received)
+        if self._failure is not None:
+            raise self._failure
+        size, until = 0, time.monotonic() + _GATHER_SECONDS
+        while size < limit and (size == 0 or time.monotonic() < until):
+            try:
+                count = self._read_into(self._buffer[size:limit])
+            except (OSError, http.client.HTTPException) as error:
+                if size == 0:
+                    raise
+                self._failure = error
+                break
+            if count == 0:
+                break
+            size += count
+        self.received += size
+        return self._buffer[:size]
+
+    def _read_into(self, buffer: memoryview) -> int:
+        if self._response.chunked:
+            data = self._response.read1(len(buffer))
+            buffer[: len(data)] = data
+            return len(data)
+        stream: Any = self._response.fp
+        return int(stream.readinto1(buffer)) if stream is not None else 0
 
     def read_whole(self, limit: int) -> bytes:
         """The whole small body. Stops reading at one byte over `limit`: the caller judges the size."""
@@ -339,7 +365,7 @@ class Answer:
                 if self.length is not None and self.received < self.length:
                     raise truncated(self.shown, f"{self.received} of {self.length} bytes came")
                 break
-            parts.append(data)
+            parts.append(bytes(data))
         return b"".join(parts)
 
     def close(self) -> None:
@@ -368,6 +394,11 @@ class _ProxyRefused(OSError):
         self.passing = status in _PASSING_STATUSES
 
 
+class _TooSlow(OSError):
+    def __init__(self, speed: float) -> None:
+        super().__init__(f"{speed:.0f} bytes a second")
+
+
 class _Stream(io.RawIOBase):
     """Reads a socket under two rules: an end by a given time, and a lowest speed while waiting for bytes.
 
@@ -375,12 +406,14 @@ class _Stream(io.RawIOBase):
     other side.
     """
 
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, source: Source) -> None:
+    def __init__(self, sock: socket.socket, source: Source) -> None:
         super().__init__()
-        self._raw = raw
+        # Keeps the socket open as long as this stream, as `makefile` does for its own.
+        self._hold: Any = sock.makefile("rb", buffering=0)
         self._sock = sock
         self._source = source
         self._end: float | None = None
+        self._limit = 0.0
         self._waited = 0.0
         self._came = 0
 
@@ -398,23 +431,23 @@ class _Stream(io.RawIOBase):
             left = min(left, self._end - started)
             if left <= 0:
                 raise socket.timeout("timed out")
-        self._sock.settimeout(left)
-        count = self._raw.readinto(buffer) or 0
+        if left != self._limit:
+            # A system call, and this is the innermost loop.
+            self._sock.settimeout(left)
+            self._limit = left
+        count = self._sock.recv_into(buffer)
         self._waited += time.monotonic() - started
         self._came += count
+        if self._waited >= self._source.timeout:
+            speed = self._came / self._waited
+            self._waited, self._came = 0.0, 0
+            if count and speed < self._source.min_speed:
+                raise _TooSlow(speed)
         return count
-
-    def too_slow(self) -> float | None:
-        """The speed, if it was too low over the last `source.timeout` seconds of waiting."""
-        if self._waited < self._source.timeout:
-            return None
-        speed = self._came / self._waited
-        self._waited, self._came = 0.0, 0
-        return speed if speed < self._source.min_speed else None
 
     def close(self) -> None:
         if not self.closed:
-            self._raw.close()
+            self._hold.close()
         super().close()
 
 
@@ -424,8 +457,7 @@ class _Response(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, source: Source, method: str) -> None:
         super().__init__(sock, method=method)
         self.fp.close()
-        raw: Any = sock.makefile("rb", buffering=0)
-        self.stream = _Stream(raw, sock, source)
+        self.stream = _Stream(sock, source)
         self.fp = io.BufferedReader(self.stream, _BUFFER)
 
 

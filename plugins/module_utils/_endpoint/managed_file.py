@@ -1,0 +1,135 @@
+"""Looks at the managed configuration of a host, and whether the agent applies it. Private to the mde.offline collection."""
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+__metaclass__ = type
+
+import difflib
+import errno
+
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import managed, strict_json
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import ring_folder
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.host_findings import finding
+
+WRONG_PLACE = "/etc/opt/microsoft/mdatp/mdatp_managed.json"
+# Section, key, the row of health that shows it, and whether offline updates need it.
+KEYS = (
+    ("antivirusEngine", "offlineDefinitionUpdate", "offline_definition_update", True),
+    ("antivirusEngine", "offlineDefinitionUpdateUrl", "offline_definition_url_configured", True),
+    (
+        "antivirusEngine",
+        "offlineDefinitionUpdateFallbackToCloud",
+        "offline_definition_update_fallback_to_cloud",
+        False,
+    ),
+    ("cloudService", "automaticDefinitionUpdateEnabled", "automatic_definition_update_enabled", False),
+)
+
+
+class ManagedFile:
+    """The file as it is; `config` is None where it cannot be understood."""
+
+    def __init__(self, host, path=managed.DEFAULT_PATH):
+        self.path = path
+        self.config, self.details, self._found = None, [], []
+        try:
+            data = host.data(path)
+        except EnvironmentError as failure:
+            self._not_read(host, failure)
+            return
+        try:
+            self.config = strict_json.loads(strict_json.decode(data))
+        except strict_json.NotStrictJson as reason:
+            message = "The file {0} {1}.".format(path, reason.message)
+            self._add("managed_file_invalid", message, ["kind: {0}".format(reason.kind)])
+            return
+        self.details.append("{0} is valid JSON with {1} sections".format(path, len(self.config)))
+
+    def _add(self, finding_id, message, evidence=(), severity=None):
+        self.details.append(message)
+        self._found.append(finding(finding_id, message, severity, evidence))
+
+    def _not_read(self, host, failure):
+        missing = failure.errno in (errno.ENOENT, errno.ENOTDIR) and not host.is_link(self.path)
+        if missing:
+            there = ["there is {0}, which the agent does not read".format(WRONG_PLACE)]
+            self._add("managed_file_missing", "There is no file {0}.".format(self.path), there * host.exists(WRONG_PLACE))
+        else:
+            reason = "a link to nothing" if failure.errno == errno.ENOENT else failure.strerror
+            self._add("managed_file_unreadable", "{0} cannot be read: {1}.".format(self.path, reason))
+
+    def value(self, section, key):
+        """What the file sets, None where it does not."""
+        inside = self.config.get(section) if self.config else None
+        return inside.get(key) if isinstance(inside, dict) else None
+
+    def judge(self, record):
+        """What is wrong with the file, seen together with what the agent says."""
+        by_policy = all(row in record["managed"] for _section, _key, row, needed in KEYS if needed)
+        if self.config is None:
+            if by_policy:  # A portal's policy manages the host, and needs no file.
+                return [dict(entry, severity="warning") for entry in self._found if "missing" not in entry["id"]]
+            if not record["fields"]:
+                return [dict(entry, severity="warning") if "missing" in entry["id"] else entry for entry in self._found]
+            return self._found
+        found = list(self._found)
+        names = _names(self.config)
+        for section, key, row, needed in KEYS:
+            value = self.value(section, key)
+            if value is None:
+                found += self._lacking(section, key, needed and not by_policy, names)
+            elif key == "offlineDefinitionUpdate" and not isinstance(value, type("")):
+                message = '{0}.{1} is {2}, it must be "enabled".'.format(section, key, "{0}".format(value).lower())
+                found.append(finding("managed_file_incomplete", message, evidence=[self.path]))
+            elif row in record["managed"] and not _same(value, record["fields"].get(row)):
+                message = "{0} sets {1}.{2} to {3}, the agent is managed with {4}.".format(
+                    self.path, section, key, _shown(value), _shown(record["fields"].get(row))
+                )
+                found.append(finding("managed_file_overruled", message, evidence=["row " + row + " is managed"]))
+        return found
+
+    def _lacking(self, section, key, needed, names):
+        near = [path for path in names if _alike(path.rpartition(".")[2], key)]
+        if not needed and not near:
+            return []
+        message = "{0} has no {1}.{2}.".format(self.path, section, key)
+        evidence = ["it has {0}, which is not the same".format(path) for path in near]
+        return [finding("managed_file_incomplete", message, None if needed else "warning", evidence)]
+
+    def evidence(self, row):
+        """What the file says about a row of health."""
+        for section, key, name, _needed in KEYS:
+            value = self.value(section, key)
+            if name == row and value is not None:
+                return ["{0} sets {1}.{2} to {3}".format(self.path, section, key, _shown(value))]
+        return []
+
+
+def _names(value, path=""):
+    """The paths of all keys."""
+    if not isinstance(value, dict):
+        return []
+    found = []
+    for name, below in value.items():
+        inner = path + "." + name if path else name
+        found += [inner] + _names(below, inner)
+    return found
+
+
+def _alike(name, key):
+    known = [entry[1].lower() for entry in KEYS if entry[1] != key]
+    close = difflib.SequenceMatcher(None, name.lower(), key.lower()).ratio()
+    return close > 0.93 and name.lower() not in known
+
+
+def _same(value, row):
+    if isinstance(value, type("")) and isinstance(row, type("")):
+        return value == row or ring_folder(value) == ring_folder(row)
+    return {"enabled": True, "disabled": False}.get(value, value) == {"enabled": True, "disabled": False}.get(row, row)
+
+
+def _shown(value):
+    return "nothing" if value in (None, "") else "{0}".format(managed.redact(value)).strip()
