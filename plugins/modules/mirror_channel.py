@@ -173,7 +173,10 @@ def main():
         },
         required_if=[("state", "promoted", ["source"])],
         supports_check_mode=True,
+        # The system log would show the password of a proxy in `config`.
+        no_log=True,
     )
+    module.no_log_values.update(doors.secrets(module.params))
     result = doors.run_channel(module.params, module.check_mode)
     if result.pop("failed"):
         module.fail_json(**result)

@@ -208,7 +208,10 @@ def main():
             "verify": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
+        # The system log would show the password of a proxy in `config`.
+        no_log=True,
     )
+    module.no_log_values.update(doors.secrets(module.params))
     result = doors.run_info(module.params)
     if result.pop("failed"):
         module.fail_json(**result)

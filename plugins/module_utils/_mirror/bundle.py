@@ -11,6 +11,7 @@ The file is a tar archive, so it can be looked into anywhere: `inventory.json` f
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -211,10 +212,8 @@ def _write(path: Path, inventory: dict[str, Any], packages: dict[str, Path]) -> 
             _add(archive, _INVENTORY, _json(inventory))
             for digest, package in sorted(packages.items()):
                 with package.open("rb") as content:
-                    entry = tarfile.TarInfo(f"packages/{digest}.zip")
-                    entry.size, entry.mode = os.fstat(content.fileno()).st_size, FILE_MODE
                     read: Any = _Hashing(content)
-                    archive.addfile(entry, read)
+                    archive.addfile(_head(f"packages/{digest}.zip", os.fstat(content.fileno()).st_size), read)
                 if read.digest.hexdigest() != digest:
                     raise _spoiled(f"the package {package}")
             sealed = out.digest.hexdigest()
@@ -225,9 +224,13 @@ def _write(path: Path, inventory: dict[str, Any], packages: dict[str, Path]) -> 
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    archive.addfile(_head(name, len(data)), io.BytesIO(data))
+
+
+def _head(name: str, size: int) -> tarfile.TarInfo:
     entry = tarfile.TarInfo(name)
-    entry.size, entry.mode = len(data), FILE_MODE
-    archive.addfile(entry, io.BytesIO(data))
+    entry.size, entry.mode = size, FILE_MODE
+    return entry
 
 
 def _json(fields: Any) -> bytes:
@@ -263,9 +266,11 @@ def _reading(source: Path) -> Iterator[tuple[tarfile.TarFile, IO[bytes]]]:
             raise _damaged(source, str(error)) from None
         raise _foreign(source, str(error)) from None
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-        # The last two are what tarfile makes of numbers that no archive of ours holds.
+        # The last two are what tarfile makes of numbers that no archive of ours holds; EINVAL is another.
         raise _damaged(source, str(error)) from None
     except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise _damaged(source, "a header of it names an impossible size") from None
         raise os_error(error, "reading", source) from None
 
 
@@ -425,7 +430,7 @@ def _check_seal(source: Path, archive: tarfile.TarFile, file: IO[bytes], cancel:
         raise _damaged(source, "its seal is missing")
     content = _content(archive, seal).read()
     file.seek(seal.offset)
-    if file.read(tarfile.BLOCKSIZE) != seal.tobuf(tarfile.USTAR_FORMAT):
+    if file.read(tarfile.BLOCKSIZE) != _head(_SEAL, seal.size).tobuf(tarfile.USTAR_FORMAT):
         raise _damaged(source, "the head of its seal was changed")
     if content != _json({"sha256": _digest_of_beginning(file, seal.offset, cancel)}):
         raise _damaged(source, "its seal does not fit its content")

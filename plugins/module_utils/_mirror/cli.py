@@ -43,17 +43,21 @@ def main(arguments: list[str] | None = None) -> int:
         return status
     except MirrorError as error:
         if as_json:
-            print(json.dumps({"result": "failed", "changed": False, "units": [], "errors": [error.as_dict()]}))
+            _say(json.dumps({"result": "failed", "changed": False, "units": [], "errors": [error.as_dict()]}))
         else:
-            print(f"mde-mirror: {error.message}\n    {error.hint}", file=sys.stderr)
+            sys.stderr.write(f"mde-mirror: {error.message}\n    {error.hint}" + "\n")
         return _exit_status(error)
     except KeyboardInterrupt:
-        print("mde-mirror: stopped; what is published was not touched, and the next sync carries on.", file=sys.stderr)
+        sys.stderr.write("mde-mirror: stopped; what is published was not touched, and the next sync carries on.\n")
         return FAILED
     except BrokenPipeError:
         # The reader of our output went away, as `| head` does; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+
+
+def _say(text: str = "", end: str = "\n") -> None:
+    sys.stdout.write(text + end)
 
 
 def _interrupted(_signal: int, _frame: object) -> None:
@@ -179,29 +183,29 @@ def _import(options: argparse.Namespace, settings: Settings) -> int:
 def _export(options: argparse.Namespace, settings: Settings) -> int:
     done = export_bundle(settings, options.file, options.lacking)
     if options.json:
-        print(json.dumps({"result": "ok", **done, "errors": []}))
+        _say(json.dumps({"result": "ok", **done, "errors": []}))
     else:
-        print("{path}: {bytes} bytes, SHA-256 {sha256}".format(**done))
+        _say("{path}: {bytes} bytes, SHA-256 {sha256}".format(**done))
         for path in done["left_out"]:
-            print(f"    {path}: left out, the other side has it")
+            _say(f"    {path}: left out, the other side has it")
     return DONE
 
 
 def _metrics(_options: argparse.Namespace, settings: Settings) -> int:
-    print(metrics.render(read_status(settings)), end="")
+    _say(metrics.render(read_status(settings)), end="")
     return DONE
 
 
 def _told(options: argparse.Namespace, done: dict[str, Any]) -> int:
     """Prints what became of each unit of a channel."""
     if options.json:
-        print(json.dumps({"result": "ok", **done, "errors": []}))
+        _say(json.dumps({"result": "ok", **done, "errors": []}))
         return DONE
     for unit in done["units"]:
         word = "unchanged" if not unit["changed"] else ("would change" if options.check else "changed")
         now = unit.get("after") or unit
         held = "" if not now.get("held") else ", held: {}".format(now["held"].get("reason") or "no reason given")
-        print("{platform}/{channel}/{arch}: {0}, serves {1}{2}".format(word, now["release"], held, **unit))
+        _say("{platform}/{channel}/{arch}: {0}, serves {1}{2}".format(word, now["release"], held, **unit))
     return DONE
 
 
@@ -210,17 +214,17 @@ def _sync(options: argparse.Namespace, settings: Settings) -> int:
         report = Silent() if options.json else Report(sys.stdout, log, options.check)
         result = sync(settings, options.check, options.allow_downgrade, report)
     if options.json:
-        print(json.dumps(result.as_dict()))
+        _say(json.dumps(result.as_dict()))
     return FAILED if result.failed else DONE
 
 
 def _status(options: argparse.Namespace, settings: Settings) -> int:
     found = read_status(settings)
     if options.json:
-        print(json.dumps(found, indent=2))
+        _say(json.dumps(found, indent=2))
         return DONE
     if not found["channels"]:
-        print(f"{settings.root} serves nothing yet. Run `mde-mirror sync`.")
+        _say(f"{settings.root} serves nothing yet. Run `mde-mirror sync`.")
         return DONE
     rows = [("CHANNEL", "DEFINITIONS", "ENGINE", "AGE", "N-1", "")]
     for channel in found["channels"]:
@@ -236,25 +240,25 @@ def _status(options: argparse.Namespace, settings: Settings) -> int:
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+        _say("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
     last = found["last_sync"]
     if last:
-        print("last sync {finished}: {result}".format(**last), end="")
-        print("" if last["result"] == "ok" else " (last success: {})".format(found["last_success"] or "never"))
+        _say("last sync {finished}: {result}".format(**last), end="")
+        _say("" if last["result"] == "ok" else " (last success: {})".format(found["last_success"] or "never"))
         for error in last["errors"] + [unit["error"] for unit in last["units"] if unit["error"]]:
-            print("    {code}: {message}\n        {hint}".format(**error))
+            _say("    {code}: {message}\n        {hint}".format(**error))
     return DONE
 
 
 def _verify(options: argparse.Namespace, settings: Settings) -> int:
     found = verify(settings)
     if options.json:
-        print(json.dumps(found, indent=2))
+        _say(json.dumps(found, indent=2))
     else:
         for entry in found:
-            print("{path} ({release}): {0}".format("; ".join(entry["damages"]) or "whole", **entry))
+            _say("{path} ({release}): {0}".format("; ".join(entry["damages"]) or "whole", **entry))
         if any(entry["damages"] for entry in found):
-            print("Run `mde-mirror sync` to mend what the source still has.")
+            _say("Run `mde-mirror sync` to mend what the source still has.")
     return FAILED if any(entry["damages"] for entry in found) else DONE
 
 
@@ -283,7 +287,7 @@ def _log(settings: Settings) -> Iterator[Callable[[str], None] | None]:
             settings.log_file, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8"
         )
     except OSError as error:
-        print(f"mde-mirror: no log in {settings.log_file}: {error.strerror or error}", file=sys.stderr)
+        sys.stderr.write(f"mde-mirror: no log in {settings.log_file}: {error.strerror or error}" + "\n")
         yield None
         return
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Mapping
+from urllib.parse import unquote, urlsplit
 
 from . import channels
 from .bundle import export_bundle, import_bundle
@@ -40,6 +41,17 @@ def run_info(params: Mapping[str, Any]) -> dict[str, Any]:
         return _refused(error)
 
 
+def secrets(params: Mapping[str, Any]) -> set[str]:
+    """Passwords in the parameters of a module, in every form they may be printed in."""
+    source = (params.get("config") or {}).get("source")
+    proxy = source.get("proxy") if isinstance(source, Mapping) else None
+    try:
+        password = urlsplit(proxy).password if isinstance(proxy, str) else None
+    except ValueError:
+        password = str(proxy)
+    return {password, unquote(password)} if password else set()
+
+
 def _settings(params: Mapping[str, Any]) -> Settings:
     if params["config"] is not None:
         return parse(params["config"], "the settings in `config`")
@@ -52,11 +64,11 @@ def _refused(error: MirrorError) -> dict[str, Any]:
 
 def _told(done: dict[str, Any]) -> str:
     errors = [
-        "{platform}/{channel}/{arch}: {error[message]} {error[hint]}".format(**unit)
+        "{platform}/{channel}/{arch}: {error[message]}. {error[hint]}".format(**unit)
         for unit in done["units"]
         if unit["error"]
     ]
-    errors += ["{message} {hint}".format(**error) for error in done["errors"]]
+    errors += ["{message}. {hint}".format(**error) for error in done["errors"]]
     if errors:
         return "{} of {} units failed. {}".format(
             sum(1 for unit in done["units"] if unit["error"]), len(done["units"]), " ".join(errors)

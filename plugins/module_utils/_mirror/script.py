@@ -83,6 +83,9 @@ class Script:
         try:
             versions = self._proven_versions(unit, folder)
             return download.take(folder / ZIP, f"the package that the script left for {unit}"), versions
+        except MirrorError:
+            download.discard()
+            raise
         finally:
             self._forget(folder)
 

@@ -92,6 +92,8 @@ class Client:
         while True:
             self._check_address(url, seen)
             seen.append(url)
+            # The caller's `with` ends this one too; only a generator that nobody finishes would leave it open.
+            # pylint: disable-next=contextmanager-generator-missing-cleanup
             with self._request(method, url, headers or {}) as answer:
                 if answer.status not in _REDIRECTS:
                     yield answer
@@ -189,6 +191,13 @@ class Client:
 
     def _explain(self, error: OSError | http.client.HTTPException, url: str) -> MirrorError:
         where = shown(url)
+        if isinstance(error, _ProxyUnreachable):
+            return MirrorError(
+                "proxy",
+                f"the proxy cannot be reached at {error}",
+                "Check source.proxy, and the route and the firewall between this host and the proxy.",
+                retriable=True,
+            )
         if isinstance(error, _ProxyRefused):
             return MirrorError(
                 "proxy",
@@ -388,6 +397,11 @@ def _http_date(text: str) -> float | None:
         return None
 
 
+class _ProxyUnreachable(OSError):
+    def __init__(self, address: str, error: OSError) -> None:
+        super().__init__(f"{address}: {error.strerror or error}")
+
+
 class _ProxyRefused(OSError):
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(f"status {status} {reason}".rstrip())
@@ -472,7 +486,12 @@ class _Connection:
         self._whole_address = bool(proxy) and scheme == "http"
         self._proxy_authorization = _basic(proxy.username, proxy.password) if proxy and proxy.username else None
         address = (proxy.hostname or "", proxy.port or 80) if proxy else (host, port)
-        sock = socket.create_connection(address, timeout=source.connect_timeout)
+        try:
+            sock = socket.create_connection(address, timeout=source.connect_timeout)
+        except OSError as error:
+            if proxy:
+                raise _ProxyUnreachable("{}:{}".format(*address), error) from error
+            raise
         try:
             with cancel.closing(sock):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,0 +1,284 @@
+"""The modules mirror_sync and mirror_info, run by ansible-playbook on this host against the stand-in service.
+
+One playbook plays a mirror's life and writes down what each task returned; the tests look at that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from simulators.certificates import Authority
+from simulators.download_service import DownloadService
+
+FIRST, SECOND = "1.443.508.0", "1.443.1000.0"
+ENGINE = "1.1.25110.3002"
+X86, ARM = "linux/production/arch_x86_64", "linux/production/arch_arm64"
+PASSWORD = "hunter2-of-the-proxy"
+
+PLAYBOOK = """
+- name: The life of a mirror
+  hosts: localhost
+  connection: local
+  gather_facts: false
+  module_defaults:
+    group/mde.offline.all:
+      settings: "{{ settings_file }}"
+    ansible.builtin.uri:
+      method: POST
+      body_format: json
+      status_code: 200
+  tasks:
+    - {name: info_of_nothing, mde.offline.mirror_info: {verify: true}, register: info_of_nothing}
+    - {name: first_checked, mde.offline.mirror_sync: {}, check_mode: true, diff: true, register: first_checked}
+    - {name: root_after_check, ansible.builtin.stat: {path: "{{ root }}"}, register: root_after_check}
+    - {name: first, mde.offline.mirror_sync: {}, diff: true, register: first}
+    - {name: again, mde.offline.mirror_sync: {}, diff: true, register: again}
+    - {name: info, mde.offline.mirror_info: {verify: true}, register: info}
+
+    - name: A release lands for one architecture
+      ansible.builtin.uri:
+        url: "{{ control }}releases"
+        body: {definitions: "{{ second }}", platform: linux, arch: x86_64, size: 30000}
+    - {name: second_checked, mde.offline.mirror_sync: {}, check_mode: true, diff: true, register: second_checked}
+    - {name: info_after_check, mde.offline.mirror_info: {}, register: info_after_check}
+    - name: The service refuses its package
+      ansible.builtin.uri:
+        url: "{{ control }}faults"
+        body: {name: status, kind: package, options: {code: 500}}
+    - {name: failing, mde.offline.mirror_sync: {}, register: failing, ignore_errors: true}
+    - {name: info_after_failure, mde.offline.mirror_info: {}, register: info_after_failure}
+    - {name: The service is well again, ansible.builtin.uri: {url: "{{ control }}faults", method: DELETE}}
+    - {name: by_config, mde.offline.mirror_sync: {config: "{{ config }}"}, diff: true, register: by_config}
+
+    - name: The service takes the release back
+      ansible.builtin.uri:
+        url: "{{ control }}releases"
+        body: {definitions: "{{ first_version }}", platform: linux, arch: x86_64, size: 30000}
+    - {name: lower, mde.offline.mirror_sync: {}, register: lower, ignore_errors: true}
+    - {name: allowed, mde.offline.mirror_sync: {allow_downgrade: true}, register: allowed}
+
+    - {name: Damage, ansible.builtin.copy: {content: broken, dest: "{{ root }}/{{ damaged_folder }}/updates.zip"}}
+    - {name: damaged, mde.offline.mirror_info: {verify: true}, register: damaged}
+    - {name: repaired, mde.offline.mirror_sync: {}, register: repaired}
+
+    - name: wrong_config
+      mde.offline.mirror_sync: {config: {downloadFolder: here, retain: three, colour: blue, source: {retires: 1}}}
+      register: wrong_config
+      ignore_errors: true
+    - {name: no_file, mde.offline.mirror_sync: {settings: /no/such/file}, register: no_file, ignore_errors: true}
+    - name: wrong_info
+      mde.offline.mirror_info: {config: {downloadLinuxUpdates: false}}
+      register: wrong_info
+      ignore_errors: true
+    - name: with_secret
+      mde.offline.mirror_sync:
+        config: "{{ config | combine({'source': {'proxy': proxy}}, recursive=true) }}"
+      register: with_secret
+      ignore_errors: true
+
+    - name: Write down what came back
+      ansible.builtin.copy:
+        content: "{{ dict(names | zip(names | map('extract', vars))) | to_json }}"
+        dest: "{{ told }}"
+        mode: "0600"
+"""
+NAMES = [
+    "info_of_nothing",
+    "first_checked",
+    "root_after_check",
+    "first",
+    "again",
+    "info",
+    "second_checked",
+    "info_after_check",
+    "failing",
+    "info_after_failure",
+    "by_config",
+    "lower",
+    "allowed",
+    "damaged",
+    "repaired",
+    "wrong_config",
+    "no_file",
+    "wrong_info",
+    "with_secret",
+]
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    """What each task returned, by its name, and what ansible-playbook printed."""
+    directory = tmp_path_factory.mktemp("modules")
+    authority = Authority(directory / "authority")
+    tls = authority.issue("server", ["127.0.0.1"]).server_context()
+    with DownloadService(directory / "packages", tls=tls) as service:
+        service.publish(FIRST, ENGINE, platform="linux", ring="production", size=30_000)
+        config = {
+            "downloadFolder": str(directory / "mirror"),
+            "source": {"url": service.url, "caFile": str(authority.cert), "retries": 0},
+        }
+        (directory / "settings.json").write_text(json.dumps(config), encoding="utf-8")
+        (directory / "play.yml").write_text(PLAYBOOK, encoding="utf-8")
+        variables = {
+            "root": config["downloadFolder"],
+            "settings_file": str(directory / "settings.json"),
+            "config": config,
+            "control": service.control_url,
+            "first_version": FIRST,
+            "second": SECOND,
+            "damaged_folder": ARM,
+            "proxy": f"http://user:{PASSWORD}@127.0.0.1:9",
+            "told": str(directory / "told.json"),
+            "names": NAMES,
+        }
+        (directory / "vars.json").write_text(json.dumps(variables), encoding="utf-8")
+        run = subprocess.run(
+            [sys.executable, "-m", "ansible", "playbook", "-vvv", "-i", "localhost,", "-e", "@vars.json", "play.yml"],
+            cwd=directory,
+            env={**os.environ, "ANSIBLE_HOME": str(directory / "home"), "ANSIBLE_NOCOLOR": "1"},
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+    assert run.returncode == 0, run.stdout + run.stderr
+    told = json.loads((directory / "told.json").read_text(encoding="utf-8"))
+    return {**told, "printed": run.stdout + run.stderr}
+
+
+def outcomes(result):
+    return {f"{unit['platform']}/{unit['channel']}/arch_{unit['arch']}": unit["outcome"] for unit in result["units"]}
+
+
+def definitions(info):
+    return {channel["path"]: channel["definitions_version"] for channel in info["mirror"]["channels"]}
+
+
+def line(path, version):
+    return f"{path}: definitions {version}, engine {ENGINE}\n"
+
+
+def test_before_the_first_sync_there_is_nothing(played):
+    info = played["info_of_nothing"]
+    assert not info["changed"]
+    assert info["mirror"]["channels"] == []
+    assert info["mirror"]["last_sync"] is None
+    assert info["damages"] == []
+
+
+def test_check_mode_predicts_and_writes_nothing(played):
+    for checked, done in (("first_checked", "first"), ("second_checked", "by_config")):
+        assert played[checked]["changed"]
+        assert outcomes(played[checked]) == outcomes(played[done])
+        assert played[checked]["diff"] == played[done]["diff"]
+    assert played["root_after_check"]["stat"]["exists"] is False
+    assert definitions(played["info_after_check"]) == {X86: FIRST, ARM: FIRST}
+    assert played["info_after_check"]["mirror"]["last_sync"] == played["info"]["mirror"]["last_sync"]
+
+
+def test_the_first_sync_changes_and_the_second_does_not(played):
+    assert (played["first"]["changed"], played["again"]["changed"]) == (True, False)
+    assert outcomes(played["first"]) == {X86: "updated", ARM: "updated"}
+    assert outcomes(played["again"]) == {X86: "unchanged", ARM: "unchanged"}
+    assert [unit["bytes"] for unit in played["again"]["units"]] == [0, 0]
+
+
+def test_the_diff_shows_versions(played):
+    first = {"before": "", "after": line(X86, FIRST) + line(ARM, FIRST)}
+    assert played["first"]["diff"] == first
+    assert played["again"]["diff"] == {"before": first["after"], "after": first["after"]}
+    assert played["by_config"]["diff"] == {"before": first["after"], "after": line(X86, SECOND) + line(ARM, FIRST)}
+    assert f"+{X86}: definitions {SECOND}" in played["printed"]
+
+
+def test_info_tells_what_is_served(played):
+    info = played["info"]
+    assert definitions(info) == {X86: FIRST, ARM: FIRST}
+    assert info["damages"] == []
+    assert info["mirror"]["last_sync"]["result"] == "ok"
+    assert info["mirror"]["last_success"] == info["mirror"]["last_sync"]["finished"]
+    assert not info["changed"]
+
+
+def test_a_failure_is_told_with_what_to_do(played):
+    failing = played["failing"]
+    assert failing["failed"]
+    assert not failing["changed"]
+    assert outcomes(failing) == {X86: "failed", ARM: "unchanged"}
+    error = failing["units"][0]["error"]
+    assert error["code"] == "http_status"
+    assert "500" in error["message"]
+    for part in ("1 of 2 units failed", "linux/production/x86_64", error["message"], error["hint"]):
+        assert part in failing["msg"]
+    after = played["info_after_failure"]["mirror"]
+    assert definitions(played["info_after_failure"]) == {X86: FIRST, ARM: FIRST}
+    assert after["last_sync"]["result"] == "failed"
+    assert after["last_success"] == played["info"]["mirror"]["last_success"]
+
+
+def test_message_and_hint_are_sentences_of_their_own(played):
+    error = played["failing"]["units"][0]["error"]
+    assert f"{error['message']}. {error['hint']}" in played["failing"]["msg"]
+
+
+def test_config_takes_the_place_of_the_file(played):
+    assert outcomes(played["by_config"]) == {X86: "updated", ARM: "unchanged"}
+    assert [unit["before"]["definitions_version"] for unit in played["by_config"]["units"]] == [FIRST, FIRST]
+    assert [unit["after"]["definitions_version"] for unit in played["by_config"]["units"]] == [SECOND, FIRST]
+
+
+def test_a_lower_version_is_taken_only_when_told(played):
+    assert played["lower"]["failed"]
+    assert played["lower"]["units"][0]["error"]["code"] == "downgrade"
+    assert "allow_downgrade" in played["lower"]["msg"]
+    assert played["allowed"]["changed"]
+    assert outcomes(played["allowed"]) == {X86: "updated", ARM: "unchanged"}
+
+
+def test_verify_finds_damage_and_sync_repairs_it(played):
+    (damage,) = played["damaged"]["damages"]
+    assert damage["path"] == ARM
+    assert "updates.zip" in damage["damages"][0]
+    assert outcomes(played["repaired"]) == {X86: "unchanged", ARM: "repaired"}
+    assert played["repaired"]["changed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("wrong_config", ["downloadFolder", "retain", "colour", "mean retries?", "`config`"]),
+        ("no_file", ["/no/such/file"]),
+        ("wrong_info", ["downloadLinuxUpdates"]),
+    ],
+)
+def test_wrong_settings_are_named(played, name, said):
+    result = played[name]
+    assert result["failed"]
+    assert result["error"]["code"] == "settings"
+    assert result["error"]["hint"] in result["msg"]
+    for part in said:
+        assert part in result["msg"]
+
+
+def test_nothing_ends_in_a_traceback(played):
+    assert "Traceback" not in played["printed"]
+    assert "MODULE FAILURE" not in played["printed"]
+
+
+def test_a_failing_proxy_does_not_give_its_password_away(played):
+    result = {key: value for key, value in played["with_secret"].items() if key != "invocation"}
+    assert result["failed"]
+    assert PASSWORD not in json.dumps(result)
+
+
+def test_a_proxy_that_cannot_be_reached_is_named(played):
+    assert "127.0.0.1:9" in played["with_secret"]["msg"]
+
+
+def test_the_arguments_of_a_task_do_not_give_the_password_away(played):
+    assert PASSWORD not in played["printed"]
