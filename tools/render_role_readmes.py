@@ -50,13 +50,12 @@ def tables(specs: dict[str, Any]) -> str:
 
 
 def render(role: Path) -> str:
-    """The README as it should be."""
+    """The README as it should be; one without the two marks is left as it is."""
     specs = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]
-    before, mark, rest = (role / "README.md").read_text(encoding="utf-8").partition(BEGIN)
+    present = (role / "README.md").read_text(encoding="utf-8")
+    before, mark, rest = present.partition(BEGIN)
     _old, end, after = rest.partition(END)
-    if not mark or not end:
-        raise SystemExit(f"{role / 'README.md'} lacks the marks {BEGIN} and {END}.")
-    return f"{before}{BEGIN}\n\n{tables(specs)}\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{tables(specs)}\n{END}{after}" if mark and end else present
 
 
 def main() -> int:

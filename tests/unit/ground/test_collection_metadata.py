@@ -1,0 +1,78 @@
+"""What the collection says about itself in several places must be the same everywhere."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from tools.collection_tree import CHECKOUT, checkout_files
+
+GALAXY = yaml.safe_load((CHECKOUT / "galaxy.yml").read_text(encoding="utf-8"))
+RUNTIME = yaml.safe_load((CHECKOUT / "meta" / "runtime.yml").read_text(encoding="utf-8"))
+PLUGIN_FILES = sorted(name for name in checkout_files() if re.match(r"plugins/.*\.(py|yml)$", name))
+SHARED = [name for name in PLUGIN_FILES if re.match(r"plugins/(module_utils|plugin_utils)/.*\.py$", name)]
+
+
+def modules() -> list[str]:
+    return sorted(path.stem for path in (CHECKOUT / "plugins" / "modules").glob("[a-z]*.py"))
+
+
+def test_action_group_holds_every_module_in_alphabetical_order():
+    assert RUNTIME["action_groups"]["all"] == modules()
+
+
+def test_one_version_everywhere():
+    engine = importlib.import_module("ansible_collections.mde.offline.plugins.module_utils._mirror").VERSION
+    project = re.search(r'^version = "(.+)"$', (CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"), re.M)
+    assert project is not None
+    assert {GALAXY["version"], engine, project.group(1)} == {GALAXY["version"]}
+
+
+def test_supported_core_has_a_lower_bound_only():
+    assert re.fullmatch(r">=\d+\.\d+\.\d+", RUNTIME["requires_ansible"])
+
+
+def test_plugin_files_name_their_licence():
+    wanted = (
+        "Copyright (c) The mde.offline contributors",
+        "GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)",
+        "SPDX-License-Identifier: GPL-3.0-or-later",
+    )
+    lacking = []
+    for name in PLUGIN_FILES:
+        head = "\n".join((CHECKOUT / name).read_text(encoding="utf-8").splitlines()[:20])
+        if not all(line in head for line in wanted):
+            lacking.append(name)
+    assert lacking == []
+
+
+def test_shared_code_is_private_and_says_so():
+    # A util without an underscore, or without these words, would be a promise to other collections.
+    folders = {str(Path(*Path(name).parts[:3])) for name in SHARED}
+    assert [folder for folder in sorted(folders) if not Path(folder).name.startswith("_")] == []
+    said = {
+        folder: any("rivate to the" in path.read_text(encoding="utf-8") for path in (CHECKOUT / folder).glob("*.py"))
+        for folder in sorted(folders)
+    }
+    assert [folder for folder, says_so in said.items() if not says_so] == []
+
+
+def test_changelog_fragments_are_accepted():
+    lint = subprocess.run(
+        [sys.executable, "-m", "antsibull_changelog", "lint"], cwd=CHECKOUT, capture_output=True, text=True, check=False
+    )
+    assert lint.returncode == 0, lint.stdout + lint.stderr
+
+
+def test_make_help_lists_every_target():
+    makefile = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
+    phony = re.search(r"^\.PHONY:(.*)$", makefile, re.M)
+    assert phony is not None
+    shown = subprocess.run(["make", "help"], cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
+    listed = re.findall(r"^  ([a-z/-]+) +\S", shown, re.M)
+    assert sorted(listed) == sorted(phony.group(1).split())
