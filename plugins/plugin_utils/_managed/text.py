@@ -219,7 +219,7 @@ def _duplicates(value: Any, path: Path) -> Iterator[Finding]:
                 place = (*path, name)
                 if name in seen and place not in told:
                     told.add(place)
-                    count = sum(other == name for other, _ in value.pairs)
+                    count = sum(other == name for other, _value in value.pairs)
                     yield DUPLICATE_NAME.at(place, f"This name stands {count} times in the same object.")
                 seen.add(name)
                 pending.append((item, place))

@@ -1,0 +1,32 @@
+"""Fixtures of the tests of roles and playbooks: Ansible, the download service, and a web server for the mirror."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from simulators.download_service import DownloadService
+from simulators.static_web_server import StaticWebServer
+
+from .stage import OLD, Ansible
+
+
+@pytest.fixture
+def ansible(tmp_path: Path) -> Ansible:
+    return Ansible(tmp_path)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[DownloadService]:
+    with DownloadService(tmp_path / "service") as running:
+        running.publish(OLD, platform="linux", ring="production")
+        yield running
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[StaticWebServer]:
+    """What `mirror_variables` of the same test mirrors, over HTTP."""
+    with StaticWebServer(tmp_path / "mirror" / "two words" / "srv") as running:
+        yield running

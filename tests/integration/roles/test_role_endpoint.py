@@ -1,0 +1,162 @@
+"""The role endpoint, on directories with a stand-in of the agent: pointed at a mirror, updated, judged, undone."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulators.download_service import DownloadService, build_package
+from simulators.static_web_server import StaticWebServer
+
+from .stage import NEW, OLD, Agent, Ansible
+
+
+def publish(root: Path, version: str) -> None:
+    """What a mirror serves, put there by hand."""
+    folder = root / "linux/production/arch_x86_64"
+    build_package(folder / "updates.zip", version, "1.1.26020.1002")
+    manifest = {"EngineVersion": "1.1.26020.1002", "DefinitionVersion": version}
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+@pytest.fixture
+def agent(ansible: Ansible, tmp_path: Path) -> Agent:
+    made = Agent(tmp_path / "one host")
+    ansible.hosts["endpoints"] = {"e": made.variables()}
+    return made
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, served: StaticWebServer) -> str:
+    publish(tmp_path / "mirror/two words/srv", OLD)
+    return served.url
+
+
+def test_from_fresh_to_protected_and_back(ansible: Ansible, agent: Agent, mirror: str, tmp_path: Path) -> None:
+    address = f"{mirror}/linux/production/"
+
+    rehearsal = ansible.roles("endpoint", "endpoints", "--check", "--diff", endpoint_mirror=mirror)
+    assert rehearsal.status == 0, rehearsal.output
+    assert rehearsal.recap["e"].changed > 0
+    assert address in rehearsal.output
+    assert not agent.managed_file.exists()
+
+    agent.managed_file.parent.mkdir(parents=True, exist_ok=True)
+    agent.managed_file.write_text('{"cloudService": {"diagnosticLevel": "required"}}', encoding="utf-8")
+    first = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror)
+    assert first.status == 0, first.output
+    assert agent.managed["antivirusEngine"]["offlineDefinitionUpdateUrl"] == address
+    assert agent.managed["antivirusEngine"]["offlineDefinitionUpdateFallbackToCloud"] is False
+    assert agent.managed["cloudService"]["diagnosticLevel"] == "required"
+    assert agent.field("definitions_version") == OLD
+    assert agent.field("definitions_update_source_uri") == address
+    assert f"definitions {OLD}" in first.task("Show what was found")
+
+    second = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror)
+    assert (second.status, second.recap["e"].changed) == (0, 0), second.output
+    # Two module runs: the configuration and the update, which also checks.
+    assert "TASK [mde.offline.endpoint : Update | To what the mirror publishes]" in second.output
+    assert "ok: [e]" not in second.output.partition("Wait until the agent")[2].partition("TASK")[0]
+    assert "Check the agent]" not in second.output or "ok: [e]" not in second.task("Check the agent")
+
+    publish(tmp_path / "mirror/two words/srv", NEW)
+    rehearsal = ansible.roles("endpoint", "endpoints", "--check", endpoint_mirror=mirror)
+    assert (rehearsal.status, rehearsal.recap["e"].changed) == (0, 1), rehearsal.output
+    assert agent.field("definitions_version") == OLD
+
+    gone = ansible.roles("endpoint", "endpoints", endpoint_state="absent")
+    assert (gone.status, gone.recap["e"].changed) == (0, 1), gone.output
+    assert "offlineDefinitionUpdateUrl" not in agent.managed["antivirusEngine"]
+    assert agent.managed["antivirusEngine"]["enforcementLevel"] == "real_time"
+    assert agent.managed["cloudService"]["diagnosticLevel"] == "required"
+
+
+def test_hosts_that_are_not_well_fail_and_say_why(ansible: Ansible, mirror: str, tmp_path: Path) -> None:
+    """Many hosts in one run: each fault is named at its host, and does not touch the others."""
+    broken = {
+        "fine": [],
+        "down": ["daemon_down"],
+        "failing": ["update_fails"],
+        "unmoved": ["update_without_effect"],
+        "cut-off": ["mirror_unreachable"],
+    }
+    ansible.hosts["endpoints"] = {"absent": Agent(tmp_path / "absent").variables(endpoint_mdatp="/nowhere/mdatp")}
+    for name, states in broken.items():
+        made = Agent(tmp_path / name)
+        if states:
+            made.stand_in("break", *states)
+        ansible.hosts["endpoints"][name] = made.variables()
+    old = Agent(tmp_path / "old", "--version", "101.23082.0011")
+    ansible.hosts["endpoints"]["old"] = old.variables()
+    passive = Agent(tmp_path / "passive")
+    ansible.hosts["endpoints"]["passive"] = passive.variables(endpoint_enforcement_level="")
+    strict = Agent(tmp_path / "strict")
+    ansible.hosts["endpoints"]["strict"] = strict.variables(endpoint_enforcement_level="", endpoint_fail_on="warning")
+    lenient = Agent(tmp_path / "lenient")
+    lenient.stand_in("break", "update_fails")
+    ansible.hosts["endpoints"]["lenient"] = lenient.variables(endpoint_fail_on="never")
+
+    done = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror)
+    assert done.status == 2, done.output
+    failed = {host for host, counts in done.recap.items() if counts.failed}
+    assert failed == {"absent", "down", "failing", "unmoved", "cut-off", "old", "strict"}, done.output
+
+    shown = done.flat()
+    for host, expected in {
+        "absent": "not_installed",
+        "down": "daemon_unreachable",
+        "failing": "update_failed",
+        "unmoved": "update_failed",
+        "cut-off": "update_failed",
+        "strict": "passive_mode",
+    }.items():
+        judged = rf"{host} does not update from the mirror as it should \([^)]*\b{expected}\b"
+        assert re.search(judged, shown), done.output
+    # Settings that the agent does not know are not written at all.
+    assert "fatal: [old]" in done.task("Point the agent at the mirror")
+    assert "nothing was written" in shown
+    assert not old.managed_file.exists()
+    assert "What to do: " in shown
+
+
+def test_definitions_from_the_cloud_are_found_and_mended(
+    ansible: Ansible, agent: Agent, mirror: str, service: DownloadService
+) -> None:
+    """The version is right and the source is not: only another update tells whether the mirror works now."""
+    agent.stand_in("set", f"cloud={service.url}")
+    agent.stand_in("break", "silent_cloud_fallback")
+    astray = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror)
+    assert astray.status == 2, astray.output
+    assert agent.field("definitions_version") == OLD
+    assert "ERROR source_not_mirror" in astray.output
+
+    agent.stand_in("mend")
+    mended = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror)
+    assert mended.status == 0, mended.output
+    assert agent.field("definitions_update_source_uri") == f"{mirror}/linux/production/"
+
+
+def test_addresses_and_arguments_that_cannot_work_are_refused_in_words(ansible: Ansible, agent: Agent) -> None:
+    def refused(**variables: Any) -> str:
+        done = ansible.roles("endpoint", "endpoints", **variables)
+        assert done.status == 2, done.output
+        assert not agent.managed_file.exists()
+        return done.flat()
+
+    assert "endpoint_mirror is not set" in refused()
+    assert "Leave arch_* out" in refused(endpoint_mirror="http://mirror/linux/production/arch_x86_64")
+    typo = refused(endpoint_mirror="http://mirror", endpoint_fail_on="sometimes", endpoint_enforcement_level="realtime")
+    assert "value of endpoint_fail_on must be one of: error, warning, never, got: sometimes" in typo
+    assert "endpoint_enforcement_level" in typo
+
+
+def test_check_only(ansible: Ansible, agent: Agent, mirror: str) -> None:
+    agent.stand_in("break", "definitions_stale")
+    done = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror, endpoint_update=False)
+    assert done.status == 2, done.output
+    assert "definitions_stale" in done.output
+    assert agent.field("definitions_version") != OLD

@@ -1,0 +1,162 @@
+"""The role mirror, applied to a directory without root: from nothing to a synced mirror, again, changed, and away."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulators.download_service import DownloadService
+
+from .stage import NEW, OLD, Ansible, mirror_variables
+
+
+@pytest.fixture
+def host(ansible: Ansible, service: DownloadService, tmp_path: Path) -> dict[str, Any]:
+    """The variables of the one mirror in the inventory."""
+    variables = mirror_variables(tmp_path / "mirror", service.url)
+    # systemd-analyze wants the account of the unit to be there.
+    for name, option in (("mirror_user", "-un"), ("mirror_group", "-gn")):
+        variables[name] = subprocess.run(["id", option], capture_output=True, text=True, check=True).stdout.strip()
+    ansible.hosts["mirrors"] = {"m": variables}
+    return variables
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Everything below a folder: content or link target, and mode."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        what = "folder"
+        if path.is_symlink():
+            what = f"link to {path.readlink()}"
+        elif path.is_file():
+            what = hashlib.sha256(path.read_bytes()).hexdigest()
+        found[str(path.relative_to(folder))] = f"{stat.filemode(path.lstat().st_mode)} {what}"
+    return found
+
+
+def mode(path: str) -> str:
+    return oct(stat.S_IMODE(Path(path).stat().st_mode))
+
+
+def check_units(units: Path, host: dict[str, Any]) -> None:
+    """The units are there, systemd understands them, and the service is locked down."""
+    unit, timer = units / "mde-mirror-sync.service", units / "mde-mirror-sync.timer"
+    assert (units / "timers.target.wants" / timer.name).resolve() == timer
+    assert f'ReadWritePaths="{host["mirror_root"]}"' in unit.read_text(encoding="utf-8")
+    if not shutil.which("systemd-analyze"):
+        warnings.warn("systemd-analyze is not installed: the units were not judged by systemd", stacklevel=1)
+        return
+
+    def analyze(*arguments: str) -> str:
+        command = ["systemd-analyze", "--no-pager", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
+
+    assert "mde-mirror-sync" not in analyze("verify", str(unit), str(timer))
+    judged = analyze("security", "--offline=true", str(unit))
+    exposure = re.search(r"Overall exposure level for \S+: ([0-9.]+)", judged)
+    if exposure is None:
+        warnings.warn(f"this systemd-analyze cannot measure a file: {judged}", stacklevel=1)
+        return
+    assert float(exposure.group(1)) < 2.0, judged
+
+
+def versions(host: dict[str, Any]) -> set[str]:
+    status = json.loads((Path(host["mirror_root"]) / "status.json").read_text(encoding="utf-8"))
+    return {channel["definitions_version"] for channel in status["channels"]}
+
+
+def test_from_nothing_to_a_mirror_and_away(
+    ansible: Ansible, host: dict[str, Any], service: DownloadService, tmp_path: Path
+) -> None:
+    place = tmp_path / "mirror"
+    host["mirror_scheduler"] = "systemd"
+
+    rehearsal = ansible.roles("mirror", "mirrors", "--check", "--diff")
+    assert rehearsal.status == 0, rehearsal.output
+    assert rehearsal.recap["m"].changed > 0
+    assert '+  "downloadLinuxUpdates": true,' in rehearsal.output
+    assert not place.exists()
+    assert service.asked() == []
+
+    first = ansible.roles("mirror", "mirrors")
+    assert first.status == 0, first.output
+    assert f"linux/production/x86_64: updated, definitions {OLD}" in first.flat()
+    package = Path(host["mirror_root"]) / "linux/production/arch_x86_64/updates.zip"
+    with zipfile.ZipFile(package) as opened:
+        assert opened.testzip() is None
+    assert versions(host) == {OLD}
+    settings = json.loads(Path(host["mirror_settings_file"]).read_text(encoding="utf-8"))
+    assert settings["downloadFolder"] == host["mirror_root"]
+    assert settings["source"] == {"url": service.url}
+    assert mode(host["mirror_settings_file"]) == "0o640"
+    assert mode(host["mirror_root"]) == "0o755"
+    command = [sys.executable, host["mirror_command"], "status", "--settings", host["mirror_settings_file"]]
+    assert OLD in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    check_units(place / "systemd", host)
+
+    second = ansible.roles("mirror", "mirrors")
+    assert (second.status, second.recap["m"].changed) == (0, 0), second.output
+
+    service.publish(NEW, platform="linux", ring="production")
+    before = tree(place)
+    rehearsal = ansible.roles("mirror", "mirrors", "--check", mirror_retain=5)
+    assert rehearsal.status == 0, rehearsal.output
+    assert "changed: [m]" in rehearsal.task("Let the command judge them, then put them in place")
+    assert tree(place) == before
+
+    changed = ansible.roles("mirror", "mirrors", mirror_retain=5)
+    assert changed.status == 0, changed.output
+    assert json.loads(Path(host["mirror_settings_file"]).read_text(encoding="utf-8"))["retain"] == 5
+    assert versions(host) == {NEW}
+
+    data = tree(Path(host["mirror_root"]))
+    gone = ansible.roles("mirror", "mirrors", mirror_state="absent")
+    assert gone.status == 0, gone.output
+    assert tree(Path(host["mirror_root"])) == data
+    assert not Path(host["mirror_command"]).exists()
+    assert not Path(host["mirror_settings_file"]).exists()
+    assert [path for path in (place / "systemd").rglob("*") if not path.is_dir()] == []
+
+
+def test_refused_settings_do_not_go_live_and_passwords_are_not_shown(ansible: Ansible, host: dict[str, Any]) -> None:
+    host.update(mirror_sync=False, mirror_source_proxy="http://sync:s3cret@127.0.0.1:9")
+    first = ansible.roles("mirror", "mirrors", "--diff", "-vvv")
+    assert first.status == 0, first.output
+    before = Path(host["mirror_settings_file"]).read_text(encoding="utf-8")
+    assert "s3cret" in before
+    assert "s3cret" not in first.output
+
+    refused = ansible.roles("mirror", "mirrors", "--diff", mirror_settings={"retian": 3})
+    assert refused.status == 2
+    assert "unknown key retian (did you mean retain?)" in refused.flat()
+    assert "s3cret" not in refused.output
+    assert Path(host["mirror_settings_file"]).read_text(encoding="utf-8") == before
+
+
+def test_what_cannot_work_is_refused_in_words(ansible: Ansible, host: dict[str, Any], tmp_path: Path) -> None:
+    typo = ansible.roles("mirror", "mirrors", mirror_scheduler="weekly", mirror_retain="three")
+    assert typo.status == 2
+    assert "value of mirror_scheduler must be one of: auto, systemd, none, got: weekly" in typo.flat()
+    assert "mirror_retain" in typo.output
+
+    shared = ansible.roles("mirror", "mirrors", mirror_log_file="/var/log/sync.log")
+    assert shared.status == 2
+    assert "need a folder each that holds nothing else" in shared.flat()
+
+    if shutil.which("systemd-analyze"):
+        never = ansible.roles("mirror", "mirrors", mirror_scheduler="systemd", mirror_schedule="now and then")
+        assert never.status == 2
+        assert "now and then" in never.task("The schedule is one that systemd understands")
+    assert not (tmp_path / "mirror").exists()
