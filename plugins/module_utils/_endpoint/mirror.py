@@ -17,6 +17,7 @@ try:
     from urllib.error import HTTPError
     from urllib.request import ProxyHandler, Request, build_opener
 except ImportError:  # Python 2.7
+    # pylint: disable-next=ansible-bad-import-from  # module_utils.urls is ten times the size of what travels here
     from urllib2 import HTTPError, ProxyHandler, Request, build_opener
 
 try:
