@@ -1,4 +1,4 @@
-"""Runs `ansible-test sanity` on a copy of what this checkout ships, without containers and without anything but a package index.
+"""Runs `ansible-test sanity` on a copy of what this checkout ships, with no containers and nothing but a package index.
 
 ansible-test wants three things that a plain checkout does not give it:
 - a path that ends in `ansible_collections/mde/offline`: the files of the checkout (committed or not) are copied there;
@@ -54,7 +54,7 @@ def workplace() -> Path:
 
 
 def shipped(name: str) -> bool:
-    """True for what the built collection holds, and for the settings of ansible-test. Its rules are not for the rest."""
+    """True for what the built collection holds, and for the settings of ansible-test."""
     return name.split("/")[0] in SHIPPED or name == "tests/config.yml"
 
 

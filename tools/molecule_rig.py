@@ -1,0 +1,199 @@
+"""Runs the molecule scenarios on podman: installs what is missing, makes the image, or says loudly why it cannot."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Sequence
+
+import nfs_machine
+from collection_tree import CHECKOUT, link_checkout
+from skipped import skipped
+
+CACHE = CHECKOUT / ".cache" / "molecule"
+BASE = CHECKOUT / "molecule" / "base.yml"
+SCENARIOS = sorted(path.parent.name for path in (CHECKOUT / "molecule").glob("*/molecule.yml"))
+
+# Debian's names of what runs the containers and makes their image.
+PACKAGES = ("podman", "runc", "netavark", "aardvark-dns", "iptables", "mmdebstrap")
+SUITE = "bookworm"
+IN_IMAGE = (
+    *("systemd", "systemd-sysv", "dbus", "python3", "python3-apt"),
+    *("iproute2", "ca-certificates", "procps", "cron"),
+)
+# In the image as packages that wait in apt's cache: the roles install them, and the network of the rig has no way out.
+FOR_ROLES = ("nginx-light", "nginx", "nfs-kernel-server", "nfs-common")
+# The community distribution holds the connection plugin; Galaxy is not needed.
+COMMUNITY = "ansible==12.3.0"
+CONNECTION = "ansible_collections/containers/podman/"
+
+
+class Unable(Exception):
+    """This machine cannot run the scenarios; the message says why."""
+
+
+def run(*command: str, quiet: bool = False) -> None:
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if quiet else None,
+        stderr=subprocess.STDOUT if quiet else None,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        tail = "\n".join((done.stdout or "").splitlines()[-15:])
+        raise Unable(f"`{' '.join(command[:4])} ...` ended with {done.returncode}. {tail}")
+
+
+def works(*command: str) -> bool:
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0
+
+
+def install(packages: Sequence[str], *commands: str) -> None:
+    """Has these commands, by installing these packages of Debian where one is missing."""
+    if all(shutil.which(command) for command in commands):
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise Unable(f"{' and '.join(commands)} are needed (Debian: apt-get install {' '.join(packages)})")
+    os.environ["DEBIAN_FRONTEND"] = "noninteractive"
+    print(f"installing {' '.join(packages)}", flush=True)
+    run("apt-get", "update", quiet=True)
+    run("apt-get", "install", "-y", "--no-install-recommends", *packages, quiet=True)
+
+
+def configure_podman() -> None:
+    """Settings that a machine needs which is a container or a small virtual machine itself; the user's own win."""
+    if "CONTAINERS_CONF" in os.environ or os.geteuid() != 0:
+        return
+    lines = ["[containers]", 'default_ulimits = ["nofile=1024:4096", "nproc=4096:4096"]']
+    if shutil.which("runc") and not Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        # crun refuses machines with both generations of cgroups.
+        lines += ["[engine]", 'runtime = "runc"']
+    if works("dpkg", "--status", "netavark"):
+        lines += ["[network]", 'network_backend = "netavark"']
+    path = CACHE / "containers.conf"
+    path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    os.environ["CONTAINERS_CONF"] = str(path)
+
+
+def image() -> str:
+    recipe = "\n".join([SUITE, *IN_IMAGE, *FOR_ROLES])
+    return f"localhost/mde-rig:{SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+
+
+def package_mirror() -> str:
+    """Where this machine gets Debian's packages; Debian's own address where it is no Debian."""
+    sources = Path("/etc/apt/sources.list.d/debian.sources")
+    if sources.is_file():
+        for line in sources.read_text(encoding="utf-8").splitlines():
+            if line.startswith("URIs:"):
+                return line.split()[1]
+    return "http://deb.debian.org/debian"
+
+
+def make_image() -> None:
+    if works("podman", "image", "exists", image()):
+        return
+    print(f"making {image()} (once, some minutes)", flush=True)
+    rootfs = CACHE / "rootfs.tar"
+    download = f'chroot "$1" apt-get install -y --no-install-recommends --download-only {" ".join(FOR_ROLES)}'
+    try:
+        run(
+            *("mmdebstrap", "--variant=apt", f"--include={','.join(IN_IMAGE)}", "--skip=cleanup/apt"),
+            *(f"--customize-hook={download}", SUITE, str(rootfs), package_mirror()),
+            quiet=True,
+        )
+        commands = ("--change", 'CMD ["/sbin/init"]', "--change", "STOPSIGNAL=SIGRTMIN+3")
+        run("podman", "import", "--quiet", *commands, str(rootfs), image(), quiet=True)
+    finally:
+        rootfs.unlink(missing_ok=True)
+
+
+def get_connection_plugin() -> None:
+    collections = CACHE / "collections"
+    if (collections / CONNECTION).is_dir():
+        return
+    wheels = CACHE / "wheels"
+    download = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(wheels), COMMUNITY)
+    run(*download, quiet=True)
+    (wheel,) = wheels.glob("ansible-*.whl")
+    staged = CACHE / f"collections.{os.getpid()}"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(staged, [name for name in archive.namelist() if name.startswith(CONNECTION)])
+    shutil.rmtree(collections, ignore_errors=True)
+    staged.rename(collections)
+    shutil.rmtree(wheels)
+
+
+def prepare() -> None:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    install(PACKAGES, "podman", "mmdebstrap")
+    configure_podman()
+    make_image()
+    if not works("podman", "run", "--rm", image(), "true"):
+        raise Unable("podman cannot start a container here; `podman run --rm " + image() + " true` says why")
+    get_connection_plugin()
+
+
+def prepare_machine() -> None:
+    """What the scenario nfs needs besides."""
+    if os.geteuid() != 0:
+        raise Unable("only root can make the disk of the machine that serves and mounts NFS")
+    install(nfs_machine.PACKAGES, "qemu-system-x86_64", "mmdebstrap")
+    try:
+        nfs_machine.make(SUITE, package_mirror())
+    except subprocess.CalledProcessError as exc:
+        raise Unable(f"{exc} {(exc.stderr or b'').decode(errors='replace')[-1000:]}") from exc
+
+
+def molecule(verb: str, scenario: str) -> bool:
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "ANSIBLE_COLLECTIONS_PATH": f"{link_checkout()}{os.pathsep}{CACHE / 'collections'}",
+        "MDE_CHECKOUT": str(CHECKOUT),
+        "MDE_RIG_IMAGE": image(),
+    }
+    command = [sys.executable, "-m", "molecule", "--base-config", str(BASE), verb, "--scenario-name", scenario]
+    return subprocess.run(command, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scenario", nargs="*", help=f"of {', '.join(SCENARIOS)}; all without one")
+    parser.add_argument("--verb", default="test", help="what molecule does, such as converge or destroy")
+    chosen = parser.parse_args()
+    if unknown := set(chosen.scenario) - set(SCENARIOS):
+        parser.error(f"no such scenario: {', '.join(sorted(unknown))}; there are: {', '.join(SCENARIOS)}")
+    try:
+        prepare()
+    except Unable as exc:
+        skipped("molecule", str(exc))
+        return 0
+    results = []
+    for scenario in chosen.scenario or SCENARIOS:
+        started = time.monotonic()
+        try:
+            if scenario == "nfs":
+                prepare_machine()
+        except Unable as exc:
+            skipped(f"molecule scenario {scenario}", str(exc))
+            continue
+        good = molecule(chosen.verb, scenario)
+        results.append((scenario, good, time.monotonic() - started))
+    print("---")
+    for scenario, good, seconds in results:
+        print(f"{scenario:<20} {'ok' if good else 'FAILED':<8} {seconds:5.0f} s")
+    return 0 if all(good for _scenario, good, _seconds in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
