@@ -95,7 +95,10 @@ class Machine:
     def __init__(self, root: Path, *options: str, python: str = sys.executable) -> None:
         self.root = root
         made = subprocess.run(
-            [python, str(PROGRAM), "install", "--root", str(root), *options], capture_output=True, text=True, check=False
+            [python, str(PROGRAM), "install", "--root", str(root), *options],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert (made.returncode, made.stderr) == (0, "")
 
@@ -974,7 +977,10 @@ def test_wrong_use_of_the_stand_in_is_explained(machine: Machine, arguments: lis
 
 def test_a_directory_without_an_endpoint_is_named(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(PROGRAM), "break", "--root", str(tmp_path), "expired"], capture_output=True, text=True, check=False
+        [sys.executable, str(PROGRAM), "break", "--root", str(tmp_path), "expired"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2
     assert "install --root" in done.stderr
