@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from tools.collection_tree import link_checkout
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background of a shell: what the tests start would not hear the Ctrl-C that they send.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(link_checkout())
 os.environ.setdefault("ANSIBLE_INJECT_FACT_VARS", "false")
 # Ansible would look for an interpreter on PATH by itself, and take a pyenv shim that does not start for one.

@@ -27,6 +27,10 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
+# As JSON: the path of the checkout may hold blanks.
+PYTHON = json.dumps({"ansible_python_interpreter": sys.executable})
+
+
 class Site:
     """One endpoint and its mirror."""
 
@@ -53,7 +57,7 @@ class Site:
         arguments["mdatp"] = str(self.root / "usr/bin/mdatp")
         command = [sys.executable, "-m", "ansible", "adhoc", "localhost", "-m", f"mde.offline.{name}"]
         done = subprocess.run(
-            [*command, "-a", json.dumps(arguments), "-e", "ansible_python_interpreter=" + sys.executable, *options],
+            [*command, "-a", json.dumps(arguments), "-e", PYTHON, *options],
             env=dict(os.environ, ANSIBLE_NOCOLOR="1", ANSIBLE_FORCE_COLOR="0", ANSIBLE_LOCALHOST_WARNING="false"),
             capture_output=True,
             text=True,
