@@ -15,7 +15,7 @@ BIN = Path(sys.executable).parent
 
 # The code that mypy checks, under the names that Python imports it by. Endpoint code is not among it: it still has to
 # run on Python 2.7, which knows no annotations.
-TYPED_PLUGINS = ("module_utils/_mirror", "plugin_utils")
+TYPED_PLUGINS = ("action", "filter", "lookup", "module_utils/_mirror", "plugin_utils")
 TYPED_FOLDERS = ("simulators", "tools")
 
 

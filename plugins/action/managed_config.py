@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import typing as t
 from collections.abc import Mapping
 from difflib import get_close_matches
 
@@ -32,6 +33,10 @@ KEPT_HERE = ("config", "template", "validation", "accept")
 
 display = Display()
 
+Vars = dict[str, t.Any]
+Result = dict[str, t.Any]
+T = t.TypeVar("T")
+
 
 class Refused(Exception):
     """The task cannot be done as it stands. Not AnsibleActionFail, which older cores show with a traceback."""
@@ -40,14 +45,14 @@ class Refused(Exception):
 class ActionModule(ActionBase):
     TRANSFERS_FILES = False
 
-    def run(self, tmp=None, task_vars=None):
+    def run(self, tmp: t.Any = None, task_vars: Vars | None = None) -> Result:
         super().run(tmp, task_vars)
         try:
             return self._manage(task_vars or {})
         except Refused as error:
             return {"failed": True, "changed": False, "msg": str(error), "findings": []}
 
-    def _manage(self, task_vars):
+    def _manage(self, task_vars: Vars) -> Result:
         args = self._arguments()
         accept = _reasons(args["accept"])
         if args["agent_version"] is not None:
@@ -74,7 +79,7 @@ class ActionModule(ActionBase):
             result.update(written)
         return result
 
-    def _arguments(self):
+    def _arguments(self) -> Result:
         try:
             return self.validate_argument_spec(
                 managed.ARGUMENT_SPEC, mutually_exclusive=[managed.CONTENT], required_one_of=[managed.CONTENT]
@@ -82,7 +87,7 @@ class ActionModule(ActionBase):
         except AnsibleActionFail as error:
             raise Refused(error.message) from error
 
-    def _run_module(self, task_vars, desired, instead_of):
+    def _run_module(self, task_vars: Vars, desired: t.Any, instead_of: str | None) -> Result:
         args = {name: value for name, value in self._task.args.items() if name not in KEPT_HERE}
         args["config"] = {managed.PACKED: _packed(desired, instead_of)}
         result = self._execute_module(module_name=MODULE, module_args=args, task_vars=task_vars)
@@ -91,7 +96,7 @@ class ActionModule(ActionBase):
             result["path"] = result.pop("file")
         return result
 
-    def _rendered(self, template, task_vars):
+    def _rendered(self, template: str, task_vars: Vars) -> t.Any:
         try:
             source = self._find_needle("templates", template)
             lookup = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar)
@@ -113,7 +118,7 @@ class ActionModule(ActionBase):
             ) from error
 
 
-def _reasons(accept):
+def _reasons(accept: Result) -> Result:
     for finding_id, reason in accept.items():
         if not isinstance(reason, str) or not reason.strip():
             raise Refused(f"accept: {finding_id} needs the reason in words, for those who read this later.")
@@ -124,8 +129,8 @@ def _reasons(accept):
     return accept
 
 
-def _packed(desired, instead_of):
-    def refuse(value):
+def _packed(desired: t.Any, instead_of: str | None) -> str:
+    def refuse(value: object) -> t.NoReturn:
         raise Refused(
             f"config holds a value that JSON does not have ({type(value).__name__.lstrip('_')}). "
             "Put it in quotes if a text is meant."
@@ -139,7 +144,7 @@ def _packed(desired, instead_of):
         raise Refused("config holds infinity or NaN, which are no numbers in JSON. Correct it.") from error
 
 
-def _findings(result):
+def _findings(result: Result) -> list[check.FindingDict]:
     """The findings of the file as it will be; an agent that does not tell a usable version is as good as unknown."""
     if result["config"] is None:
         return []
@@ -150,14 +155,14 @@ def _findings(result):
     return _advise(check.config_findings, result["config"], result["agent_version"])
 
 
-def _advise(function, *args):
+def _advise(function: t.Callable[..., T], *args: t.Any) -> T:
     try:
         return function(*args)
     except (MissingLibraryError, versions.AgentVersionError) as error:
         raise Refused(str(error)) from error
 
 
-def _refused(result, errors):
+def _refused(result: Result, errors: list[check.FindingDict]) -> Result:
     what = f"{len(errors)} error{'s' if len(errors) > 1 else ''}"
     if result["changed"]:
         begin = f"{result['path']} would have {what}, so nothing was written."
@@ -172,5 +177,5 @@ def _refused(result, errors):
     return dict(result, failed=True, changed=False, msg=begin + listed + end)
 
 
-def _in_words(found):
+def _in_words(found: check.FindingDict) -> str:
     return f"{found['path']}: {found['message']} {found['hint']} [{found['id']}]"

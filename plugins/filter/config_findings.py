@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import typing as t
+
 from ansible.errors import AnsibleFilterError
 from ansible_collections.mde.offline.plugins.plugin_utils._managed import check
 
 
-def config_findings(config, agent_version=None):
+def config_findings(config: t.Any, agent_version: t.Any = None) -> list[check.FindingDict]:
     try:
         return check.config_findings(config, agent_version)
     except (check.AgentVersionError, check.MissingLibraryError) as error:
@@ -17,5 +19,5 @@ def config_findings(config, agent_version=None):
 
 
 class FilterModule:
-    def filters(self):
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         return {"config_findings": config_findings}

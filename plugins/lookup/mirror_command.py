@@ -65,7 +65,8 @@ class LookupModule(LookupBase):
         if terms:
             raise AnsibleError("The lookup mde.offline.mirror_command takes no terms, only interpreter=.")
         interpreter = self.get_option("interpreter")
-        path = Path(C.DEFAULT_LOCAL_TMP) / f"mde-mirror-{hashlib.sha256(interpreter.encode()).hexdigest()[:8]}"
+        local_tmp: str = C.DEFAULT_LOCAL_TMP  # type: ignore[attr-defined]  # constants are made when Ansible starts
+        path = Path(local_tmp) / f"mde-mirror-{hashlib.sha256(interpreter.encode()).hexdigest()[:8]}"
         # Forks share the folder: each packs under its own name and renames what is complete.
         staged = path.with_name(f"{path.name}.{os.getpid()}")
         try:
@@ -73,7 +74,7 @@ class LookupModule(LookupBase):
             staged.replace(path)
         except OSError as error:
             raise AnsibleError(
-                f"The command mde-mirror could not be packed in {C.DEFAULT_LOCAL_TMP}: {error.strerror}. "
+                f"The command mde-mirror could not be packed in {local_tmp}: {error.strerror}. "
                 "Free some space there, or let Ansible use another folder (setting local_tmp)."
             ) from error
         return [str(path)]

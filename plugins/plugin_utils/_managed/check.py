@@ -18,7 +18,7 @@ from .managed import TOO_DEEP, Managed, TooDeepError, plain
 from .spec import MissingLibraryError
 from .versions import AgentVersionError, parse
 
-__all__ = ["RULES", "AgentVersionError", "MissingLibraryError", "config_findings"]
+__all__ = ["RULES", "AgentVersionError", "FindingDict", "MissingLibraryError", "config_findings"]
 
 TOPICS = (structure, keys, placeholders, exclusions, addresses, effects, hardening, gates)
 
