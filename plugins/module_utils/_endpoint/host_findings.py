@@ -15,7 +15,7 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors impor
 # What a host must have: id -> (severity, what to do).
 REQUIREMENTS = (
     (
-        "el6_never",
+        "offline_updates_impossible",
         "error",
         "Move what this host does to a supported release; nothing that is configured here can change it. Until then it "
         "needs another protection.",

@@ -18,12 +18,14 @@ MOST_FILES = 4
 _NAME = re.compile(r"^microsoft_defender.*\.log$")
 _USER_IN_ADDRESS = re.compile(r"(?<=://)[^\s\"'<>]*@")
 _SECRET = re.compile(
-    r"""((?:pass(?:word|wd|phrase)?|pwd|secret|token|credentials?|api[_-]?key|private[_-]?key|sas|signature)["']?\s*[:=]\s*)
+    r"""((?:pass(?:word|wd|phrase)?|pwd|secret|token|credentials?|api[_-]?key|private[_-]?key|sig)["']?\s*[:=]\s*)
         (?:"[^"]*"|'[^']*'|[^\s,;&}]+)""",
     re.IGNORECASE | re.VERBOSE,
 )
 _HEADER = re.compile(r"((?:proxy-)?authorization\s*[:=]|\bbearer|\bbasic)(\s+\S.*)", re.IGNORECASE)
-_TROUBLE = re.compile(r"\b(err(or)?|fail(ed|ure)?|cannot|could not|denied|refused|timed? ?out|invalid|curl)\b", re.IGNORECASE)
+_TROUBLE = re.compile(
+    r"\b(err(or)?|fail(ed|ure)?|cannot|could not|denied|refused|timed? ?out|invalid|curl)\b", re.IGNORECASE
+)
 _TOPIC = re.compile(r"definition|update|signature|engine|mirror|download|offline|managed|config", re.IGNORECASE)
 
 

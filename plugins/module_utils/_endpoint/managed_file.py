@@ -1,4 +1,4 @@
-"""Looks at the managed configuration of a host, and whether the agent applies it. Private to the mde.offline collection."""
+"""Looks at a host's managed configuration, and whether the agent applies it. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -9,6 +9,7 @@ __metaclass__ = type
 
 import difflib
 import errno
+import json
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import managed, strict_json
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import ring_folder
@@ -27,6 +28,7 @@ KEYS = (
     ),
     ("cloudService", "automaticDefinitionUpdateEnabled", "automatic_definition_update_enabled", False),
 )
+_SWITCH = {"enabled": True, "true": True, "disabled": False, "false": False}
 
 
 class ManagedFile:
@@ -55,8 +57,9 @@ class ManagedFile:
     def _not_read(self, host, failure):
         missing = failure.errno in (errno.ENOENT, errno.ENOTDIR) and not host.is_link(self.path)
         if missing:
-            there = ["there is {0}, which the agent does not read".format(WRONG_PLACE)]
-            self._add("managed_file_missing", "There is no file {0}.".format(self.path), there * host.exists(WRONG_PLACE))
+            elsewhere = ["there is {0}, which the agent does not read".format(WRONG_PLACE)]
+            evidence = elsewhere if host.exists(WRONG_PLACE) else []
+            self._add("managed_file_missing", "There is no file {0}.".format(self.path), evidence)
         else:
             reason = "a link to nothing" if failure.errno == errno.ENOENT else failure.strerror
             self._add("managed_file_unreadable", "{0} cannot be read: {1}.".format(self.path, reason))
@@ -82,13 +85,14 @@ class ManagedFile:
             if value is None:
                 found += self._lacking(section, key, needed and not by_policy, names)
             elif key == "offlineDefinitionUpdate" and not isinstance(value, type("")):
-                message = '{0}.{1} is {2}, it must be "enabled".'.format(section, key, "{0}".format(value).lower())
+                message = '{0}.{1} is {2}, it must be "enabled".'.format(section, key, _shown(value))
                 found.append(finding("managed_file_incomplete", message, evidence=[self.path]))
-            elif row in record["managed"] and not _same(value, record["fields"].get(row)):
+            elif row in record["managed"] and not _same(value, record["fields"].get(row, value)):
                 message = "{0} sets {1}.{2} to {3}, the agent is managed with {4}.".format(
                     self.path, section, key, _shown(value), _shown(record["fields"].get(row))
                 )
-                found.append(finding("managed_file_overruled", message, evidence=["row " + row + " is managed"]))
+                evidence = ["row " + row + " is managed"]
+                found.append(finding("managed_file_overruled", message, None if needed else "warning", evidence))
         return found
 
     def _lacking(self, section, key, needed, names):
@@ -128,8 +132,11 @@ def _alike(name, key):
 def _same(value, row):
     if isinstance(value, type("")) and isinstance(row, type("")):
         return value == row or ring_folder(value) == ring_folder(row)
-    return {"enabled": True, "disabled": False}.get(value, value) == {"enabled": True, "disabled": False}.get(row, row)
+    return _SWITCH.get(_shown(value)) == _SWITCH.get(_shown(row))
 
 
 def _shown(value):
-    return "nothing" if value in (None, "") else "{0}".format(managed.redact(value)).strip()
+    value = managed.redact(value)
+    if value in (None, ""):
+        return "nothing"
+    return value.strip() if isinstance(value, type("")) else json.dumps(value)

@@ -127,7 +127,7 @@ def _distribution(seen):
         actual += " ({0})".format(record["version"])
     if record["reason"]:
         actual += ": " + record["reason"]
-    return Answer(actual, record["supported"], finding_id="el6_never" if record["el6"] else None)
+    return Answer(actual, record["supported"], finding_id="offline_updates_impossible" if record["el6"] else None)
 
 
 def _architecture(seen):

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import findings, health
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import findings, health, host_findings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -306,7 +306,7 @@ def test_no_value_makes_them_raise(fields, url):
 def test_every_id_is_explained_in_the_documentation_and_the_other_way_round():
     page = PAGE.read_text(encoding="utf-8")
     explained = dict(re.findall(r"^### `([a-z_]+)` \((error|warning|info)", page, re.MULTILINE))
-    assert explained == {entry[0]: entry[1] for entry in findings.CATALOGUE}
+    assert explained == {entry[0]: entry[1] for entry in findings.CATALOGUE + host_findings.CATALOGUE}
     for section in re.split(r"^### ", page, flags=re.MULTILINE)[1:]:
         for part in ("**Means**", "**Seen**", "**Do**"):
             assert part in section, section.splitlines()[0]

@@ -1,0 +1,762 @@
+"""Diagnosis: every cause is found with its evidence, causes come before effects, and nothing hangs or leaks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import (
+    diagnosis,
+    findings,
+    health,
+    host_findings,
+    likelihood,
+    logs,
+    network,
+    steps,
+)
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import Host
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simulators.certificates import Authority, Certificate
+from simulators.static_web_server import StaticWebServer
+
+TROUBLESHOOTING = Path(__file__).resolve().parents[3] / "docs" / "troubleshooting.md"
+NOW = 1770120000  # 2026-02-03T12:00:00Z
+GIB = 1024**3
+MANAGED = ["offline_definition_update", "offline_definition_url_configured"]
+MANIFEST = {"EngineVersion": "1.1.25110.3002", "DefinitionVersion": "1.443.508.0"}
+MOUNTS = "/dev/sda1 / xfs rw,relatime 0 0\n/dev/sdb1 /var xfs rw 0 0\n"
+DATE = "2026-02-03T08:15:42Z"
+
+
+class Space:
+    """What statvfs says."""
+
+    def __init__(self, free: int = 40 * GIB, files_left: int = 100_000) -> None:
+        self.f_frsize, self.f_bavail, self.f_blocks = 1, free, 100 * GIB
+        self.f_files, self.f_favail = 1_000_000, files_left
+
+
+class Agent:
+    """An agent that reports these rows, or does not answer."""
+
+    def __init__(self, url: str) -> None:
+        self.trouble = ""
+        self.managed = list(MANAGED)
+        self.connections: dict[str, str] = {}
+        self.fields: dict[str, Any] = {
+            "healthy": True,
+            "licensed": True,
+            "app_version": "101.26062.0005",
+            "antivirus_enforcement_level": "real_time",
+            "automatic_definition_update_enabled": True,
+            "definitions_version": "1.443.508.0",
+            "definitions_status": "up_to_date",
+            "definitions_updated_minutes_ago": 225,
+            "definitions_update_source_uri": url,
+            "definitions_update_fail_reason": "",
+            "offline_definition_url_configured": url,
+            "offline_definition_update": "enabled",
+        }
+
+    def health(self) -> dict[str, Any]:
+        if self.trouble:
+            raise FindingError(self.trouble, f"mdatp: {self.trouble}")
+        return {"fields": dict(self.fields), "managed": self.managed, "notices": [], "format": "json"}
+
+    def health_details_definitions(self) -> None:
+        return None
+
+    def connectivity_test(self, _timeout: float) -> dict[str, Any]:
+        lines = [f"Testing connection with {url} ... [{said}]\n" for url, said in self.connections.items()]
+        return {"rc": 0, "out": "".join(lines), "err": "", "timed_out": False}
+
+
+class Endpoint:
+    """An endpoint in a folder with an agent and a mirror; all is well at first."""
+
+    def __init__(self, root: Path, url: str) -> None:
+        self.root, self.agent = root, Agent(url)
+        self.machine, self.options = "x86_64", {"now": NOW}
+        self.space = Space()
+        self.unit: dict[str, str] | None = None
+        self.file = "etc/opt/microsoft/mdatp/managed/mdatp_managed.json"
+        self.config = {
+            "antivirusEngine": {"offlineDefinitionUpdate": "enabled", "offlineDefinitionUpdateUrl": url},
+        }
+        self.manage(self.config)
+        self.write("proc/self/mounts", MOUNTS)
+        (root / "var/opt/microsoft/mdatp/definitions.noindex").mkdir(parents=True)
+
+    def write(self, path: str, text: str) -> Path:
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    def manage(self, config: Any) -> None:
+        self.write(self.file, json.dumps(config))
+
+    def systemd(self, **properties: str) -> None:
+        (self.root / "run/systemd/system").mkdir(parents=True, exist_ok=True)
+        self.unit = {"LoadState": "loaded", "ActiveState": "active", "SubState": "running", "UnitFileState": "enabled"}
+        self.unit.update(properties)
+
+    def call(self, arguments: list[str], timeout: float) -> dict[str, Any]:
+        if arguments[0] != "systemctl":
+            from ansible_collections.mde.offline.plugins.module_utils._endpoint import process
+
+            return process.run(arguments, timeout)
+        out = "".join(f"{name}={value}\n" for name, value in (self.unit or {}).items())
+        return {"rc": 0, "out": out, "err": "", "timed_out": False}
+
+    def diagnose(self, **options: Any) -> dict[str, Any]:
+        host = Host(str(self.root), machine=self.machine, environ={}, call=self.call, space=lambda _place: self.space)
+        return diagnosis.Diagnosis(self.agent, host, **{**self.options, **options}).run()
+
+    def found(self, **options: Any) -> list[dict[str, Any]]:
+        return self.diagnose(**options)["findings"]
+
+    def ids(self, **options: Any) -> list[str]:
+        return [entry["id"] for entry in self.found(**options)]
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Path:
+    """The root of a mirror that has published something."""
+    ring = tmp_path / "mirror/linux/production/arch_x86_64"
+    ring.mkdir(parents=True)
+    (ring / "manifest.json").write_text(json.dumps(MANIFEST))
+    (ring / "updates.zip").write_bytes(b"zip" * 1000)
+    os.utime(ring / "updates.zip", (NOW - 3600, NOW - 3600))
+    return tmp_path / "mirror"
+
+
+@pytest.fixture
+def served(mirror: Path) -> Iterator[str]:
+    with StaticWebServer(mirror) as server:
+        yield f"{server.url.rstrip('/')}/linux/production/"
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path, served: str) -> Endpoint:
+    return Endpoint(tmp_path / "host", served)
+
+
+def step(result: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(entry for entry in result["steps"] if entry["name"] == name)
+
+
+def test_a_good_host_has_no_findings_and_every_step_is_told(endpoint: Endpoint) -> None:
+    endpoint.systemd()
+    endpoint.write("var/log/microsoft/mdatp/microsoft_defender.log", "all is well\n")
+    result = endpoint.diagnose()
+    assert result["findings"] == []
+    assert result["healthy"] is True
+    assert result["mirror"]["definitions_version"] == MANIFEST["DefinitionVersion"]
+    assert result["mirror"]["age_hours"] == 1
+    outcomes = {entry["name"]: entry["outcome"] for entry in result["steps"]}
+    not_ok = {name: outcome for name, outcome in outcomes.items() if outcome != "ok"}
+    assert not_ok == {"tls": "skipped", "connectivity": "unknown", "manual_update": "skipped"}
+    assert sorted(filter(None, (entry["microsoft_step"] for entry in result["steps"]))) == [1, 2, 3, 4, 5]
+    for entry in result["steps"]:
+        assert entry["details"] or entry["outcome"] == "skipped", entry["name"]
+
+
+# --- The service ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("properties", "wanted"),
+    [
+        ({"ActiveState": "failed", "SubState": "failed", "Result": "exit-code"}, [("service_stopped", "error")]),
+        ({"ActiveState": "inactive", "UnitFileState": "disabled"},
+         [("service_stopped", "error"), ("service_disabled", "warning")]),
+        ({"UnitFileState": "disabled"}, [("service_disabled", "warning")]),
+        ({"UnitFileState": "static"}, []),
+        ({"LoadState": "masked", "ActiveState": "inactive", "UnitFileState": "masked"}, [("service_stopped", "error")]),
+        ({"LoadState": "not-found", "ActiveState": "inactive"}, [("service_missing", "error")]),
+    ],
+)  # fmt: skip
+def test_the_service(endpoint: Endpoint, properties: dict[str, str], wanted: list[tuple[str, str]]) -> None:
+    endpoint.systemd(**properties)
+    found = endpoint.found()
+    assert [(entry["id"], entry["severity"]) for entry in found] == wanted
+    assert all(any("State" in line for line in entry["evidence"]) for entry in found)
+
+
+def test_a_stopped_service_comes_before_the_daemon_that_does_not_answer(endpoint: Endpoint) -> None:
+    endpoint.systemd(ActiveState="failed")
+    endpoint.agent.trouble = "daemon_unreachable"
+    result = endpoint.diagnose()
+    assert [entry["id"] for entry in result["findings"]] == ["service_stopped", "daemon_unreachable"]
+    assert step(result, "offline_settings")["outcome"] == "unknown"
+    assert step(result, "connectivity")["outcome"] == "skipped"
+    # The mirror is looked at all the same, with the address of the managed file.
+    assert step(result, "published")["outcome"] == "ok"
+
+
+def test_systemd_that_does_not_answer_is_tolerated(endpoint: Endpoint) -> None:
+    endpoint.systemd()
+    endpoint.unit = {}
+    result = endpoint.diagnose()
+    assert result["findings"] == []
+    assert step(result, "service")["outcome"] == "unknown"
+
+
+# --- The managed file -------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_file(endpoint: Endpoint) -> None:
+    (endpoint.root / endpoint.file).rename(endpoint.root / "etc/opt/microsoft/mdatp/mdatp_managed.json")
+    assert endpoint.ids() == []  # A portal's policy manages these rows.
+    endpoint.agent.managed = []
+    found = endpoint.found()
+    assert [entry["id"] for entry in found] == ["managed_file_missing", "managed_config_not_applied"]
+    assert "/etc/opt/microsoft/mdatp/mdatp_managed.json" in found[0]["evidence"][0]
+    endpoint.agent.trouble = "daemon_unreachable"
+    assert [(entry["id"], entry["severity"]) for entry in endpoint.found()] == [
+        ("daemon_unreachable", "error"),
+        ("managed_file_missing", "warning"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b'{"antivirusEngine": {},}', "line 1"),
+        (b"\xef\xbb\xbf{}", "byte order mark"),
+        (b"", "empty"),
+        (b'{"edr": {}, "edr": {}}', "twice"),
+        (b"[]", "object"),
+    ],
+)
+def test_a_broken_file(endpoint: Endpoint, data: bytes, said: str) -> None:
+    (endpoint.root / endpoint.file).write_bytes(data)
+    endpoint.agent.managed = []
+    found = endpoint.found()
+    assert [entry["id"] for entry in found] == ["managed_file_invalid", "managed_config_not_applied"]
+    assert said in found[0]["message"]
+
+
+def test_a_file_that_cannot_be_read(endpoint: Endpoint) -> None:
+    path = endpoint.root / endpoint.file
+    endpoint.agent.managed = []
+    path.unlink()
+    path.symlink_to("nowhere")
+    assert endpoint.ids()[0] == "managed_file_unreadable"
+    path.unlink()
+    os.mkfifo(path)
+    assert endpoint.ids()[0] == "managed_file_unreadable"
+    path.unlink()
+    path.mkdir()
+    assert endpoint.ids()[0] == "managed_file_unreadable"
+
+
+def test_settings_that_are_not_where_they_belong(endpoint: Endpoint) -> None:
+    engine = endpoint.config["antivirusEngine"]
+    endpoint.agent.managed = []
+    url = engine["offlineDefinitionUpdateUrl"]
+    endpoint.manage(
+        {"features": {"offlineDefinitionUpdate": "enabled"}, "antivirusEngine": {"offlineDefinitionUpdateUrl": url}}
+    )
+    found = endpoint.found()
+    assert [entry["id"] for entry in found] == ["managed_file_incomplete", "managed_config_not_applied"]
+    assert "features.offlineDefinitionUpdate" in found[0]["evidence"][0]
+
+    endpoint.agent.managed = list(MANAGED)
+    endpoint.manage({"antivirusEngine": {**engine, "offlineDefintionUpdateFallbackToCloud": False}})
+    found = endpoint.found()
+    assert [(entry["id"], entry["severity"]) for entry in found] == [("managed_file_incomplete", "warning")]
+    assert "offlineDefintionUpdateFallbackToCloud" in found[0]["evidence"][0]
+
+    endpoint.manage({"antivirusEngine": {**engine, "offlineDefinitionUpdate": True}})
+    assert endpoint.ids() == ["managed_file_incomplete"]
+
+
+def test_a_policy_that_overrules_the_file(endpoint: Endpoint) -> None:
+    engine = {
+        **endpoint.config["antivirusEngine"],
+        "offlineDefinitionUpdateUrl": "http://other.example/linux/production",
+    }
+    endpoint.manage({"antivirusEngine": engine})
+    found = endpoint.found()
+    assert [entry["id"] for entry in found] == ["managed_file_overruled"]
+    assert "http://other.example/linux/production" in found[0]["message"]
+    # A final slash is no difference.
+    engine["offlineDefinitionUpdateUrl"] = endpoint.agent.fields["offline_definition_url_configured"].rstrip("/")
+    endpoint.manage({"antivirusEngine": engine})
+    assert endpoint.ids() == []
+
+
+@given(st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=8)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(["antivirusEngine", "cloudService", "proxy", "offlineDefinitionUpdate",
+                             "offlineDefinitionUpdateUrl", "automaticDefinitionUpdateEnabled", "features"]),
+            inner, max_size=4),
+    ),
+    max_leaves=12,
+))  # fmt: skip
+def test_no_file_makes_it_raise(tmp_path_factory: pytest.TempPathFactory, config: Any) -> None:
+    from ansible_collections.mde.offline.plugins.module_utils._endpoint import managed_file, proxies
+
+    root = tmp_path_factory.mktemp("host")
+    (root / "m.json").write_text(json.dumps(config), encoding="utf-8")
+    host = Host(str(root), environ={})
+    file = managed_file.ManagedFile(host, "/m.json")
+    for fields in ({}, {"offline_definition_update": "enabled"}):
+        file.judge({"fields": fields, "managed": sorted(fields), "notices": [], "format": "json"})
+    proxies.configured(host, file.config)
+
+
+# --- The way to the mirror --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://mirror/linux/production/",
+        "mirror.example.com/linux/production",
+        "http:///linux/production/",
+        "http://mir ror/linux/production",
+        "http://mirror:port/linux/production",
+        "http://<mirror>/linux/production",
+        "http://mirror:99999/",
+        "file:///srv/mirror",
+    ],
+)
+def test_addresses_that_cannot_work(endpoint: Endpoint, url: str) -> None:
+    found = endpoint.found(mirror_url=url)
+    assert "mirror_url_malformed" in [entry["id"] for entry in found]
+    assert url in next(entry for entry in found if entry["id"] == "mirror_url_malformed")["message"]
+
+
+def test_credentials_in_the_address_are_named_and_not_told(endpoint: Endpoint, served: str) -> None:
+    result = endpoint.diagnose(mirror_url=served.replace("://", "://user:geheim@"))
+    assert [entry["id"] for entry in result["findings"]] == ["mirror_url_malformed"]
+    assert "geheim" not in json.dumps(result)
+
+
+def test_a_name_that_nobody_knows(endpoint: Endpoint) -> None:
+    found = endpoint.found(mirror_url="http://mirror.invalid:8080/linux/production/")
+    ids = [entry["id"] for entry in found]
+    assert ids[:2] == ["mirror_url_differs", "mirror_name_unresolved"]
+    assert "mirror.invalid" in found[1]["message"]
+
+
+def test_a_name_server_that_does_not_answer_is_not_waited_for(endpoint: Endpoint) -> None:
+    def silent(arguments: list[str], timeout: float) -> dict[str, Any]:
+        return {"rc": None, "out": "", "err": "", "timed_out": True}
+
+    with pytest.raises(network.Unreachable) as raised:
+        network.resolve("mirror.example.com", 80, 5, silent)
+    assert (raised.value.step, "within 5 seconds" in raised.value.message) == ("name", True)
+    assert network.resolve("192.0.2.1", 80, 5, silent) == ["192.0.2.1"]
+    assert network.resolve("2001:db8::1", 80, 5, silent) == ["2001:db8::1"]
+
+
+def closed_port() -> int:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return int(unused.getsockname()[1])
+
+
+def redirect_agent(endpoint: Endpoint, url: str) -> None:
+    """Agent and file name another mirror, which the definitions came from earlier."""
+    endpoint.agent.fields.update(offline_definition_url_configured=url, definitions_update_source_uri=url)
+    endpoint.manage({"antivirusEngine": {"offlineDefinitionUpdate": "enabled", "offlineDefinitionUpdateUrl": url}})
+
+
+def test_a_port_that_takes_no_connection(endpoint: Endpoint) -> None:
+    redirect_agent(endpoint, f"http://localhost:{closed_port()}/linux/production/")
+    endpoint.agent.fields["definitions_update_fail_reason"] = "cannot connect"
+    found = endpoint.found()
+    assert [entry["id"] for entry in found] == ["mirror_port_unreachable", "update_failed"]
+    assert "localhost is 127.0.0.1" in found[0]["evidence"]
+    assert "definitions_update_fail_reason: cannot connect" in found[1]["evidence"]
+
+
+Talk = Callable[[socket.socket], None]
+
+
+@pytest.fixture
+def talk() -> Iterator[Callable[[Talk], str]]:
+    """A server whose answers are the test's own; gives its address."""
+    stop, threads, listeners = threading.Event(), [], []
+
+    def start(behaviour: Talk) -> str:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.settimeout(0.1)
+
+        def serve() -> None:
+            while not stop.is_set():
+                try:
+                    connection = listener.accept()[0]
+                except TimeoutError:
+                    continue
+                except OSError:
+                    return
+                with connection:
+                    connection.settimeout(5)
+                    with contextlib.suppress(OSError):
+                        behaviour(connection)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        threads.append(thread)
+        listeners.append(listener)
+        return f"http://127.0.0.1:{listener.getsockname()[1]}/linux/production/"
+
+    start.stop = stop  # type: ignore[attr-defined]
+    yield start
+    stop.set()
+    for thread in threads:
+        thread.join()
+    for listener in listeners:
+        listener.close()
+
+
+def answering(text: str) -> Talk:
+    def behaviour(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(text.encode())
+
+    return behaviour
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted", "said"),
+    [
+        ("HTTP/1.1 403 Forbidden\r\n\r\n", "mirror_answer_unusable", "httpd_sys_content_t"),
+        ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "mirror_answer_unusable", "default site"),
+        ("HTTP/1.1 400 Bad Request\r\n\r\n", "mirror_answer_unusable", "https://"),
+        ("HTTP/1.1 503 Unavailable\r\n\r\n", "mirror_answer_unusable", ""),
+        ("HTTP/1.1 200 OK\r\n\r\n<html>Login</html>", "mirror_answer_unusable", ""),
+        ("SSH-2.0-OpenSSH_9.2\r\n", "mirror_unreachable", ""),
+        ("", "mirror_unreachable", ""),
+    ],
+)
+def test_answers_that_are_no_mirrors(
+    endpoint: Endpoint, talk: Callable[[Talk], str], answer: str, wanted: str, said: str
+) -> None:
+    redirect_agent(endpoint, talk(answering(answer)))
+    found = endpoint.found()
+    assert [entry["id"] for entry in found] == [wanted]
+    assert said in found[0]["hint"]
+
+
+def test_a_redirect_is_named(endpoint: Endpoint, talk: Callable[[Talk], str], served: str) -> None:
+    def behaviour(connection: socket.socket) -> None:
+        path = connection.recv(65536).split()[1].decode()
+        target = served.replace("/linux/production/", path)
+        connection.sendall(f"HTTP/1.1 301 Moved\r\nLocation: {target}\r\nConnection: close\r\n\r\n".encode())
+
+    redirect_agent(endpoint, talk(behaviour))
+    found = endpoint.found()
+    assert [entry["id"] for entry in found] == ["mirror_redirects"]
+    assert served.split("/")[2] in found[0]["message"]
+
+
+def test_an_answer_that_drips_is_given_up(talk: Callable[[Talk], str]) -> None:
+    def drip(connection: socket.socket) -> None:
+        while not talk.stop.wait(0.05):  # type: ignore[attr-defined]
+            connection.sendall(b"x")
+
+    address = network.Address(talk(drip))
+    begun = time.monotonic()
+    with pytest.raises(network.Unreachable) as raised:
+        network.fetch(address, "/x", "GET", 0.5)
+    assert raised.value.step == "answer"
+    assert time.monotonic() - begun < 4
+
+
+def test_tls_that_this_system_does_not_trust(
+    endpoint: Endpoint, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path / "ca")
+    right = authority.issue("right", ["localhost", "127.0.0.1"])
+    wrong = authority.issue("wrong", ["other.example"])
+    trusted = ssl.create_default_context
+
+    def served_with(certificate: Certificate) -> tuple[StaticWebServer, str]:
+        server = StaticWebServer(mirror)
+        server._server.socket = certificate.server_context().wrap_socket(server._server.socket, server_side=True)
+        return server, f"https://localhost:{server._server.server_address[1]}/linux/production/"
+
+    server, url = served_with(right)
+    with server:
+        redirect_agent(endpoint, url)
+        found = endpoint.found()
+        assert [entry["id"] for entry in found] == ["mirror_tls_failed"]
+        assert any("127.0.0.1 takes connections" in line for line in found[0]["evidence"])
+        monkeypatch.setattr(ssl, "create_default_context", lambda *_: trusted(cafile=str(authority.cert)))
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.cert))
+        assert step(endpoint.diagnose(), "tls")["outcome"] == "ok"
+    server, url = served_with(wrong)
+    with server:
+        redirect_agent(endpoint, url)
+        found = endpoint.found()
+        assert [entry["id"] for entry in found] == ["mirror_tls_failed"]
+        assert "localhost" in found[0]["message"]
+
+
+def test_tls_where_nobody_speaks_it(endpoint: Endpoint, served: str) -> None:
+    redirect_agent(endpoint, served.replace("http://", "https://"))
+    assert endpoint.ids() == ["mirror_tls_failed"]
+
+
+def test_a_missing_and_an_empty_package(endpoint: Endpoint, mirror: Path) -> None:
+    package = mirror / "linux/production/arch_x86_64/updates.zip"
+    package.write_bytes(b"")
+    assert endpoint.ids() == ["mirror_package_missing"]
+    package.unlink()
+    assert endpoint.ids() == ["mirror_package_missing"]
+    package.with_name("manifest.json").unlink()
+    assert endpoint.ids() == ["mirror_answer_unusable"]
+
+
+def test_an_address_inside_the_ring_folder_is_seen_through(endpoint: Endpoint, served: str) -> None:
+    redirect_agent(endpoint, served + "arch_x86_64/")
+    result = endpoint.diagnose()
+    assert [entry["id"] for entry in result["findings"]] == ["url_contains_arch"]
+    assert result["mirror"]["definitions_version"] == MANIFEST["DefinitionVersion"]
+
+
+def card(mirror: Path, **content: Any) -> None:
+    (mirror / "linux/production/arch_x86_64/release.json").write_text(json.dumps(content))
+
+
+def status(mirror: Path, **content: Any) -> None:
+    entry = {"path": "linux/production/arch_x86_64", "arch": "x86_64", "definitions_date": DATE, "held": None}
+    channel = content.pop("channel", {})
+    (mirror / "status.json").write_text(json.dumps({"channels": [{**entry, **channel}], **content}))
+
+
+def test_how_old_the_mirror_is(endpoint: Endpoint, mirror: Path) -> None:
+    assert endpoint.diagnose()["mirror"]["age_hours"] == 1  # of the package
+    card(mirror, definitions_date="2026-02-03T07:00:00Z")
+    assert endpoint.diagnose()["mirror"]["age_hours"] == 5
+    status(mirror)
+    assert endpoint.diagnose()["mirror"]["age_hours"] == 3
+    assert endpoint.ids(max_age_hours=2) == ["mirror_stale", "definitions_stale"]
+
+
+def test_a_stale_mirror_comes_before_the_stale_host_with_why(endpoint: Endpoint, mirror: Path) -> None:
+    error = {"code": "timeout", "message": "The service gave no answer."}
+    sync = {"finished": DATE, "result": "failed", "units": [{"error": error}], "error": None}
+    status(
+        mirror, channel={"definitions_date": "2026-01-20T00:00:00Z", "held": {"reason": "bad batch"}}, last_sync=sync
+    )
+    endpoint.agent.fields["definitions_updated_minutes_ago"] = 14 * 1440
+    found = endpoint.found()
+    assert [entry["id"] for entry in found] == ["mirror_stale", "definitions_stale"]
+    evidence = " ".join(found[0]["evidence"])
+    for said in ("bad batch", "failed", "The service gave no answer."):
+        assert said in evidence
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"channels": 5}', '{"channels": [1, {"path": 3}], "last_sync": []}'])
+def test_a_strange_status_is_passed_over(endpoint: Endpoint, mirror: Path, text: str) -> None:
+    (mirror / "status.json").write_text(text)
+    assert endpoint.diagnose()["mirror"]["age_hours"] == 1
+
+
+def test_a_mirror_in_a_folder(endpoint: Endpoint, mirror: Path) -> None:
+    ring = mirror / "linux/production"
+    redirect_agent(endpoint, str(ring))
+    status(mirror)
+    result = endpoint.diagnose()
+    assert result["findings"] == []
+    assert result["mirror"]["age_hours"] == 3
+    (ring / "arch_x86_64/updates.zip").unlink()
+    assert endpoint.ids() == ["mirror_package_missing"]
+    endpoint.write("proc/self/mounts", MOUNTS)
+    redirect_agent(endpoint, "/mnt/mirror/linux/production")
+    found = endpoint.found()
+    assert [entry["id"] for entry in found] == ["mirror_unreachable"]
+    assert any("lies on / (xfs)" in line for line in found[0]["evidence"])
+
+
+# --- Around it --------------------------------------------------------------------------------------------------------
+
+
+def test_proxies(endpoint: Endpoint) -> None:
+    endpoint.systemd(Environment="LD_LIBRARY_PATH=/x HTTPS_PROXY=http://proxy.corp:3128")
+    found = endpoint.found()
+    assert [(entry["id"], entry["severity"]) for entry in found] == [("proxy_configured", "info")]
+    endpoint.systemd(Environment="HTTPS_PROXY=http://user:geheim@proxy.corp:3128")
+    result = endpoint.diagnose()
+    assert [entry["id"] for entry in result["findings"]] == ["proxy_unsupported"]
+    assert "geheim" not in json.dumps(result)
+    assert any("proxy.corp:3128" in line for line in result["findings"][0]["evidence"])
+
+
+def test_the_agents_own_test(endpoint: Endpoint, served: str) -> None:
+    endpoint.agent.connections = {"https://cdn.x.cp.wd.microsoft.com/ping": "curl error 6", served: "OK"}
+    assert endpoint.ids() == []
+    endpoint.agent.connections["https://cdn.x.cp.wd.microsoft.com/ping"] = "curl error 60"
+    assert endpoint.ids() == ["tls_inspected"]
+    endpoint.agent.connections = {served: "curl error 7"}
+    found = endpoint.found()
+    assert [entry["id"] for entry in found] == ["mirror_unreachable"]
+    assert "proxy" in found[0]["hint"]
+    assert endpoint.ids(connectivity_test=False) == []
+
+
+def test_space_and_mount_options(endpoint: Endpoint) -> None:
+    endpoint.space = Space(free=GIB)
+    assert [(entry["id"], entry["severity"]) for entry in endpoint.found()] == [("disk_space_low", "warning")]
+    endpoint.space = Space(free=10_000_000)
+    assert [(entry["id"], entry["severity"]) for entry in endpoint.found()] == [("disk_space_low", "error")]
+    endpoint.space = Space(files_left=3)
+    assert endpoint.ids() == ["disk_space_low"]
+    endpoint.space = Space()
+    endpoint.write("proc/self/mounts", MOUNTS.replace("/var xfs rw", "/var xfs ro,noexec"))
+    assert endpoint.ids() == ["filesystem_read_only"]  # This agent leaves a noexec /var by itself.
+    endpoint.agent.fields["app_version"] = "101.24082.0004"
+    assert endpoint.ids() == ["filesystem_read_only", "filesystem_noexec"]
+
+
+def test_a_folder_of_definitions_that_the_state_names(endpoint: Endpoint) -> None:
+    endpoint.write("var/opt/microsoft/mdatp/wdavstate", '{"engineCore": {"databaseRootPath": "/data/definitions"}}')
+    endpoint.write("proc/self/mounts", MOUNTS + "/dev/sdc1 /data ext4 ro 0 0\n")
+    found = endpoint.found()
+    assert [entry["id"] for entry in found] == ["filesystem_read_only"]
+    assert "/data/definitions" in found[0]["message"]
+
+
+def test_others_that_block_through_fanotify(endpoint: Endpoint) -> None:
+    for number, name in ((10, "wdavdaemon"), (11, "othersav")):
+        endpoint.write(f"proc/{number}/comm", name + "\n")
+        endpoint.write(f"proc/{number}/fdinfo/7", "pos:\t0\nfanotify flags:c event-flags:0\n")
+        (endpoint.root / f"proc/{number}/fd").mkdir()
+        (endpoint.root / f"proc/{number}/fd/7").symlink_to("anon_inode:[fanotify]")
+    found = endpoint.found()
+    assert [entry["id"] for entry in found] == ["fanotify_conflict"]
+    assert "othersav" in found[0]["message"]
+    assert "wdavdaemon" not in found[0]["message"]
+
+
+def test_the_logs_speak_where_an_update_fails(endpoint: Endpoint) -> None:
+    folder = "var/log/microsoft/mdatp/"
+    lines = ["[2026-02-03 08:00:00][info] scan done"] * 1000
+    lines += ["[error] definition update failed: curl error 28 for http://u:geheim@mirror/x?token=topsecret"]
+    lines += ["Authorization: Basic Z2VoZWlt", 'config {"password": "geheim", "path": "/x"}']
+    endpoint.write(folder + "microsoft_defender_core.log", "\n".join(lines) + "\n")
+    endpoint.write(folder + "install.log", "nothing of ours\n")
+    endpoint.agent.fields["definitions_update_fail_reason"] = "it failed"
+    result = endpoint.diagnose(log_lines=5)
+    assert [log["file"] for log in result["log"]] == ["/var/log/microsoft/mdatp/microsoft_defender_core.log"]
+    assert len(result["log"][0]["lines"]) == 5
+    assert any("curl error 28" in line for line in result["findings"][0]["evidence"])
+    for secret in ("geheim", "topsecret", "Z2VoZWlt"):
+        assert secret not in json.dumps(result)
+    assert '"path": "/x"' in result["log"][0]["lines"][-1]
+    assert endpoint.diagnose(log_lines=0)["log"] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "proxy http://u:s3cret@host:1/",
+        "proxy http://u:s3c/s3cret@host",
+        "password=s3cret",
+        "PASSWORD : s3cret",
+        '"client_secret":"s3cret"',
+        "api_key='s3cret'",
+        "Proxy-Authorization: Basic s3cret",
+        "bearer s3cret",
+        "https://x/?sig=s3cret&a=b",
+    ],
+)
+def test_secrets_in_logs(line: str) -> None:
+    assert "s3cret" not in logs.mask(line)
+
+
+@given(st.text())
+def test_lines_without_secrets_stay(line: str) -> None:
+    if not re.search(r"pass|pwd|secret|token|credential|key|sig|auth|bearer|basic|@", line, re.IGNORECASE):
+        assert logs.mask(line) == line
+
+
+# --- Order ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_explains_comes_before_what_is_explained(endpoint: Endpoint) -> None:
+    endpoint.agent.fields["antivirus_enforcement_level"] = "passive"
+    assert endpoint.ids() == ["passive_mode"]
+    endpoint.agent.fields.update(definitions_updated_minutes_ago=20 * 1440, definitions_version="1.442.1.0")
+    assert endpoint.ids() == ["passive_mode", "definitions_stale", "behind_mirror"]
+
+
+def test_the_order_knows_every_id_that_keeps_a_host_from_updating() -> None:
+    known = set(likelihood.CAUSES + likelihood.NOT_UPDATING)
+    assert len(known) == len(likelihood.CAUSES) + len(likelihood.NOT_UPDATING)
+    catalogue = {entry[0]: entry[1] for entry in findings.CATALOGUE + host_findings.CAUSES}
+    errors = {name for name, severity in catalogue.items() if severity == "error"}
+    assert errors <= known
+    assert known <= set(host_findings.KNOWN)
+
+
+@given(st.lists(st.sampled_from(sorted(likelihood.CAUSES + likelihood.NOT_UPDATING)), unique=True))
+def test_the_order_does_not_depend_on_the_order_of_finding(ids: list[str]) -> None:
+    chosen = [host_findings.finding(name, "x") for name in ids]
+    wanted = [entry["id"] for entry in likelihood.ordered(chosen)]
+    assert sorted(wanted) == sorted(ids)
+    assert [entry["id"] for entry in likelihood.ordered(reversed(chosen))] == wanted
+    errors = [entry["id"] for entry in likelihood.ordered(chosen) if entry["severity"] == "error"]
+    causes = [name for name in errors if name in likelihood.CAUSES]
+    assert errors[: len(causes)] == causes
+
+
+def test_rows_that_steps_show_are_rows_of_findings_that_exist() -> None:
+    assert set(steps.ROWS) <= set(host_findings.KNOWN)
+    assert {name for entry in steps.STEPS for name in entry[3]} <= set(host_findings.KNOWN)
+
+
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.text(max_size=5), st.lists(st.text(max_size=3), max_size=2)
+)
+ROW_NAMES = sorted({row for rows in steps.ROWS.values() for row in rows})
+
+
+@given(st.dictionaries(st.sampled_from(ROW_NAMES), VALUES))
+def test_every_row_can_be_shown(fields: dict[str, Any]) -> None:
+    record = {**health.empty_record(), "fields": fields}
+    assert len(steps.row_lines(record, sorted(fields))) == len(fields)
+
+
+def test_a_row_of_one_is_not_true() -> None:
+    record = {
+        **health.empty_record(),
+        "fields": {"definitions_updated_minutes_ago": 1, "healthy": True},
+        "managed": ["healthy"],
+    }
+    lines = steps.row_lines(record, ["definitions_updated_minutes_ago", "healthy"])
+    assert lines == ["definitions_updated_minutes_ago: 1", "healthy: true [managed]"]
+
+
+def test_the_page_by_symptom_names_findings_that_exist_and_every_error_that_keeps_a_host_from_updating() -> None:
+    rows = [
+        line.split("|") for line in TROUBLESHOOTING.read_text(encoding="utf-8").splitlines() if line.startswith("| ")
+    ]
+    named = {name for row in rows for name in re.findall(r"`([a-z_]+)`", row[2])}
+    assert named <= set(host_findings.KNOWN)
+    errors = {name for name in likelihood.CAUSES if host_findings.KNOWN[name][1] == "error"}
+    assert errors <= named
