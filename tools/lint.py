@@ -15,13 +15,13 @@ BIN = Path(sys.executable).parent
 
 # The code that mypy checks, under the names that Python imports it by. Endpoint code is not among it: it still has to
 # run on Python 2.7, which knows no annotations.
-TYPED_PLUGINS = ("action", "filter", "lookup", "module_utils/_mirror", "plugin_utils")
+TYPED_PLUGINS = ("action", "filter", "lookup", "module_utils/_mirror", "module_utils/_mirror_module.py", "plugin_utils")
 TYPED_FOLDERS = ("simulators", "tools")
 
 
 def typed_files() -> list[str]:
     folders = [LINK / "plugins" / name for name in TYPED_PLUGINS] + [CHECKOUT / name for name in TYPED_FOLDERS]
-    files = sorted(path for folder in folders for path in folder.rglob("*.py"))
+    files = sorted(path for place in folders for path in ([place] if place.is_file() else place.rglob("*.py")))
     return [str(path.relative_to(CHECKOUT)) for path in files]
 
 

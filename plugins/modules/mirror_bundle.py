@@ -16,8 +16,6 @@ description:
   - Exports what the channels of a mirror serve as one file, with an inventory and a seal over every byte.
   - Imports such a file on another mirror. Everything is verified before the mirror is touched; a file that is damaged,
     cut short, older than what is published or not made by this collection is refused whole, with the reason.
-requirements:
-  - Python >= 3.8 on the mirror host
 options:
   path:
     description:
@@ -41,17 +39,9 @@ options:
       - With O(state=imported), take versions that are lower than the published ones.
     type: bool
     default: false
-  settings:
-    description:
-      - The settings file of the mirror on the mirror host.
-    type: path
-    default: /etc/mde-mirror/settings.json
-  config:
-    description:
-      - The settings themselves, in place of a file. Keys and types are those of the settings file.
-    type: dict
 extends_documentation_fragment:
   - mde.offline.attributes
+  - mde.offline.mirror
 attributes:
   check_mode:
     support: full
@@ -139,29 +129,20 @@ error:
   sample: {code: damaged_bundle, message: the bundle was damaged, hint: Nothing was imported. Copy the file again.}
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mde.offline.plugins.module_utils._mirror import doors
+from ansible_collections.mde.offline.plugins.module_utils._mirror_module import run
 
 
 def main():
-    module = AnsibleModule(
-        argument_spec={
-            "settings": {"type": "path", "default": "/etc/mde-mirror/settings.json"},
-            "config": {"type": "dict"},
+    run(
+        doors.run_bundle,
+        {
             "path": {"type": "path", "required": True},
             "state": {"type": "str", "required": True, "choices": ["exported", "imported"]},
             "lacking": {"type": "path"},
             "allow_downgrade": {"type": "bool", "default": False},
         },
-        supports_check_mode=True,
-        # The system log would show the password of a proxy in `config`.
-        no_log=True,
     )
-    module.no_log_values.update(doors.secrets(module.params))
-    result = doors.run_bundle(module.params, module.check_mode)
-    if result.pop("failed"):
-        module.fail_json(**result)
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

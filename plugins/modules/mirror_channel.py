@@ -17,8 +17,6 @@ description:
   - Rolls a channel back to its previous release or to any other that is kept, and holds it there.
   - Holds a channel where it is, with a reason, or lets it follow its source again. Syncs respect it.
   - Where one platform or architecture of the channel cannot be served, none is touched.
-requirements:
-  - Python >= 3.8 on the mirror host
 options:
   channel:
     description:
@@ -63,17 +61,9 @@ options:
       - Only this architecture of the channel.
     type: str
     choices: [x86_64, arm64]
-  settings:
-    description:
-      - The settings file of the mirror on the mirror host.
-    type: path
-    default: /etc/mde-mirror/settings.json
-  config:
-    description:
-      - The settings themselves, in place of a file. Keys and types are those of the settings file.
-    type: dict
 extends_documentation_fragment:
   - mde.offline.attributes
+  - mde.offline.mirror
 attributes:
   check_mode:
     support: full
@@ -149,15 +139,14 @@ error:
   sample: {code: held, message: linux/pilot/x86_64 is held, hint: mde-mirror release pilot lets it move again.}
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mde.offline.plugins.module_utils._mirror import doors
+from ansible_collections.mde.offline.plugins.module_utils._mirror_module import run
 
 
 def main():
-    module = AnsibleModule(
-        argument_spec={
-            "settings": {"type": "path", "default": "/etc/mde-mirror/settings.json"},
-            "config": {"type": "dict"},
+    run(
+        doors.run_channel,
+        {
             "channel": {"type": "str", "required": True},
             "state": {
                 "type": "str",
@@ -172,15 +161,7 @@ def main():
             "arch": {"type": "str", "choices": ["x86_64", "arm64"]},
         },
         required_if=[("state", "promoted", ["source"])],
-        supports_check_mode=True,
-        # The system log would show the password of a proxy in `config`.
-        no_log=True,
     )
-    module.no_log_values.update(doors.secrets(module.params))
-    result = doors.run_channel(module.params, module.check_mode)
-    if result.pop("failed"):
-        module.fail_json(**result)
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

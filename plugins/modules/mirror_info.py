@@ -16,18 +16,7 @@ description:
   - Returns the channels of a mirror with their versions, sizes and ages, what they served before, and how the last sync
     went.
   - It looks from outside, so it needs no lock and works while a sync is running.
-requirements:
-  - Python >= 3.8 on the mirror host
 options:
-  settings:
-    description:
-      - The settings file of the mirror on the mirror host.
-    type: path
-    default: /etc/mde-mirror/settings.json
-  config:
-    description:
-      - The settings themselves, in place of a file. Keys and types are those of the settings file.
-    type: dict
   verify:
     description:
       - Also read every published file and compare it with what was proven when it was stored.
@@ -36,6 +25,7 @@ options:
     default: false
 extends_documentation_fragment:
   - mde.offline.attributes
+  - mde.offline.mirror
 attributes:
   check_mode:
     support: full
@@ -196,26 +186,17 @@ error:
   sample: {code: settings, message: cannot read the settings, hint: Name the file.}
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mde.offline.plugins.module_utils._mirror import doors
+from ansible_collections.mde.offline.plugins.module_utils._mirror_module import run
 
 
 def main():
-    module = AnsibleModule(
-        argument_spec={
-            "settings": {"type": "path", "default": "/etc/mde-mirror/settings.json"},
-            "config": {"type": "dict"},
+    run(
+        doors.run_info,
+        {
             "verify": {"type": "bool", "default": False},
         },
-        supports_check_mode=True,
-        # The system log would show the password of a proxy in `config`.
-        no_log=True,
     )
-    module.no_log_values.update(doors.secrets(module.params))
-    result = doors.run_info(module.params)
-    if result.pop("failed"):
-        module.fail_json(**result)
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

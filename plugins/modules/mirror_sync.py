@@ -18,18 +18,7 @@ description:
   - A failure of one unit does not stop the others. What is published is never removed or replaced by a failure.
   - It does exactly what C(mde-mirror sync) does, with the same settings.
   - Run it as the user who owns the mirror. As root it acts as that user.
-requirements:
-  - Python >= 3.8 on the mirror host
 options:
-  settings:
-    description:
-      - The settings file of the mirror on the mirror host.
-    type: path
-    default: /etc/mde-mirror/settings.json
-  config:
-    description:
-      - The settings themselves, in place of a file. Keys and types are those of the settings file.
-    type: dict
   allow_downgrade:
     description:
       - Take versions that are lower than the published ones. Without it such an offer is refused, because an old file
@@ -38,6 +27,7 @@ options:
     default: false
 extends_documentation_fragment:
   - mde.offline.attributes
+  - mde.offline.mirror
 attributes:
   check_mode:
     support: full
@@ -152,26 +142,17 @@ error:
   sample: {code: locked, message: another run works on this mirror, hint: Wait for it to end.}
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mde.offline.plugins.module_utils._mirror import doors
+from ansible_collections.mde.offline.plugins.module_utils._mirror_module import run
 
 
 def main():
-    module = AnsibleModule(
-        argument_spec={
-            "settings": {"type": "path", "default": "/etc/mde-mirror/settings.json"},
-            "config": {"type": "dict"},
+    run(
+        doors.run_sync,
+        {
             "allow_downgrade": {"type": "bool", "default": False},
         },
-        supports_check_mode=True,
-        # The system log would show the password of a proxy in `config`.
-        no_log=True,
     )
-    module.no_log_values.update(doors.secrets(module.params))
-    result = doors.run_sync(module.params, module.check_mode)
-    if result.pop("failed"):
-        module.fail_json(**result)
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

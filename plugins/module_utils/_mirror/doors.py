@@ -29,7 +29,7 @@ def run_sync(params: Mapping[str, Any], check: bool) -> dict[str, Any]:
     return {**done, "failed": failed, "msg": _told(done), "diff": _diff(done["units"])}
 
 
-def run_info(params: Mapping[str, Any]) -> dict[str, Any]:
+def run_info(params: Mapping[str, Any], _check: bool) -> dict[str, Any]:
     """The result of the module `mirror_info`: the status of the mirror, and its damages if it was to be verified."""
     try:
         settings = _settings(params)

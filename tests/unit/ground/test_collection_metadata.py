@@ -51,12 +51,16 @@ def test_plugin_files_name_their_licence():
     assert lacking == []
 
 
+def _python_files(place: Path) -> list[Path]:
+    return [place] if place.is_file() else list(place.glob("*.py"))
+
+
 def test_shared_code_is_private_and_says_so():
     # A util without an underscore, or without these words, would be a promise to other collections.
     folders = {str(Path(*Path(name).parts[:3])) for name in SHARED}
     assert [folder for folder in sorted(folders) if not Path(folder).name.startswith("_")] == []
     said = {
-        folder: any("rivate to the" in path.read_text(encoding="utf-8") for path in (CHECKOUT / folder).glob("*.py"))
+        folder: any("rivate to the" in path.read_text(encoding="utf-8") for path in _python_files(CHECKOUT / folder))
         for folder in sorted(folders)
     }
     assert [folder for folder, says_so in said.items() if not says_so] == []
