@@ -28,10 +28,11 @@ from .files import CHUNK, FILE_MODE, advising, make_directory, os_error, remove_
 from .lock import locked
 from .owner import acting_as_owner
 from .package import check_size, prove
+from .release import ZIP, Release
 from .replica import read_offers
 from .settings import Settings
 from .status import status
-from .store import ZIP, Release, Store
+from .store import Store
 from .times import now_iso
 from .units import Unit, unit_of_path
 from .versions import is_version

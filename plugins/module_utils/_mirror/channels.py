@@ -13,9 +13,10 @@ from typing import Any, Callable
 from .errors import MirrorError
 from .lock import locked
 from .owner import acting_as_owner
+from .release import Release
 from .settings import Settings
 from .status import status
-from .store import Release, Store
+from .store import Store
 from .times import now_iso
 from .units import Unit
 

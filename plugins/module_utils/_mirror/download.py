@@ -20,8 +20,9 @@ from .cancel import Cancel
 from .errors import MirrorError
 from .files import CHUNK, advising, make_directory, remove_tree, write
 from .package import LOCAL_HEADER, check_beginning, check_size, prove
+from .release import ZIP
 from .settings import Proof
-from .store import ZIP, Store
+from .store import Store
 from .transport import Answer, Client, Line, truncated
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)\Z")

@@ -15,10 +15,10 @@ from typing import Any
 from .cancel import Cancel
 from .download import Download, Downloaded
 from .errors import MirrorError
+from .release import FORMAT, ZIP
 from .retry import retrying
 from .settings import Settings
 from .sources import Notice
-from .store import FORMAT, ZIP
 from .transport import Client, shown, tls_context
 from .units import Unit
 from .versions import Versions, is_version

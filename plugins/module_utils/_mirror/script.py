@@ -28,9 +28,10 @@ from .download import Download, Downloaded
 from .errors import MirrorError
 from .files import advising, make_directory, remove_tree, unique
 from .microsoft import Microsoft
+from .release import MANIFEST, ZIP
 from .settings import Settings
 from .sources import Notice
-from .store import MANIFEST, ZIP, Store
+from .store import Store
 from .transport import Client
 from .units import ARCHITECTURES, Unit
 from .versions import Versions, from_manifest

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from . import VERSION
+from .release import FORMAT, Release
 from .settings import Settings
-from .store import FORMAT, Release, Store
+from .store import Store
 from .times import age_seconds, now_iso
 from .units import Unit
 

@@ -14,11 +14,10 @@ import contextlib
 import json
 import os
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Iterator
 
-from .cancel import Cancel
 from .errors import MirrorError
 from .files import (
     FILE_MODE,
@@ -33,58 +32,15 @@ from .files import (
     unique,
     write,
 )
-from .package import BROKEN_PACKAGE, prove
-from .settings import Proof, Settings
+from .release import CARD, FORMAT, MANIFEST, ZIP, Channel, Release, read_channel
+from .settings import Settings
 from .times import now_iso
 from .units import Unit, unit_of_path
-from .versions import Versions, from_manifest, is_version, version_key
+from .versions import Versions, is_version, version_key
 
-FORMAT = 1
-ZIP, MANIFEST, CARD = "updates.zip", "manifest.json", "release.json"
 # What a download may leave free at least, in bytes: the state files of this and the next runs.
 SPARE_BYTES = 4 * 1024 * 1024
 _STATE_FILE_MODE = 0o640
-
-
-@dataclass(frozen=True)
-class Release:
-    """A package that was proven and stored. `shelf` is its folder below `.releases`; times are ISO 8601 UTC."""
-
-    shelf: str
-    definitions_version: str
-    engine_version: str
-    definitions_date: str | None
-    sha256: str
-    size: int
-    stored: str
-    origin: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.definitions_version}-{self.engine_version}-{self.sha256[:8]}"
-
-    @property
-    def versions(self) -> Versions:
-        return Versions(self.definitions_version, self.engine_version, self.definitions_date)
-
-    def card(self) -> bytes:
-        return (json.dumps({"format": FORMAT, **asdict(self)}, indent=2, sort_keys=True) + "\n").encode()
-
-
-@dataclass
-class Channel:
-    """Where one unit stands: names of releases, newest history entry last."""
-
-    current: str | None = None
-    previous: str | None = None
-    published: str | None = None
-    hold: dict[str, str] | None = None
-    history: list[dict[str, str]] | None = None
-
-    def entries(self) -> list[dict[str, str]]:
-        if self.history is None:
-            self.history = []
-        return self.history
 
 
 class Store:
@@ -127,7 +83,7 @@ class Store:
         for path, entry in entries.items() if isinstance(entries, dict) else ():
             with contextlib.suppress(ValueError, TypeError, AttributeError):
                 unit_of_path(path)
-                self._channels[path] = _channel(entry)
+                self._channels[path] = read_channel(entry)
         self._rebuild()
         seen = _read_json(self.state / "seen.json")
         self._seen = seen if isinstance(seen, dict) else {}
@@ -346,6 +302,19 @@ class Store:
             self._save_channels()
             self._show(unit)
 
+    def take_over(self, unit: Unit, current: Release | None, previous: Release | None) -> None:
+        """Makes a unit serve releases that were adopted where they lay."""
+        with self._lock:
+            channel = self.channel(unit)
+            if current is not None:
+                channel.current, channel.published = current.name, now_iso()
+                channel.entries().append({"release": current.name, "at": now_iso(), "action": "adopt", "by": "sync"})
+            if previous is not None and (current is None or previous.name != current.name):
+                channel.previous = previous.name
+            if channel.current:
+                self._save_channels()
+                self._show(unit)
+
     def roll_back(self, unit: Unit, release: Release, hold: dict[str, str], by: str) -> None:
         """Makes the channel serve an earlier release and holds it there."""
         with self._lock:
@@ -456,67 +425,6 @@ class Store:
         with advising("writing", path):
             replace(path, _json(fields), self.incoming)
 
-    # --- adopting what Microsoft's script left --------------------------------------------------------------------
-
-    def adopt(self, unit: Unit, proof: Proof, cancel: Cancel) -> tuple[Release | None, list[MirrorError]]:
-        """Takes over a folder that Microsoft's script filled, and its `_back`. Returns the release now served, and
-        what could not be taken over. Nothing is downloaded, and clients see the same files all the time."""
-        adopted: dict[str, Release] = {}
-        problems: list[MirrorError] = []
-        for path in (unit.path, unit.back_path):
-            folder = self.root / path
-            if folder.is_symlink() or not folder.is_dir() or not any(folder.iterdir()):
-                continue
-            try:
-                adopted[path] = self._adopt_folder(unit, folder, proof, cancel)
-            except MirrorError as error:
-                problems.append(error)
-                if path == unit.back_path and error.code in BROKEN_PACKAGE:
-                    with advising("removing", folder):
-                        # In one step, so that nobody sees half of it.
-                        doomed = self.incoming / unique("broken")
-                        folder.rename(doomed)
-                        remove_tree(doomed)
-        current, previous = adopted.get(unit.path), adopted.get(unit.back_path)
-        if current is None and previous is None:
-            return None, problems
-        with self._lock:
-            channel = self.channel(unit)
-            if current is not None:
-                channel.current, channel.published = current.name, now_iso()
-                channel.entries().append({"release": current.name, "at": now_iso(), "action": "adopt", "by": "sync"})
-            if previous is not None and (current is None or previous.name != current.name):
-                channel.previous = previous.name
-            if channel.current:
-                self._save_channels()
-                self._show(unit)
-        return current, problems
-
-    def left_by_script(self, unit: Unit) -> Versions | None:
-        """What a folder that Microsoft's script filled says it serves."""
-        try:
-            return from_manifest((self.root / unit.path / MANIFEST).read_bytes())
-        except (OSError, ValueError):
-            return None
-
-    def _adopt_folder(self, unit: Unit, folder: Path, proof: Proof, cancel: Cancel) -> Release:
-        where = f"the package that Microsoft's script left in {folder}"
-        staged = self.incoming / unique("adopted")
-        with advising("adopting", folder):
-            if not (folder / ZIP).is_file():
-                raise _not_adopted(f"{where} has no {ZIP}")
-            prove(folder / ZIP, proof, where, cancel)
-            try:
-                versions = from_manifest((folder / MANIFEST).read_bytes())
-            except (FileNotFoundError, ValueError) as error:
-                raise _not_adopted(f"{where} has no usable {MANIFEST}: {error}") from None
-            digest = sha256_of(folder / ZIP)
-            size = (folder / ZIP).stat().st_size
-            # A second name costs no copy, and the one that clients use stays until the channel points at the release.
-            os.link(str(folder / ZIP), str(staged))
-        release = Release(unit.shelf, versions.definitions, versions.engine, None, digest, size, now_iso(), "adopted")
-        return self.keep(unit, staged, release)
-
     # --- pruning ----------------------------------------------------------------------------------------------------
 
     def prune(self) -> list[str]:
@@ -554,27 +462,9 @@ def _last(names: list[str], name: str) -> int:
     return next((at for at in reversed(range(len(names))) if names[at] == name), len(names))
 
 
-def _channel(entry: Any) -> Channel:
-    """A channel as the state file has it. Raises `TypeError`, `ValueError` or `AttributeError` for anything else."""
-    channel = Channel(**entry)
-    texts = (channel.current, channel.previous, channel.published)
-    if not isinstance(channel.current, str) or any(not isinstance(text, str) for text in texts if text is not None):
-        raise ValueError(entry)
-    if channel.hold is not None:
-        channel.hold = {str(key): str(value) for key, value in channel.hold.items()}
-    channel.history = [
-        {str(key): str(value) for key, value in done.items()} for done in channel.entries() if done.get("release")
-    ]
-    return channel
-
-
 def _sortable(name: str) -> tuple[int, ...]:
     definitions = name.split("-")[0]
     return version_key(definitions) if is_version(definitions) else ()
-
-
-def _not_adopted(what: str) -> MirrorError:
-    return MirrorError("not_adopted", what, "Nothing to do: the sync replaces it by a fresh download.")
 
 
 def _holds(link: Path, target: str) -> bool:

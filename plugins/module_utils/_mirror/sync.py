@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Callable, Iterator
 
+from .adoption import adopt, left_by_script
 from .cancel import Cancel
 from .download import Download, Progress
 from .errors import MirrorError
@@ -19,13 +20,14 @@ from .files import advising, remove_tree
 from .lock import locked
 from .microsoft import Microsoft
 from .owner import acting_as_owner
+from .release import Release
 from .replica import Replica
 from .report import Report, Silent
 from .script import Script
 from .settings import Settings
 from .sources import Notice, Source
 from .status import status
-from .store import Release, Store
+from .store import Store
 from .times import now_iso
 from .transport import Line
 from .units import Unit
@@ -295,9 +297,9 @@ class _Sync:
     def _adopt(self, result: UnitResult) -> bool:
         """Takes over what Microsoft's script left. In check mode its manifest alone is believed."""
         if self.check:
-            result.before = self.store.left_by_script(result.unit)
+            result.before = left_by_script(self.store, result.unit)
         else:
-            adopted, problems = self.store.adopt(result.unit, self.settings.proof, self.cancel)
+            adopted, problems = adopt(self.store, result.unit, self.settings.proof, self.cancel)
             result.notes += [problem.message for problem in problems]
             result.before = adopted.versions if adopted else None
         return result.before is not None

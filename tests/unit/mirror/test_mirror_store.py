@@ -9,11 +9,13 @@ import shutil
 import zipfile
 
 import pytest
+from ansible_collections.mde.offline.plugins.module_utils._mirror import adoption
 from ansible_collections.mde.offline.plugins.module_utils._mirror.cancel import Cancel
 from ansible_collections.mde.offline.plugins.module_utils._mirror.errors import MirrorError
+from ansible_collections.mde.offline.plugins.module_utils._mirror.release import Release
 from ansible_collections.mde.offline.plugins.module_utils._mirror.settings import parse
 from ansible_collections.mde.offline.plugins.module_utils._mirror.status import read_status
-from ansible_collections.mde.offline.plugins.module_utils._mirror.store import Release, Store
+from ansible_collections.mde.offline.plugins.module_utils._mirror.store import Store
 from ansible_collections.mde.offline.plugins.module_utils._mirror.units import Unit
 from ansible_collections.mde.offline.plugins.module_utils._mirror.versions import Versions
 
@@ -397,7 +399,7 @@ def fill_as_the_script_does(mirror, path, definitions):
 
 def adopt(mirror, store=None):
     store = store or mirror.recovered()
-    return store.adopt(UNIT, mirror.settings.proof, Cancel())
+    return adoption.adopt(store, UNIT, mirror.settings.proof, Cancel())
 
 
 def test_a_folder_of_microsofts_script_is_taken_over_in_place(mirror):
