@@ -45,7 +45,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: An import reads the inventory and judges it, but not the packages.
+    details: An import checks the seal and judges the inventory, but does not unpack the packages.
   diff_mode:
     support: none
   idempotent:

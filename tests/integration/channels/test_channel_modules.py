@@ -1,0 +1,213 @@
+"""The modules mirror_channel and mirror_bundle, run by ansible-playbook: check mode, diff, idempotence, refusals.
+
+One play takes every step three times, in check mode, for real and again, and writes down what each task returned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from .conftest import SIZE, Station, folders, version
+
+CHANNEL, BUNDLE = "mde.offline.mirror_channel", "mde.offline.mirror_bundle"
+
+# Name of a step, module, arguments. `{here}` is a scratch folder, `{island}` the settings of a second mirror.
+STEPS = [
+    ("promoted", CHANNEL, {"channel": "canary", "state": "promoted", "source": "production", "by": "anna"}),
+    (
+        "promoted_by_version",
+        CHANNEL,
+        {"channel": "pilot", "state": "promoted", "source": "production", "release": version(1)},
+    ),
+    ("rolled_back", CHANNEL, {"channel": "production", "state": "rolled_back", "reason": "false positives"}),
+    ("held", CHANNEL, {"channel": "pilot", "state": "held", "reason": "freeze", "arch": "arm64"}),
+    ("released", CHANNEL, {"channel": "production", "state": "released", "platform": "linux"}),
+    ("exported", BUNDLE, {"path": "{here}/bundle.tar", "state": "exported"}),
+    ("imported", BUNDLE, {"path": "{here}/bundle.tar", "state": "imported", "settings": "{island}"}),
+    (
+        "exported_the_rest",
+        BUNDLE,
+        {"path": "{here}/rest.tar", "state": "exported", "lacking": "{here}/island/mirror/status.json"},
+    ),
+]
+REFUSALS = [
+    ("not_held", CHANNEL, {"channel": "pilot", "state": "promoted", "source": "canary"}, "held"),
+    ("unknown", CHANNEL, {"channel": "nightly", "state": "held"}, "no_such_channel"),
+    ("not_fed", CHANNEL, {"channel": "production", "state": "promoted", "source": "canary"}, "no_such_channel"),
+    ("not_kept", CHANNEL, {"channel": "canary", "state": "rolled_back", "release": "1.1.1.1"}, "no_such_release"),
+    ("no_file", BUNDLE, {"path": "{here}/missing.tar", "state": "imported"}, "file"),
+    ("damaged", BUNDLE, {"path": "{here}/damaged.tar", "state": "imported", "settings": "{island}"}, "damaged_bundle"),
+    ("no_settings", CHANNEL, {"channel": "canary", "state": "held", "settings": "{here}/none.json"}, "settings"),
+    (
+        "wrong_config",
+        BUNDLE,
+        {"path": "{here}/b.tar", "state": "exported", "config": {"downloadFolder": "here"}},
+        "settings",
+    ),
+]
+MISUSES = [
+    ("no_source", CHANNEL, {"channel": "canary", "state": "promoted"}, "source"),
+    ("no_state", BUNDLE, {"path": "/tmp/x"}, "state"),
+]
+
+
+def filled_in(arguments, names):
+    def fill(value):
+        return value.format(**names) if isinstance(value, str) else value
+
+    return {key: fill(value) for key, value in arguments.items()}
+
+
+def task(module, arguments, register, **more):
+    return {"name": register, module: arguments, "register": register, "diff": True, **more}
+
+
+def spoil(source, target):
+    """One byte of a bundle, put down as a task."""
+    code = f"d = bytearray(open({str(source)!r}, 'rb').read()); d[5000] ^= 1; open({str(target)!r}, 'wb').write(d)"
+    return {"name": "spoil", "ansible.builtin.command": {"argv": [sys.executable, "-c", code]}}
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory, first_release, running_service, authority):
+    """What each task returned, by its name."""
+    here = tmp_path_factory.mktemp("modules")
+    names = {"here": str(here), "island": str(here / "island.json")}
+    mirror = Station(here / "first", running_service, authority.cert)
+    shutil.copytree(first_release, mirror.root, symlinks=True)
+    running_service.clear_faults()
+    running_service.publish(version(2), size=SIZE)
+    mirror.sync_well()
+    island = {"downloadFolder": str(here / "island" / "mirror"), "channels": ["canary"]}
+    (here / "island.json").write_text(json.dumps(island))
+
+    tasks, registers = [], []
+    for name, module, arguments in STEPS:
+        arguments = filled_in(arguments, names)
+        tasks += [
+            task(module, arguments, f"{name}_foretold", check_mode=True),
+            task(module, arguments, name),
+            task(module, arguments, f"{name}_again"),
+        ]
+        registers += [f"{name}_foretold", name, f"{name}_again"]
+    tasks.append(spoil(here / "bundle.tar", here / "damaged.tar"))
+    for name, module, arguments, _code in [*REFUSALS, *MISUSES]:
+        tasks.append(task(module, filled_in(arguments, names), name, ignore_errors=True))
+        registers.append(name)
+    write = {"content": "{{ dict(names | zip(names | map('extract', vars))) | to_json }}", "dest": str(here / "told")}
+    tasks.append({"name": "Write it down", "ansible.builtin.copy": {**write, "mode": "0600"}})
+    play = {
+        "name": "An operator's day",
+        "hosts": "localhost",
+        "connection": "local",
+        "gather_facts": False,
+        "vars": {"names": registers},
+        "module_defaults": {"group/mde.offline.all": {"settings": str(mirror.settings_file)}},
+        "tasks": tasks,
+    }
+    (here / "play.yml").write_text(json.dumps([play]))
+    run = subprocess.run(
+        [sys.executable, "-m", "ansible.cli.playbook", "-i", "localhost,", str(here / "play.yml")],
+        check=False,
+        cwd=here,
+        env={**os.environ, "ANSIBLE_LOCALHOST_WARNING": "false"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (here / "told").exists(), run.stdout + run.stderr
+    assert "Traceback" not in run.stdout + run.stderr
+    found = json.loads((here / "told").read_bytes())
+    found["mirrors"] = {"first": mirror, "island": here / "island" / "mirror", "here": here}
+    return found
+
+
+def without_times(result):
+    """A result without what differs between runs for good reasons; of a file that is there Ansible tells more."""
+    cleaned = json.loads(json.dumps(result))
+    for unit in cleaned.get("units", []):
+        for stand in ("before", "after"):
+            held = (unit.get(stand) or {}).get("held")
+            if held:
+                held.pop("since")
+    return {key: cleaned.get(key) for key in ("changed", "failed", "units", "diff", "path", "carried", "left_out")}
+
+
+@pytest.mark.parametrize("name", [name for name, _module, _arguments in STEPS])
+def test_check_mode_foretells_and_the_second_time_changes_nothing(told, name):
+    foretold, happened, again = (told[name + suffix] for suffix in ("_foretold", "", "_again"))
+    assert not any(result["failed"] for result in (foretold, happened, again)), happened
+    assert [result["changed"] for result in (foretold, happened, again)] == [True, True, False]
+    assert without_times(foretold) == without_times(happened)
+
+
+@pytest.mark.parametrize("name", [name for name, module, _arguments in STEPS if module == CHANNEL])
+def test_the_diff_shows_what_moved(told, name):
+    for suffix in ("_foretold", ""):
+        diff = told[name + suffix]["diff"]
+        assert diff["before"] != diff["after"]
+        for unit in told[name]["units"]:
+            assert "{platform}/{channel}/arch_{arch}: ".format(**unit) in diff["after"]
+    again = told[name + "_again"]["diff"]
+    assert again["before"] == again["after"] == told[name]["diff"]["after"]
+
+
+def test_what_became_of_each_unit_is_told(told):
+    units = {unit["arch"]: unit for unit in told["promoted"]["units"]}
+    assert set(units) == {"x86_64", "arm64"}
+    for unit in units.values():
+        assert (unit["platform"], unit["channel"], unit["changed"]) == ("linux", "canary", True)
+        assert unit["before"] == {"release": None, "previous": None, "held": None}
+        assert unit["after"]["release"].startswith(version(2) + "-")
+    (held,) = told["held"]["units"]
+    assert (held["arch"], held["after"]["held"]["reason"], held["after"]["held"]["by"]) == (
+        "arm64",
+        "freeze",
+        "ansible",
+    )
+
+
+def test_the_mirrors_are_as_the_tasks_said(told):
+    mirror = told["mirrors"]["first"]
+    mirror.agree()
+    assert (mirror.numbers("canary"), mirror.numbers("pilot"), mirror.numbers("production")) == ([2, 2], [1, 1], [1, 1])
+    island = told["mirrors"]["island"]
+    for path in (*folders("production"), *folders("canary")):
+        assert (island / path / "updates.zip").read_bytes() == (mirror.root / path / "updates.zip").read_bytes()
+    # The island knows no such channel.
+    assert not (island / "linux" / "pilot").exists()
+    assert {entry["by"] for entry in mirror.channels()[folders("canary")[0]]["history"]} == {"anna"}
+
+
+def test_a_bundle_is_told_with_its_digest(told):
+    for name, file in (("exported", "bundle.tar"), ("exported_the_rest", "rest.tar")):
+        data = (told["mirrors"]["here"] / file).read_bytes()
+        assert told[name]["path"] == str(told["mirrors"]["here"] / file)
+        assert (told[name]["bytes"], told[name]["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+        assert told[name + "_again"]["sha256"] == told[name]["sha256"]
+        assert told[name + "_foretold"]["sha256"] is None
+    assert told["exported"]["left_out"] == []
+    # pilot serves what production serves, so the other side has it under another name.
+    assert told["exported_the_rest"]["carried"] == []
+
+
+@pytest.mark.parametrize(("name", "code"), [(name, code) for name, _module, _arguments, code in REFUSALS])
+def test_a_refusal_has_a_code_and_a_hint(told, name, code):
+    result = told[name]
+    assert (result["failed"], result["changed"]) == (True, False)
+    assert result["error"]["code"] == code, result
+    assert result["error"]["message"] in result["msg"]
+    assert result["error"]["hint"] in result["msg"]
+
+
+@pytest.mark.parametrize(("name", "word"), [(name, word) for name, _module, _arguments, word in MISUSES])
+def test_wrong_use_is_told_by_name(told, name, word):
+    assert told[name]["failed"] is True
+    assert word in told[name]["msg"]

@@ -1,0 +1,583 @@
+"""What an operator says about channels, and that it stays so: promote, roll back, hold, release."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from .conftest import ARCHITECTURES, BACK, CANARY, ENGINE, PRODUCTION, SIZE, damage, folders, version
+
+OTHER_ENGINE = "1.1.25120.1"
+
+
+# -- promote -----------------------------------------------------------------------------------------------------------
+
+
+def test_promote_serves_exactly_what_the_other_channel_serves(mirror):
+    run = mirror.well("promote", "production", "canary", "--by", "anna")
+    assert run.report["changed"] is True
+    assert {unit["channel"] for unit in run.report["units"]} == {"canary"}
+    for arch in ARCHITECTURES:
+        ours, theirs = (mirror.root / folders(channel, arch)[0] for channel in ("production", "canary"))
+        assert (ours / "updates.zip").stat().st_ino == (theirs / "updates.zip").stat().st_ino
+    mirror.agree()
+    again = mirror.well("promote", "production", "canary")
+    assert again.report["changed"] is False
+    assert mirror.history(CANARY) == ["promote"]
+    assert mirror.history(CANARY, "by") == ["anna"]
+
+
+def test_a_promoted_channel_waits_for_the_next_promotion(mirror):
+    mirror.well("promote", "production", "canary")
+    run = mirror.publish(2)
+    assert run.outcomes()[CANARY] == "unchanged"
+    assert (mirror.numbers("production"), mirror.numbers("canary")) == ([2, 2], [1, 1])
+    mirror.well("promote", "canary", "pilot")
+    mirror.well("promote", "production", "canary")
+    assert (mirror.numbers("canary"), mirror.numbers("canary_back")) == ([2, 2], [1, 1])
+    assert mirror.numbers("pilot") == [1, 1]
+    mirror.agree()
+
+
+def test_promote_a_release_by_its_definitions_version(mirror):
+    mirror.publish(2)
+    mirror.publish(3)
+    mirror.well("promote", "production", "canary", "--release", version(2))
+    assert mirror.numbers("canary") == [2, 2]
+    mirror.agree()
+
+
+def test_promote_a_release_by_its_name(mirror):
+    name = mirror.name(PRODUCTION)
+    mirror.publish(2)
+    mirror.well("promote", "production", "canary", "--release", name, "--arch", "x86_64")
+    assert mirror.numbers("canary") == [1, None]
+    assert mirror.name(CANARY) == name
+    # The name carries the SHA-256 of the one package, so for both architectures it means nothing.
+    mirror.refused("no_such_release", "promote", "production", "canary", "--release", name)
+
+
+def test_one_architecture_alone(mirror):
+    mirror.well("promote", "production", "canary")
+    mirror.publish(2)
+    run = mirror.well("promote", "production", "canary", "--arch", "arm64")
+    assert [unit["arch"] for unit in run.report["units"]] == ["arm64"]
+    assert mirror.numbers("canary") == [1, 2]
+    mirror.agree()
+
+
+def test_one_platform_alone(mirror):
+    mirror.configure(downloadMacUpdates=True)
+    mirror.publish(2)
+    mirror.well("promote", "production", "canary", "--platform", "mac")
+    assert not (mirror.root / "linux" / "canary").exists()
+    assert (mirror.root / "mac/canary/arch_arm64").is_symlink()
+
+
+def test_two_packages_of_one_version_are_told_apart_by_name(mirror):
+    mirror.publish(2)
+    mirror.publish(2, engine=OTHER_ENGINE)
+    error = mirror.refused("no_such_release", "promote", "production", "canary", "--release", version(2))
+    assert f"{version(2)}-{ENGINE}" in error["message"]
+    assert f"{version(2)}-{OTHER_ENGINE}" in error["message"]
+
+
+def test_a_version_that_both_rings_had_means_the_package_of_the_channel_that_is_asked(mirror):
+    mirror.configure(downloadPreviewUpdates=True)
+    mirror.publish(2)
+    expected = mirror.snapshot(folders("production"))
+    mirror.publish(3)
+    assert mirror.name(PRODUCTION) != mirror.name("linux/preview/arch_x86_64")
+    mirror.well("promote", "production", "canary", "--release", version(2))
+    mirror.well("rollback", "production", "--to", version(2))
+    for served, wanted in zip(mirror.snapshot(folders("production")).values(), expected.values()):
+        assert served == wanted
+    for served, wanted in zip(mirror.snapshot(folders("canary")).values(), expected.values()):
+        assert served == wanted
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments"),
+    [
+        ("no_such_channel", ["promote", "nightly", "canary"]),
+        ("no_such_channel", ["promote", "production", "nightly"]),
+        ("no_such_channel", ["promote", "production", "preview"]),
+        ("no_such_channel", ["promote", "production", "../../etc"]),
+        ("no_such_channel", ["promote", "pilot", "canary"]),
+        ("no_such_channel", ["promote", "production", "canary", "--platform", "mac"]),
+        ("no_such_release", ["promote", "production", "canary", "--release", "1.1.1.1"]),
+        ("no_such_release", ["promote", "production", "canary", "--release", ".."]),
+        ("no_such_release", ["rollback", "production", "--to", "1.1.1.1"]),
+        ("no_previous", ["rollback", "production"]),
+        ("no_such_channel", ["rollback", "nightly"]),
+        ("no_such_channel", ["hold", "nightly"]),
+        ("no_such_channel", ["release", "nightly"]),
+        ("no_such_channel", ["release", "canary"]),
+    ],
+)
+def test_what_cannot_be_followed_is_refused_and_changes_nothing(mirror, code, arguments):
+    mirror.refused(code, *arguments)
+    assert mirror.run(*arguments).status == 1
+    mirror.agree()
+
+
+def test_a_mirror_that_serves_nothing_yet(station):
+    station().refused("no_such_channel", "promote", "production", "canary")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["promote", "production"], ["rollback"], ["hold", "production", "--arch", "sparc"]]
+)
+def test_wrong_use_is_told_from_failure(mirror, arguments):
+    assert mirror.run(*arguments).status == 2
+
+
+# -- roll back ---------------------------------------------------------------------------------------------------------
+
+
+def test_rollback_serves_the_previous_release_and_stays_there(mirror):
+    first = mirror.snapshot(folders("production"))
+    mirror.publish(2)
+    mirror.well("rollback", "production", "--reason", "false positives", "--by", "anna")
+    assert mirror.snapshot(folders("production")) == first
+    mirror.agree()
+    for number in (3, 4):
+        run = mirror.publish(number)
+        assert run.outcomes() == dict.fromkeys(folders("production"), "held")
+        assert mirror.snapshot(folders("production")) == first
+    (hold,) = {json.dumps(entry["held"]) for entry in mirror.status()["channels"]}
+    assert (json.loads(hold)["reason"], json.loads(hold)["by"]) == ("false positives", "anna")
+    assert "false positives" in mirror.run("status").text
+    mirror.well("release", "production")
+    assert mirror.snapshot(folders("production")) == first
+    assert mirror.sync_well().outcomes() == dict.fromkeys(folders("production"), "updated")
+    assert (mirror.numbers("production"), mirror.numbers("production_back")) == ([4, 4], [1, 1])
+    assert mirror.history(PRODUCTION) == ["sync", "sync", "rollback", "release", "sync"]
+
+
+def test_a_second_rollback_changes_nothing(mirror):
+    mirror.publish(2)
+    mirror.publish(3)
+    mirror.well("rollback", "production")
+    state = mirror.channels()
+    again = mirror.well("rollback", "production", "--reason", "said twice")
+    assert again.report["changed"] is False
+    assert mirror.channels() == state
+    # Nor does it after somebody gave another reason for the hold.
+    mirror.well("hold", "production", "--reason", "until friday")
+    assert mirror.well("rollback", "production").report["changed"] is False
+    assert mirror.numbers("production") == [2, 2]
+
+
+def test_rollback_to_any_release_that_is_kept(mirror):
+    for number in (2, 3):
+        mirror.publish(number)
+    mirror.well("rollback", "production", "--to", version(1))
+    assert mirror.numbers("production") == [1, 1]
+    assert mirror.well("rollback", "production", "--to", version(1)).report["changed"] is False
+    mirror.well("rollback", "production", "--to", version(2))
+    assert mirror.numbers("production") == [2, 2]
+    mirror.well("rollback", "production", "--to", mirror.name(BACK), "--arch", "x86_64")
+    assert mirror.numbers("production")[1] == 2
+    mirror.agree()
+
+
+def test_rollback_of_one_architecture(mirror):
+    mirror.publish(2)
+    mirror.well("rollback", "production", "--arch", "arm64")
+    run = mirror.publish(3)
+    assert run.outcomes() == dict(zip(folders("production"), ("updated", "held")))
+    assert mirror.numbers("production") == [3, 1]
+    assert mirror.well("rollback", "production").report["changed"] is True
+    assert mirror.numbers("production") == [2, 1]
+
+
+def test_rollback_of_a_promoted_channel(mirror):
+    mirror.well("promote", "production", "canary")
+    mirror.publish(2)
+    mirror.well("promote", "production", "canary")
+    mirror.well("rollback", "canary", "--reason", "slow")
+    assert (mirror.numbers("canary"), mirror.numbers("production")) == ([1, 1], [2, 2])
+    assert "slow" in mirror.refused("held", "promote", "production", "canary")["message"]
+    mirror.well("promote", "production", "canary", "--release", version(1))
+    assert mirror.sync_well().outcomes()[CANARY] == "held"
+    mirror.well("release", "canary")
+    mirror.well("promote", "production", "canary")
+    assert mirror.numbers("canary") == [2, 2]
+    mirror.agree()
+
+
+def test_n_1_does_not_bring_back_what_was_rolled_away_from(mirror):
+    mirror.configure(retain=10)
+    mirror.publish(2)
+    mirror.well("rollback", "production")
+    assert mirror.numbers("production_back") == [1, 1]
+    mirror.well("release", "production")
+    for number in (3, 4):
+        mirror.publish(number)
+    mirror.well("rollback", "production")
+    # Before release 3 it served release 1: release 2 was rolled away from.
+    assert (mirror.numbers("production"), mirror.numbers("production_back")) == ([3, 3], [1, 1])
+
+
+def test_n_1_of_a_channel_that_was_promoted_back_and_forth(mirror):
+    mirror.well("promote", "production", "canary")
+    mirror.publish(2)
+    mirror.well("promote", "production", "canary")
+    mirror.well("promote", "production", "canary", "--release", version(1))
+    mirror.well("rollback", "canary")
+    assert (mirror.numbers("canary"), mirror.numbers("canary_back")) == ([2, 2], [2, 2])
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_n_1_after_any_rollback(mirror, seed):
+    """Random operators: n-1 is never what was rolled away from, and always something that the channel served."""
+    chance = random.Random(seed)
+    mirror.configure(retain=30, architectures=["x86_64"])
+    path, newest = [1], 1
+    for _step in range(12):
+        if chance.random() < 0.5:
+            newest += 1
+            if mirror.channels()[PRODUCTION]["hold"]:
+                mirror.well("release", "production", "--arch", "x86_64")
+            mirror.publish(newest)
+            path.append(newest)
+        elif len(path) > 1:
+            to = chance.choice(path[:-1])
+            mirror.well("rollback", "production", "--to", version(to), "--arch", "x86_64")
+            path = path[: path.index(to) + 1]
+            assert mirror.serves(PRODUCTION) == to
+            assert mirror.serves(BACK) == (path[-2] if len(path) > 1 else to)
+
+
+# -- hold --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_held_channel_stays_across_ten_releases_and_its_release_is_never_pruned(mirror):
+    """Beside it, another ring moves and fills the same shelf."""
+    mirror.configure(downloadPreviewUpdates=True, retain=1)
+    mirror.sync_well()
+    mirror.well("promote", "production", "canary")
+    before = mirror.snapshot([*folders("production"), *folders("canary")])
+    mirror.well("hold", "production", "--reason", "change freeze")
+    mirror.well("hold", "canary")
+    for number in range(2, 12):
+        run = mirror.publish(number)
+        assert {run.outcomes()[path] for path in before} == {"held"}
+        assert {run.outcomes()[path] for path in folders("preview")} == {"updated"}
+        assert mirror.snapshot(list(before)) == before
+    assert mirror.shelved() == [1, 10, 11]
+    mirror.well("release", "production")
+    mirror.sync_well()
+    assert mirror.numbers("production") == [11, 11]
+    # Still held by the other channel.
+    assert mirror.snapshot(folders("canary")) == {path: before[path] for path in folders("canary")}
+    mirror.agree()
+
+
+def test_holding_twice_changes_nothing_and_a_new_reason_does(mirror):
+    assert mirror.well("hold", "production", "--reason", "freeze", "--by", "anna").report["changed"] is True
+    assert mirror.well("hold", "production", "--reason", "freeze").report["changed"] is False
+    assert mirror.well("hold", "production").report["changed"] is False
+    assert mirror.well("hold", "production", "--reason", "longer freeze").report["changed"] is True
+    assert mirror.well("release", "production").report["changed"] is True
+    assert mirror.well("release", "production").report["changed"] is False
+    assert mirror.history(PRODUCTION) == ["sync", "hold", "hold", "release"]
+
+
+def test_the_history_tells_who_did_what_and_when(mirror):
+    mirror.well("promote", "production", "canary", "--by", "anna")
+    mirror.publish(2)
+    mirror.well("promote", "production", "canary", "--by", "ben")
+    mirror.well("rollback", "canary", "--by", "carla")
+    entries = mirror.channels()[CANARY]["history"]
+    assert [(entry["action"], entry["by"]) for entry in entries] == [
+        ("promote", "anna"),
+        ("promote", "ben"),
+        ("rollback", "carla"),
+    ]
+    assert [entry["release"].split(".")[2] for entry in entries] == ["501", "502", "501"]
+    for entry in entries:
+        time.strptime(entry["at"], "%Y-%m-%dT%H:%M:%SZ")
+
+
+# -- check mode --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["promote", "production", "canary"],
+        ["promote", "production", "pilot"],
+        ["rollback", "production", "--reason", "bad"],
+        ["rollback", "production", "--to", version(1)],
+        ["hold", "canary", "--reason", "freeze"],
+        ["release", "pilot"],
+    ],
+)
+def test_check_changes_nothing_and_foretells_what_then_happens(mirror, arguments):
+    for channel in ("canary", "pilot"):
+        mirror.well("promote", "production", channel)
+    mirror.well("hold", "pilot", "--arch", "arm64")
+    mirror.publish(2)
+    mirror.publish(3)
+    if arguments[2:] == ["pilot"]:
+        mirror.well("release", "pilot")
+    before = mirror.tree()
+    foretold = mirror.well(*arguments, "--check")
+    assert mirror.tree() == before
+    happened = mirror.well(*arguments)
+    for run in (foretold, happened):
+        for unit in run.report["units"]:
+            for stand in (unit["before"], unit["after"]):
+                (stand["held"] or {}).pop("since", None)
+    assert foretold.report == happened.report
+    assert happened.report["changed"] is True
+
+
+def test_check_needs_no_lock_and_makes_no_folders(station):
+    made = station()
+    assert made.run("promote", "production", "canary", "--check").status == 1
+    assert not made.root.exists()
+
+
+# -- damage ------------------------------------------------------------------------------------------------------------
+
+
+def lose(folder):
+    shutil.rmtree(folder.resolve())
+
+
+@pytest.mark.parametrize("spoil", [damage, lose])
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_a_damaged_release_is_not_promoted_and_the_other_architecture_not_either(mirror, spoil, arch):
+    mirror.well("promote", "production", "canary")
+    mirror.publish(2)
+    before = mirror.snapshot(folders("canary"))
+    spoil(mirror.root / folders("production", arch)[0])
+    run = mirror.verb("promote", "production", "canary")
+    assert run.status == 1
+    assert run.report["errors"][0]["code"] in ("damaged", "no_such_release")
+    assert arch in run.report["errors"][0]["message"]
+    assert mirror.snapshot(folders("canary")) == before
+    assert set(mirror.sync_well().outcomes().values()) == {"repaired", "unchanged"}
+    mirror.well("promote", "production", "canary")
+    mirror.agree()
+
+
+@pytest.mark.parametrize("spoil", [damage, lose])
+def test_a_damaged_release_is_not_rolled_back_to(mirror, spoil):
+    mirror.publish(2)
+    before = mirror.snapshot(folders("production"))
+    spoil(mirror.root / folders("production_back", "arm64")[0])
+    run = mirror.verb("rollback", "production")
+    assert (run.status, run.report["errors"][0]["code"]) == (1, "damaged")
+    assert mirror.snapshot(folders("production")) == before
+    assert not any(entry["hold"] for entry in mirror.channels().values())
+
+
+def test_all_or_nothing_where_one_architecture_is_held(mirror):
+    mirror.well("promote", "production", "canary")
+    mirror.well("hold", "canary", "--arch", "arm64")
+    mirror.publish(2)
+    mirror.refused("held", "promote", "production", "canary")
+    assert mirror.numbers("canary") == [1, 1]
+    mirror.well("promote", "production", "canary", "--arch", "x86_64")
+    assert mirror.numbers("canary") == [2, 1]
+
+
+def test_a_promoted_channel_is_mended_with_the_ring_that_serves_the_same(mirror):
+    mirror.well("promote", "production", "canary")
+    before = mirror.snapshot()
+    damage(mirror.root / CANARY)
+    run = mirror.sync_well()
+    assert run.outcomes()[PRODUCTION] == "repaired"
+    assert run.outcomes()[CANARY] in ("repaired", "unchanged")
+    assert mirror.snapshot() == before
+    mirror.agree()
+
+
+def test_a_lost_link_of_a_promoted_channel_is_mended(mirror):
+    mirror.well("promote", "production", "canary")
+    before = mirror.snapshot()
+    (mirror.root / CANARY).unlink()
+    assert mirror.sync_well().outcomes()[CANARY] == "repaired"
+    assert mirror.snapshot() == before
+
+
+def test_a_promoted_release_that_nobody_has_any_more_is_told_and_stops_nothing(mirror):
+    mirror.well("promote", "production", "canary")
+    mirror.publish(2)
+    damage(mirror.root / CANARY)
+    mirror.service.publish(version(3), size=SIZE)
+    run = mirror.sync()
+    assert run.status == 1
+    assert run.error(CANARY)["code"] == "damaged"
+    assert run.outcomes() == {
+        **dict.fromkeys(folders("production"), "updated"),
+        **dict(zip(folders("canary"), ("failed", "unchanged"))),
+    }
+    mirror.well("promote", "production", "canary")
+    mirror.sync_well()
+    mirror.agree()
+
+
+def test_lost_state_is_rebuilt_with_the_promoted_channels(mirror):
+    mirror.well("promote", "production", "canary")
+    mirror.publish(2)
+    before = mirror.snapshot()
+    (mirror.root / ".state" / "channels.json").unlink()
+    mirror.sync_well()
+    assert mirror.snapshot() == before
+    mirror.well("rollback", "production")
+    assert mirror.numbers("production") == [1, 1]
+
+
+# -- pruning -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_any_channel_points_at_is_never_pruned(mirror):
+    mirror.configure(retain=1, backupPreviousUpdates=True)
+    mirror.well("promote", "production", "canary")
+    for number in (2, 3, 4):
+        mirror.publish(number)
+    assert mirror.shelved() == [1, 3, 4]
+    mirror.well("promote", "production", "canary")
+    for number in (5, 6):
+        mirror.publish(number)
+    # 1 is the n-1 of canary, 4 its release; 5 and 6 are production's.
+    assert mirror.shelved() == [1, 4, 5, 6]
+    mirror.well("promote", "production", "canary")
+    mirror.sync_well()
+    assert mirror.shelved() == [4, 5, 6]
+    mirror.agree()
+
+
+def test_a_channel_that_was_taken_out_of_the_settings_keeps_its_release(mirror):
+    mirror.configure(retain=1)
+    mirror.well("promote", "production", "canary")
+    before = mirror.snapshot(folders("canary"))
+    mirror.configure(channels=[])
+    for number in (2, 3, 4):
+        mirror.publish(number)
+    assert mirror.snapshot(folders("canary")) == before
+
+
+# -- two at once, and kill -9 ------------------------------------------------------------------------------------------
+
+
+def test_of_two_verbs_at_once_one_works_and_the_other_names_it(mirror):
+    service = mirror.service
+    mirror.well("promote", "production", "canary")
+    service.publish(version(2), size=SIZE)
+    service.fault("stall", kind="package", seconds=3, times=1)
+    mirror.configure(source={"timeout": 20})
+    before = mirror.stand()
+    with mirror.start("sync") as sync:
+        assert service.wait_for(lambda: bool(service.asked("package")))
+        for arguments in (
+            ["promote", "production", "canary"],
+            ["rollback", "canary"],
+            ["hold", "production"],
+            ["release", "production"],
+            ["import", "no-such-file"],
+        ):
+            run = mirror.verb(*arguments)
+            assert run.status == 75, run.text
+            assert run.report["errors"][0]["code"] == "locked"
+            assert str(sync.pid) in run.report["errors"][0]["message"]
+        assert sync.poll() is None
+        assert {name: data for name, data in mirror.stand().items() if "canary" in name} == {
+            name: data for name, data in before.items() if "canary" in name
+        }
+        sync.communicate(timeout=30)
+    assert sync.returncode == 0
+    mirror.agree()
+
+
+def killed(mirror, moment, *arguments):
+    """Starts a verb and kills it at that moment. True when it was still at work."""
+    process = mirror.start(*arguments)
+    moment(process)
+    process.send_signal(signal.SIGKILL)
+    told = "".join(process.communicate(timeout=20))
+    assert "Traceback" not in told
+    return process.returncode == -signal.SIGKILL
+
+
+def after(seconds):
+    def wait(process):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+
+    return wait
+
+
+def when_it_writes(mirror, seconds):
+    """When the state file was replaced, or so soon afterwards: links and status.json come then."""
+    state = mirror.root / ".state" / "channels.json"
+    before = state.stat().st_ino
+
+    def wait(process):
+        while state.stat().st_ino == before and process.poll() is None:
+            pass
+        after(seconds)(process)
+
+    return wait
+
+
+@pytest.mark.slow
+def test_kill_9_at_any_moment_of_promote_and_rollback(mirror):
+    """Whatever is visible is whole at every moment; the next verb or sync completes what was begun."""
+    chance = random.Random(4)
+    mirror.publish(2)
+    mirror.well("promote", "production", "canary", "--release", version(1))
+    begun = time.monotonic()
+    mirror.well("promote", "production", "canary", "--release", version(2))
+    whole = time.monotonic() - begun
+    kills, current = 0, 2
+    for round_ in range(12):
+        current = 3 - current
+        promote = ["promote", "production", "canary", "--release", version(current)]
+        arguments = chance.choice([promote, ["rollback", "canary", "--to", version(current)]])
+        if round_ % 3 == 0:
+            moment = after(chance.uniform(0.2, 0.9) * whole)
+        else:
+            moment = when_it_writes(mirror, chance.uniform(0, 0.01))
+        kills += killed(mirror, moment, *arguments)
+        mirror.check()
+        assert set(mirror.numbers("canary")) <= {1, 2}
+        assert mirror.numbers("production") == [2, 2]
+        if chance.random() < 0.5:
+            mirror.sync_well()
+        else:
+            mirror.well(*arguments)
+            assert mirror.numbers("canary") == [current, current]
+        mirror.agree()
+        mirror.well("release", "canary")
+        mirror.well(*promote)
+    assert kills >= 6
+
+
+def test_killed_between_state_and_link_the_next_run_of_any_kind_completes_it(mirror):
+    """The worst moment, made by hand: the state says one thing, the link of one architecture another."""
+    mirror.well("promote", "production", "canary")
+    mirror.publish(2)
+    mirror.well("promote", "production", "canary")
+    for arguments in (["hold", "pilot"], ["hold", "production"], ["sync"]):
+        link = mirror.root / CANARY
+        old = os.readlink(mirror.root / folders("canary_back")[0])
+        link.unlink()
+        link.symlink_to(old)
+        mirror.run(*arguments)
+        assert mirror.numbers("canary") == [2, 2]
+        mirror.agree()

@@ -1,0 +1,176 @@
+"""`mde-mirror metrics`: what a Prometheus reads, and whether it tells when something is wrong."""
+
+from __future__ import annotations
+
+import calendar
+import json
+import re
+import time
+
+import pytest
+
+from .conftest import SIZE, damage, folders, version
+
+NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
+SAMPLE = re.compile(rf"({NAME})(?:\{{(.*)\}})? (\S+)\Z")
+LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"(?:,|\Z)')
+VALUE = re.compile(r"[+-]?(?:\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|Inf)\Z|NaN\Z")
+OWN = "mde_mirror_"
+
+
+def parse(text):
+    """Prometheus' text format, strictly: one HELP and TYPE before all samples of a family, no sample twice.
+
+    Returns {(name, frozenset of labels): value}.
+    """
+    assert text.endswith("\n") and "\r" not in text and "\t" not in text
+    samples, helped, typed, current = {}, set(), {}, None
+    for line in text[:-1].split("\n"):
+        assert line == line.strip() and line, repr(line)
+        if line.startswith("#"):
+            word, name, rest = re.fullmatch(rf"# (HELP|TYPE) ({NAME}) (.+)", line).groups()
+            if word == "HELP":
+                assert name not in helped
+                helped.add(name)
+            else:
+                assert name in helped and name not in typed and rest in ("gauge", "counter")
+                typed[name] = rest
+                current = name
+            continue
+        name, labels, value = SAMPLE.match(line).groups()
+        assert name == current, f"{name} does not stand with its family"
+        pairs, at = [], 0
+        while labels and at < len(labels):
+            found = LABEL.match(labels, at)
+            assert found, labels
+            pairs.append(found.groups())
+            at = found.end()
+        assert len({key for key, _value in pairs}) == len(pairs)
+        assert VALUE.match(value), value
+        key = (name, frozenset(pairs))
+        assert key not in samples
+        samples[key] = float(value)
+    assert set(typed) == helped
+    return samples
+
+
+def metrics(station):
+    run = station.run("metrics")
+    assert (run.status, run.stderr) == (0, "")
+    found = parse(run.stdout)
+    assert all(name.startswith(OWN) for name, _labels in found)
+    return found
+
+
+def value(found, name, **labels):
+    return found[(OWN + name, frozenset(labels.items()))]
+
+
+def seconds(iso):
+    return calendar.timegm(time.strptime(iso, "%Y-%m-%dT%H:%M:%SZ"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a 1",
+        "a 1\n",
+        "# HELP a x\n# TYPE a gauge\nb 1\n",
+        "# HELP a x\n# TYPE a gauge\na 1\na 1\n",
+        '# HELP a x\n# TYPE a gauge\na{b="c} 1\n',
+        '# HELP a x\n# TYPE a gauge\na{b="1",b="2"} 1\n',
+        "# HELP a x\n# TYPE a gauge\na one\n",
+        "# HELP a x\n# TYPE a gauge\na 1\n\n",
+    ],
+)
+def test_the_parser_of_these_tests_refuses(text):
+    with pytest.raises((AssertionError, AttributeError)):
+        parse(text)
+
+
+def test_every_channel_is_told(mirror):
+    mirror.well("promote", "production", "canary")
+    mirror.publish(2)
+    mirror.well("hold", "canary", "--reason", 'a "quoted" reason\\with everything')
+    found = metrics(mirror)
+    status = mirror.status()
+    for entry in status["channels"]:
+        labels = {key: entry[key] for key in ("platform", "channel", "arch")}
+        versions = {key: entry[key] for key in ("definitions_version", "engine_version")}
+        assert value(found, "channel_info", **labels, **versions) == 1
+        assert value(found, "channel_bytes", **labels) == entry["bytes"]
+        assert value(found, "channel_held", **labels) == (entry["channel"] == "canary")
+        assert value(found, "channel_definitions_timestamp_seconds", **labels) == seconds(entry["definitions_date"])
+    assert len(status["channels"]) == 4
+    assert value(found, "last_success_timestamp_seconds") == seconds(status["last_success"])
+    assert value(found, "last_sync_timestamp_seconds") == seconds(status["last_sync"]["finished"])
+    assert value(found, "last_sync_failed") == 0
+    assert value(found, "last_sync_units", outcome="updated") == 2
+    assert value(found, "last_sync_units", outcome="unchanged") == 2
+    for unit in status["last_sync"]["units"]:
+        labels = {key: unit[key] for key in ("platform", "channel", "arch")}
+        assert value(found, "last_sync_bytes", **labels) == unit["bytes"]
+        assert value(found, "last_sync_seconds", **labels) == unit["seconds"]
+
+
+def test_a_failing_sync_shows(mirror):
+    mirror.sync_well()
+    before = metrics(mirror)
+    success = mirror.status()["last_success"]
+    mirror.service.publish(version(2), size=SIZE)
+    mirror.service.fault("status", kind="package", arch="x86_64", code=404)
+    while time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()) <= success:
+        time.sleep(0.05)
+    assert mirror.sync().status == 1
+    found = metrics(mirror)
+    assert value(found, "last_sync_failed") == 1
+    assert value(found, "last_sync_units", outcome="failed") == 1
+    assert value(found, "last_sync_units", outcome="updated") == 1
+    assert value(found, "last_success_timestamp_seconds") == value(before, "last_success_timestamp_seconds")
+    assert value(found, "last_sync_timestamp_seconds") > value(before, "last_sync_timestamp_seconds")
+    mirror.service.clear_faults()
+    mirror.sync_well()
+    found = metrics(mirror)
+    assert value(found, "last_sync_failed") == 0
+    assert value(found, "last_success_timestamp_seconds") == seconds(mirror.status()["last_success"])
+
+
+def test_a_mirror_that_was_never_synced(station):
+    made = station()
+    run = made.run("metrics")
+    assert run.status == 0
+    assert run.stdout.strip() == ""
+    assert not made.root.exists()
+
+
+def test_after_an_import_alone(mirror, station, tmp_path):
+    """There was no sync; what is served is told all the same."""
+    mirror.well("export", tmp_path / "bundle.tar")
+    island = station("island")
+    island.well("import", tmp_path / "bundle.tar")
+    found = metrics(island)
+    assert len([key for key in found if key[0] == OWN + "channel_info"]) == 2
+    assert not [key for key in found if "last_s" in key[0]]
+
+
+def test_a_damaged_release_does_not_spoil_the_rest(mirror):
+    damage(mirror.root / folders("production")[0])
+    (mirror.root / folders("production")[0] / "release.json").unlink()
+    found = metrics(mirror)
+    assert value(found, "channel_bytes", platform="linux", channel="production", arch="arm64") > 0
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"last_sync": null}'])
+def test_a_broken_record_of_the_last_sync_is_none(mirror, content):
+    (mirror.root / ".state" / "last-sync.json").write_text(content)
+    found = metrics(mirror)
+    assert len([key for key in found if key[0] == OWN + "channel_info"]) == 2
+
+
+def test_a_date_in_another_form_is_left_out(mirror):
+    card = (mirror.root / folders("production")[0] / "release.json").resolve()
+    fields = json.loads(card.read_bytes())
+    card.write_text(json.dumps({**fields, "definitions_date": "yesterday"}))
+    found = metrics(mirror)
+    times = [key for key in found if key[0] == OWN + "channel_definitions_timestamp_seconds"]
+    assert [dict(labels)["arch"] for _name, labels in times] == ["arm64"]

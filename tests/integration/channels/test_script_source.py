@@ -1,0 +1,461 @@
+"""Microsoft's downloader as a source: none of its faults reaches an endpoint, and each of them is loud."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import stat
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from simulators.download_service import build_package
+
+from ..mirror.conftest import CHECKOUT
+from ..mirror.test_mirror_sync import Proxy
+from .conftest import ARCHITECTURES, ENGINE, PRODUCTION, SIZE, folders, version
+
+SCRIPT = "xplat_offline_updates_download.sh"
+NEEDED = ("bash", "curl", "jq")
+OTHERS = ("awk", "cat", "cp", "cut", "date", "dirname", "du", "env", "mkdir", "mv", "rm", "sed", "sync", "touch", "tr")
+
+
+@pytest.fixture(autouse=True)
+def programs():
+    missing = [name for name in NEEDED if not shutil.which(name)]
+    if missing:
+        pytest.skip("NOT TESTED: Microsoft's script needs {}, not installed here".format(", ".join(missing)))
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A clone of Microsoft's repository, with settings that the operator made for running the script by hand."""
+    folder = tmp_path / "clone" / "linux" / "definition_downloader"
+    folder.mkdir(parents=True)
+    shutil.copy(CHECKOUT / "simulators" / "microsoft_script.sh", folder / SCRIPT)
+    (folder / "settings.json").write_text('{"downloadFolder": "/tmp/wdav-update", "downloadMacUpdates": true}\n')
+    (tmp_path / "clone" / "README.md").write_text("A clone.\n")
+    return tmp_path / "clone"
+
+
+@pytest.fixture
+def scripted(mirror, clone, service, monkeypatch, tmp_path):
+    """A mirror that serves release 1 and gets the next ones from the script. Whatever it starts is gone afterwards."""
+    monkeypatch.setenv("DEFINITION_SERVICE", service.url)
+    mirror.configure(channels=[], source={"type": "script", "path": str(clone)})
+    yield mirror
+    for pid in workers(tmp_path):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def workers(folder):
+    """The processes that work in a folder or below, or did before it was removed."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(process / "cwd").startswith(f"{folder}/"):
+                found.append(int(process.name))
+    return found
+
+
+def tree(folder):
+    return {
+        path.relative_to(folder): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
+        for path in folder.rglob("*")
+    }
+
+
+def fetched(service):
+    return sorted(exchange.unit.arch for exchange in service.asked("package"))
+
+
+def codes(run):
+    return {unit["error"]["code"] for unit in run.report["units"] if unit["error"]}
+
+
+def impatient(tmp_path):
+    """The command with less patience for a script that does nothing: waiting two minutes is no test."""
+    driver = tmp_path / "impatient.py"
+    driver.write_text(
+        f"import sys\nsys.path.insert(0, {str(CHECKOUT / 'plugins' / 'module_utils')!r})\n"
+        "from _mirror import script\nscript.LEAST_PATIENCE = 2.0\n"
+        "from _mirror.cli import main\nsys.exit(main())\n"
+    )
+    return [sys.executable, str(driver)]
+
+
+# -- what works --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("below", ["", "linux/definition_downloader"])
+def test_what_the_script_fetched_is_published(scripted, clone, below):
+    scripted.configure(source={"path": str(clone / below)})
+    shutil.rmtree(scripted.root)
+    before = tree(clone)
+    run = scripted.publish(2)
+    assert run.outcomes() == dict.fromkeys(folders("production"), "updated")
+    assert scripted.numbers("production") == [2, 2]
+    scripted.publish(3)
+    assert (scripted.numbers("production"), scripted.numbers("production_back")) == ([3, 3], [2, 2])
+    assert tree(clone) == before
+    scripted.agree()
+
+
+def test_nothing_new_does_not_run_it(scripted, clone, service):
+    (clone / "linux" / "definition_downloader" / SCRIPT).write_text("exit 1\n")
+    service.clear_requests()
+    run = scripted.sync_well()
+    assert run.report["changed"] is False
+    assert fetched(service) == []
+
+
+def test_check_does_not_run_it(scripted, service):
+    service.publish(version(2), size=SIZE)
+    service.clear_requests()
+    before = scripted.tree()
+    assert set(scripted.sync("--check").outcomes().values()) == {"updated"}
+    assert fetched(service) == []
+    assert scripted.tree() == before
+
+
+def test_only_what_is_needed_is_fetched(scripted, service):
+    """The script itself knows no architectures."""
+    service.publish(version(2), arch="arm64", size=SIZE)
+    service.clear_requests()
+    scripted.sync_well()
+    assert fetched(service) == ["arm64"]
+    scripted.configure(architectures=["x86_64"])
+    service.publish(version(3), size=SIZE)
+    service.clear_requests()
+    scripted.sync_well()
+    assert fetched(service) == ["x86_64"]
+    assert scripted.numbers("production") == [3, 2]
+
+
+def test_rings_and_platforms(scripted, service):
+    scripted.configure(downloadPreviewUpdates=True, downloadMacUpdates=True)
+    run = scripted.publish(2)
+    assert len(run.outcomes()) == 8
+    assert set(run.outcomes().values()) == {"updated"}
+    scripted.agree()
+
+
+def test_a_damaged_package_is_fetched_again(scripted, service):
+    scripted.publish(2)
+    before = scripted.snapshot()
+    (scripted.root / PRODUCTION / "updates.zip").write_bytes(b"damaged")
+    service.clear_requests()
+    assert scripted.sync_well().outcomes() == dict(zip(folders("production"), ("repaired", "unchanged")))
+    assert fetched(service) == ["x86_64"]
+    assert scripted.snapshot() == before
+
+
+def test_whatever_the_umask_clients_may_read(scripted):
+    umask = os.umask(0o077)
+    try:
+        scripted.publish(2)
+    finally:
+        os.umask(umask)
+    for path in scripted.folders():
+        folder = scripted.root / path
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+        assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o644}
+
+
+def test_without_a_home(scripted, monkeypatch):
+    monkeypatch.delenv("HOME")
+    scripted.publish(2)
+
+
+def test_through_a_proxy(scripted, service):
+    """Microsoft's script has no setting for it."""
+    service.publish(version(2), size=SIZE)
+    with Proxy("mirror", "secret") as proxy:
+        scripted.configure(source={"proxy": f"http://mirror:secret@127.0.0.1:{proxy.port}"})
+        before = service.connections
+        scripted.sync_well()
+        assert len(proxy.tunnels) == service.connections - before
+    assert scripted.numbers("production") == [2, 2]
+    assert "secret" not in scripted.run("status", "--json").text
+
+
+# -- its faults --------------------------------------------------------------------------------------------------------
+
+# What the service does to the package, and to the versions that are asked for after it.
+PACKAGE_FAULTS = {
+    "404": ("status", {"code": 404}),
+    "503": ("status", {"code": 503}),
+    "a login page": ("html", {}),
+    "nothing": ("empty", {}),
+    "nonsense": ("garbage", {}),
+    "a damaged zip": ("corrupt", {}),
+    "a zip cut short": ("short_zip", {}),
+    "a zip with more behind it": ("trailing", {}),
+    "broken off": ("truncate", {}),
+    "reset": ("reset", {}),
+    "hung up": ("close", {}),
+    "no length and broken off": ("no_length", {"after": 5000}),
+    "a redirect loop": ("redirect", {"to": "loop"}),
+}
+VERSIONS_FAULTS = {
+    "404": ("status", {"code": 404}),
+    "a login page": ("html", {}),
+    "nothing": ("empty", {}),
+    "no XML": ("bad_xml", {}),
+    "hung up": ("close", {}),
+    "other quotes": (
+        "text",
+        {"text": "<versions><engine>1.1</engine><signatures date='x'>1.2</signatures></versions>"},
+    ),
+}
+
+
+def unharmed(scripted, service):
+    """A sync that fails loudly, changes nothing, leaves nothing behind, and does not stop the next one."""
+    before = scripted.snapshot()
+    run = scripted.sync()
+    assert run.status == 1, run.text
+    assert run.error()["message"] and run.error()["hint"]
+    assert scripted.served() == before[PRODUCTION]
+    assert scripted.run("verify").status == 0
+    assert list((scripted.root / ".incoming").iterdir()) == []
+    service.clear_faults()
+    scripted.sync_well()
+    scripted.agree()
+    return run
+
+
+@pytest.mark.parametrize("fault", PACKAGE_FAULTS)
+def test_a_package_that_is_none_is_not_published(scripted, service, fault):
+    name, options = PACKAGE_FAULTS[fault]
+    service.publish(version(2), size=SIZE)
+    service.fault(name, kind="package", arch="x86_64", **options)
+    run = unharmed(scripted, service)
+    assert codes(run) <= {"not_a_package", "corrupt_package", "script_failed", "size_out_of_bounds"}
+    assert scripted.numbers("production") == [2, 2]
+
+
+@pytest.mark.parametrize("fault", VERSIONS_FAULTS)
+def test_versions_that_are_none_are_not_published(scripted, service, fault):
+    """The engine asks twice before the script does, so the third answer is for the script."""
+    name, options = VERSIONS_FAULTS[fault]
+    service.publish(version(2), size=SIZE)
+    service.fault(name, kind="info", arch="x86_64", skip=2, **options)
+    run = unharmed(scripted, service)
+    assert codes(run) == {"script_failed"}
+    assert scripted.numbers("production") == [2, 2]
+
+
+def test_a_release_that_lands_between_package_and_versions(scripted, service):
+    """The zip is release 2, its manifest says release 3, and the script believes both for ever."""
+    service.publish(version(2), size=SIZE)
+    service.fault("publish", kind="package", arch="x86_64", times=1, definitions=version(3), size=SIZE)
+    before = scripted.served()
+    run = scripted.sync()
+    assert (run.status, run.error()["code"]) == (1, "versions_moved")
+    assert scripted.served() == before
+    scripted.sync_well()
+    assert scripted.serves(PRODUCTION) == 3
+    scripted.agree()
+
+
+def test_a_release_that_lands_while_another_unit_is_being_fetched(scripted, service):
+    """What the script fetched before is of release 2; what the service offers from then on is release 3."""
+    service.publish(version(2), size=SIZE)
+    service.fault("publish", kind="package", arch="arm64", times=1, definitions=version(3), size=SIZE)
+    service.fault("publish", kind="info", arch="x86_64", skip=2, times=1, definitions=version(3), size=SIZE)
+    run = scripted.sync()
+    assert run.status == 1
+    scripted.check()
+    assert set(scripted.numbers("production")) <= {1, 2}
+    scripted.sync_well()
+    assert scripted.numbers("production") == [3, 3]
+
+
+def test_the_first_failure_ends_the_script_and_the_next_run_carries_on(scripted, service):
+    service.publish(version(2), size=SIZE)
+    service.fault("reset", kind="package", arch="arm64")
+    run = scripted.sync()
+    assert run.outcomes() == dict(zip(folders("production"), ("updated", "failed")))
+    assert run.status == 1
+    service.clear_faults()
+    scripted.sync_well()
+    assert scripted.numbers("production") == [2, 2]
+
+
+def test_what_an_interrupted_run_left_is_not_believed(scripted, service):
+    """A zip of one release under a manifest of the next one, in the folder of a run that was killed."""
+    service.publish(version(2), size=SIZE)
+    for left in ((scripted.root / ".incoming" / "script.left"), scripted.root / ".state" / "script"):
+        for path in folders("production"):
+            folder = left / "downloads" / path
+            folder.mkdir(parents=True)
+            shutil.copy(scripted.root / path / "updates.zip", folder)
+            (folder / "manifest.json").write_text(
+                f'{{"EngineVersion": "{ENGINE}", "DefinitionVersion": "{version(2)}"}}'
+            )
+    scripted.sync_well()
+    assert scripted.numbers("production") == [2, 2]
+    scripted.check()
+    assert list((scripted.root / ".incoming").iterdir()) == []
+
+
+def test_a_run_that_was_killed_does_not_disturb_the_next_one(scripted, service, tmp_path):
+    """The script goes on without us for a while, and writes."""
+    service.publish(version(2), size=400_000)
+    service.fault("stall", kind="package", arch="x86_64", times=1, after=100_000, seconds=4)
+    process = scripted.start("sync")
+    assert service.wait_for(lambda: any(exchange.bytes_sent >= 100_000 for exchange in service.asked("package")))
+    process.kill()
+    process.communicate(timeout=10)
+    assert workers(tmp_path)
+    scripted.sync_well()
+    before = scripted.snapshot()
+    assert scripted.numbers("production") == [2, 2]
+    end = time.monotonic() + 30
+    while workers(tmp_path) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not workers(tmp_path)
+    assert scripted.snapshot() == before
+    assert scripted.run("verify").status == 0
+
+
+@pytest.mark.parametrize("fault", ["stall", "drip"])
+def test_a_script_that_hangs_is_ended(scripted, service, tmp_path, fault):
+    service.publish(version(2), size=SIZE)
+    service.fault(fault, kind="package", arch="arm64")
+    before = scripted.snapshot()
+    run = scripted.sync(command=impatient(tmp_path))
+    assert run.outcomes() == dict(zip(folders("production"), ("updated", "failed")))
+    assert run.error(folders("production")[1])["code"] == "timeout"
+    assert scripted.served(folders("production")[1]) == before[folders("production")[1]]
+    assert not workers(tmp_path)
+    service.clear_faults()
+    scripted.sync_well()
+    assert scripted.numbers("production") == [2, 2]
+
+
+def test_asked_to_stop_it_takes_the_script_along(scripted, service, tmp_path):
+    service.publish(version(2), size=SIZE)
+    service.fault("stall", kind="package")
+    before = scripted.snapshot()
+    process = scripted.start("sync")
+    assert service.wait_for(lambda: bool(service.asked("package")))
+    process.send_signal(signal.SIGTERM)
+    told = "".join(process.communicate(timeout=10))
+    assert process.returncode not in (0, 75)
+    assert "Traceback" not in told
+    assert not workers(tmp_path)
+    assert scripted.snapshot() == before
+    service.clear_faults()
+    scripted.sync_well()
+
+
+@pytest.mark.parametrize("missing", ["jq", "curl"])
+def test_a_missing_program_is_told(scripted, service, tmp_path, monkeypatch, missing):
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    for name in (*NEEDED, *OTHERS):
+        if name != missing and shutil.which(name):
+            (bin_folder / name).symlink_to(shutil.which(name))
+    service.publish(version(2), size=SIZE)
+    before = scripted.snapshot()
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(bin_folder))
+        run = scripted.sync()
+    assert run.status == 1
+    assert codes(run) == {"script_failed"}
+    assert missing in run.error()["hint"]
+    assert scripted.snapshot() == before
+    scripted.sync_well()
+
+
+def test_a_full_disk(scripted, service, tmpfs, tmp_path):
+    """The script ends without an error here too."""
+    disk = tmp_path / "disk"
+    tmpfs(disk, "6m")
+    shutil.copytree(scripted.root, disk / "mirror", symlinks=True)
+    scripted.root = disk / "mirror"
+    scripted.configure(downloadFolder=str(scripted.root))
+    service.publish(version(2), size=8_000_000, arch="x86_64")
+    unchanged = scripted.snapshot()
+    run = scripted.sync()
+    assert run.status == 1
+    assert scripted.snapshot(folders("production", "x86_64")) == {PRODUCTION: unchanged[PRODUCTION]}
+    assert list((scripted.root / ".incoming").iterdir()) == []
+    service.publish(version(3), size=SIZE)
+    scripted.sync_well()
+    assert scripted.numbers("production") == [3, 3]
+
+
+# -- other scripts -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("echo this version cannot do that >&2; exit 3", "script_failed"),
+        ("exit 0", "script_failed"),
+        ("kill -9 $$", "script_failed"),
+        ("not even a script (", "script_failed"),
+    ],
+)
+def test_a_script_that_does_not_work(scripted, clone, service, body, code):
+    script = clone / "linux" / "definition_downloader" / SCRIPT
+    original = script.read_text()
+    script.write_text(body + "\n")
+    service.publish(version(2), size=SIZE)
+    before = scripted.snapshot()
+    run = scripted.sync()
+    assert (run.status, codes(run)) == (1, {code})
+    assert scripted.snapshot() == before
+    if "exit 3" in body:
+        assert "status 3" in run.error()["message"]
+        assert "this version cannot do that" in run.error()["message"]
+    script.write_text(original)
+    scripted.sync_well()
+
+
+@pytest.mark.parametrize("leave", ["ln -s /etc/passwd updates.zip", "mkdir updates.zip", "mkfifo updates.zip", ":"])
+def test_what_is_no_file_is_no_package(scripted, clone, service, leave):
+    """Manifests as they should be, and something else in place of the packages."""
+    lines = ["set -e"]
+    for path in folders("production"):
+        manifest = f'{{"EngineVersion": "{ENGINE}", "DefinitionVersion": "{version(2)}"}}'
+        lines += [f"mkdir -p $PWD/downloads/{path}", f"cd $PWD/downloads/{path}", f"echo '{manifest}' > manifest.json"]
+        lines += [leave, "cd - > /dev/null"]
+    (clone / "linux" / "definition_downloader" / SCRIPT).write_text("\n".join(lines) + "\n")
+    service.publish(version(2), size=SIZE)
+    before = scripted.snapshot()
+    run = scripted.sync()
+    assert (run.status, codes(run)) == (1, {"not_a_package"})
+    assert scripted.snapshot() == before
+
+
+def test_a_folder_without_the_script(scripted, service, tmp_path):
+    scripted.configure(source={"path": str(tmp_path)})
+    service.publish(version(2), size=SIZE)
+    before = scripted.snapshot()
+    run = scripted.sync()
+    assert (run.status, codes(run)) == (1, {"script_missing"})
+    assert len(run.units) == len(ARCHITECTURES)
+    assert scripted.snapshot() == before
+
+
+def test_a_folder_that_the_script_filled_by_hand_is_adopted_and_mended(scripted, service):
+    """Its zip is release 1, its manifest says release 2: the race that the script never notices."""
+    shutil.rmtree(scripted.root)
+    service.publish(version(2), size=SIZE)
+    for arch, path in zip(ARCHITECTURES, folders("production")):
+        folder = scripted.root / path
+        build_package(folder / "updates.zip", version(1), ENGINE, arch=arch, size=SIZE // 2)
+        (folder / "manifest.json").write_text(f'{{"EngineVersion": "{ENGINE}", "DefinitionVersion": "{version(2)}"}}')
+    scripted.sync()
+    scripted.sync_well()
+    assert scripted.numbers("production") == [2, 2]
+    scripted.check()
