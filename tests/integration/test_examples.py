@@ -46,10 +46,22 @@ def documentation(path: Path) -> dict[str, Any]:
     return parts
 
 
+def all_options(path: Path) -> dict[str, Any]:
+    """The options of a module, those of its documentation fragments included."""
+    described = documentation(path)["DOCUMENTATION"]
+    found = dict(described.get("options") or {})
+    for fragment in described.get("extends_documentation_fragment", []):
+        tree = ast.parse((PLUGINS / "doc_fragments" / f"{fragment.split('.')[-1]}.py").read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "DOCUMENTATION":
+                found.update(yaml.safe_load(ast.literal_eval(node.value)).get("options") or {})
+    return found
+
+
 PATH_OPTIONS = {
     f"mde.offline.{path.stem}": {
         name: option["default"]
-        for name, option in (documentation(path)["DOCUMENTATION"].get("options") or {}).items()
+        for name, option in all_options(path).items()
         if option.get("type") == "path" and option.get("default")
     }
     for path in DOCUMENTED
