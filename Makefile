@@ -9,7 +9,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache
 export ANSIBLE_INJECT_FACT_VARS := false
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint sanity bench build build/mde-mirror docs changelog clean
+.PHONY: help venv demo test hosting molecule lint sanity bench build build/mde-mirror docs changelog clean
 
 help: ## This list
 	@printf 'make TARGET, where TARGET is one of:\n\n'
@@ -26,7 +26,13 @@ demo: venv ## The whole way on this machine: a mirror, three endpoints, one of t
 	@$(VENV) simulators/demo.py
 
 test: venv ## Unit and integration tests; no root, no containers (TESTS='path ...' runs only those)
-	$(VENV) -m pytest -n $(JOBS) --dist loadfile $(or $(TESTS),tests/unit tests/integration)
+	$(VENV) -m pytest -n $(JOBS) --dist loadfile $(or $(TESTS),tests/unit tests/integration --ignore tests/integration/hosting)
+
+hosting: venv ## The tests of the hosting roles, on a real nginx where there is one; they take some minutes
+	$(VENV) -m pytest -n $(JOBS) --dist loadfile tests/integration/hosting
+
+molecule: venv ## The molecule scenarios on podman; as root it installs what it needs (SCENARIOS='name ...' runs only those)
+	@$(VENV) tools/molecule_rig.py $(SCENARIOS)
 
 lint: venv ## ruff, mypy, shellcheck, yamllint, antsibull-changelog, ansible-lint (LINTERS='mypy ...' runs only those)
 	@$(VENV) tools/lint.py $(LINTERS)

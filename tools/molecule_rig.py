@@ -30,6 +30,8 @@ IN_IMAGE = (
 )
 # In the image as packages that wait in apt's cache: the roles install them, and the network of the rig has no way out.
 FOR_ROLES = ("nginx-light", "nginx", "nfs-kernel-server", "nfs-common")
+# With what they recommend, as Ansible's apt installs it.
+DOWNLOAD = f'chroot "$1" apt-get install -y -o APT::Install-Recommends=true --download-only {" ".join(FOR_ROLES)}'
 # The community distribution holds the connection plugin; Galaxy is not needed.
 COMMUNITY = "ansible==12.3.0"
 CONNECTION = "ansible_collections/containers/podman/"
@@ -85,7 +87,7 @@ def configure_podman() -> None:
 
 
 def image() -> str:
-    recipe = "\n".join([SUITE, *IN_IMAGE, *FOR_ROLES])
+    recipe = "\n".join([SUITE, *IN_IMAGE, DOWNLOAD])
     return f"localhost/mde-rig:{SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
@@ -104,11 +106,10 @@ def make_image() -> None:
         return
     print(f"making {image()} (once, some minutes)", flush=True)
     rootfs = CACHE / "rootfs.tar"
-    download = f'chroot "$1" apt-get install -y --no-install-recommends --download-only {" ".join(FOR_ROLES)}'
     try:
         run(
             *("mmdebstrap", "--variant=apt", f"--include={','.join(IN_IMAGE)}", "--skip=cleanup/apt"),
-            *(f"--customize-hook={download}", SUITE, str(rootfs), package_mirror()),
+            *(f"--customize-hook={DOWNLOAD}", SUITE, str(rootfs), package_mirror()),
             quiet=True,
         )
         commands = ("--change", 'CMD ["/sbin/init"]', "--change", "STOPSIGNAL=SIGRTMIN+3")

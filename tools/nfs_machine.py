@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import subprocess
 import sys
 import tempfile
@@ -10,15 +11,17 @@ from pathlib import Path
 
 from collection_tree import CHECKOUT
 
-HOME = CHECKOUT / ".cache" / "molecule" / "machine"
 # Debian's names of what runs the machine and makes its disks.
 PACKAGES = ("qemu-system-x86", "e2fsprogs", "mmdebstrap")
 INSIDE = (
-    *("python3", "iproute2", "kmod", "linux-image-cloud-amd64", "initramfs-tools"),
+    *("python3", "mount", "iproute2", "kmod", "linux-image-cloud-amd64", "initramfs-tools"),
     *("nfs-kernel-server", "nfs-common", "rpcbind", "netbase", "procps"),
 )
+# A machine that was made from another list is not taken for this one.
+RECIPE = hashlib.sha256(" ".join(INSIDE).encode()).hexdigest()[:12]
+HOME = CHECKOUT / ".cache" / "molecule" / f"machine-{RECIPE}"
 # Without hardware to help, the machine is slow; this is many times what it takes.
-LIMIT = 600
+LIMIT = 300
 FIRST = """#!/bin/sh
 /bin/mount -t proc p /proc
 /bin/mount -t sysfs s /sys
@@ -60,7 +63,7 @@ def run(payload: Path) -> list[str]:
     with tempfile.TemporaryDirectory() as work:
         image = Path(work) / "payload.img"
         disk(payload, image, 64)
-        append = "console=ttyS0 root=/dev/vda rw init=/first quiet mitigations=off random.trust_cpu=on"
+        append = "console=ttyS0 root=/dev/vda rw init=/first quiet panic=1 mitigations=off random.trust_cpu=on"
         command = [
             *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024"),
             *("-nographic", "-no-reboot", "-kernel", str(HOME / "vmlinuz"), "-initrd", str(HOME / "initrd")),
@@ -68,13 +71,23 @@ def run(payload: Path) -> list[str]:
             *("-drive", f"file={HOME / 'disk.img'},if=virtio,format=raw,snapshot=on"),
             *("-drive", f"file={image},if=virtio,format=raw,cache=unsafe"),
         ]
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT, check=False
-        )
-    console = done.stdout.decode(errors="replace")
-    lines = [line[line.index("RIG ") :].strip() for line in console.splitlines() if "RIG " in line]
+        console = Path(work) / "console"
+        with console.open("wb") as stream:
+            try:
+                subprocess.run(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=stream,
+                    stderr=stream,
+                    timeout=LIMIT,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired:
+                print(f"the machine was not done after {LIMIT} s", file=sys.stderr)
+        said = console.read_text(encoding="utf-8", errors="replace")
+    lines = [line[line.index("RIG ") :].strip() for line in said.splitlines() if "RIG " in line]
     if "RIG done" not in lines:
-        print(console[-4000:], done.stderr.decode(errors="replace")[-2000:], file=sys.stderr)
+        print(said[-4000:], file=sys.stderr)
     return lines
 
 

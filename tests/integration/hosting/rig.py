@@ -1,0 +1,207 @@
+"""What the tests of hosting share: a mirror's folder, a real nginx on loopback, and questions to it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable
+
+from tests.integration.roles.stage import Ansible, Run
+
+NAME = "mirror.test"
+OTHER = "other.test"
+RELEASE = "1.449.108.0-1.1.25110.3002-3fa9c1d2"
+PACKAGE = os.urandom(400_000)
+MANIFEST = b'{"EngineVersion": "1.1.25110.3002", "DefinitionVersion": "1.449.108.0"}\n'
+SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+
+
+def find(command: str) -> str | None:
+    """A command of the system, also where PATH leaves out the folders for root."""
+    return shutil.which(command, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS]))
+
+
+def free_port() -> int:
+    with socket.socket() as chosen:
+        chosen.bind(("127.0.0.1", 0))
+        return int(chosen.getsockname()[1])
+
+
+def eventually(what: str, done: Callable[[], bool], seconds: float = 15) -> None:
+    limit = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < limit, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+def mirror_tree(root: Path) -> Path:
+    """A mirror as the engine lays it out, with what must not be seen."""
+    release = root / ".releases" / "linux-x86_64" / RELEASE
+    channel = root / "linux" / "production"
+    for folder in (release, channel, root / ".state", root / ".incoming"):
+        folder.mkdir(parents=True)
+    (release / "updates.zip").write_bytes(PACKAGE)
+    (release / "manifest.json").write_bytes(MANIFEST)
+    (release / "release.json").write_text("{}\n", encoding="utf-8")
+    (channel / "arch_x86_64").symlink_to(f"../../.releases/linux-x86_64/{RELEASE}")
+    (root / ".state" / "channels.json").write_text("{}\n", encoding="utf-8")
+    (root / ".incoming" / "part").write_text("half\n", encoding="utf-8")
+    (root / "status.json").write_text('{"format": 1}\n', encoding="utf-8")
+    return root
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server answered."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Server:
+    """An nginx that lives in a folder, with a stock default server and another site, as it is found on real hosts."""
+
+    folder: Path
+    user: str = ""
+    port: int = field(default_factory=free_port)
+    tls_port: int = field(default_factory=free_port)
+    stock_port: int = 0
+
+    def __post_init__(self) -> None:
+        self.stock_port = self.stock_port or self.port
+        self.root = mirror_tree(self.folder / "two words" / "srv")
+        self.conf = self.folder / "etc"
+        for name in ("sites-available", "sites-enabled", "temporary"):
+            (self.conf / name).mkdir(parents=True)
+        self.site = self.conf / "sites-available" / "mde-mirror.conf"
+        self.link = self.conf / "sites-enabled" / "mde-mirror.conf"
+        self.pid_file = self.conf / "nginx.pid"
+        other = self.conf / "sites-available" / "other"
+        other.write_text(
+            f"server {{ listen 127.0.0.1:{self.stock_port}; server_name {OTHER}; return 200 'another site\\n'; }}\n"
+            f"server {{ listen 127.0.0.1:{self.stock_port} default_server; return 404 'stock\\n'; }}\n",
+            encoding="utf-8",
+        )
+        (self.conf / "sites-enabled" / "other").symlink_to(other)
+        # Whoever runs the tests owns the folder, and nobody else may look into it.
+        user = self.user or ("root" if os.geteuid() == 0 else "")
+        temporary = "".join(
+            f"    {kind}_temp_path {self.conf}/temporary/{kind};\n"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        self.main_file = self.conf / "nginx.conf"
+        self.main_file.write_text(
+            (f"user {user};\n" if user else "")
+            + f"worker_processes 2;\npid {self.pid_file};\nerror_log {self.conf}/error.log notice;\n"
+            f"events {{ worker_connections 256; }}\n"
+            f"http {{\n{temporary}"
+            # What a distribution or an operator may have said for all sites.
+            "    autoindex on;\n    gzip on;\n    gzip_types *;\n    open_file_cache max=100;\n"
+            f"    access_log {self.conf}/access.log;\n    include {self.conf}/sites-enabled/*;\n}}\n",
+            encoding="utf-8",
+        )
+
+    def variables(self) -> dict[str, Any]:
+        return {
+            "mirror_http_unprivileged": True,
+            "mirror_http_root": str(self.root),
+            "mirror_http_server_name": NAME,
+            "mirror_http_addresses": ["127.0.0.1"],
+            "mirror_http_port": self.port,
+            "mirror_http_tls_port": self.tls_port,
+            "mirror_http_main_file": str(self.main_file),
+            "mirror_http_site_file": str(self.site),
+            "mirror_http_pid_file": str(self.pid_file),
+        }
+
+    @property
+    def pid(self) -> int | None:
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            return int(self.pid_file.read_text(encoding="utf-8"))
+        return None
+
+    def log(self) -> str:
+        path = self.conf / "error.log"
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+
+    def stop(self) -> None:
+        pid = self.pid
+        if pid is not None:
+            os.kill(pid, signal.SIGTERM)
+            eventually("nginx ends", lambda: self.pid is None)
+
+    def ask(
+        self,
+        path: str,
+        method: str = "GET",
+        name: str = NAME,
+        headers: dict[str, str] | None = None,
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> Answer:
+        """One question, with the path exactly as it is given."""
+        connection = http.client.HTTPConnection("127.0.0.1", port or (self.tls_port if tls else self.port), timeout=30)
+        connection.connect()
+        if tls:
+            connection.sock = tls.wrap_socket(connection.sock, server_hostname=name)
+        with contextlib.closing(connection):
+            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+            for key, value in {"Host": name, **(headers or {})}.items():
+                connection.putheader(key, value)
+            connection.endheaders()
+            response = connection.getresponse()
+            told = {key.lower(): value for key, value in response.getheaders()}
+            return Answer(response.status, told, response.read())
+
+
+def messages(run: Run, hosts: int) -> list[str]:
+    """Why each of the hosts m0, m1, ... failed."""
+    found = dict(re.findall(r"^fatal: \[(m\d+)\]: FAILED! =>(.*?)(?=^\S|\Z)", run.output, re.M | re.S))
+    assert len(found) == hosts, run.output
+    return [" ".join(found[f"m{number}"].split()) for number in range(hosts)]
+
+
+@dataclass
+class Hosting:
+    """A host with that server, and the role that works on it."""
+
+    ansible: Ansible
+    server: Server
+
+    def apply(self, *options: str, **more: Any) -> Run:
+        self.ansible.hosts["mirrors"] = {"m": {**self.server.variables(), **more}}
+        return self.ansible.roles("mirror_http", "mirrors", *options)
+
+    def refused(self, wrong: list[dict[str, Any]]) -> list[str]:
+        """What the role says to each of these, on as many hosts in one run."""
+        self.ansible.hosts["mirrors"] = {f"m{n}": {**self.server.variables(), **one} for n, one in enumerate(wrong)}
+        return messages(self.ansible.roles("mirror_http", "mirrors"), len(wrong))
+
+    def works(self, **more: Any) -> Run:
+        done = self.apply(**more)
+        assert done.status == 0, done.output
+        return done
+
+    def tell(self, expression: str, role: str = "mirror_http", tasks: str = "main", **more: Any) -> str:
+        """Applies the role and evaluates an expression afterwards."""
+        self.ansible.hosts["mirrors"] = {"m": {**self.server.variables(), **more}}
+        include = {"ansible.builtin.include_role": {"name": f"mde.offline.{role}", "tasks_from": tasks}}
+        show = {"ansible.builtin.debug": {"msg": "TOLD<{{ %s }}>" % expression}}  # noqa: UP031
+        play = {"hosts": "mirrors", "gather_facts": False, "tasks": [include, show]}
+        path = self.ansible.folder / "tell.json"
+        path.write_text(json.dumps([play]), encoding="utf-8")
+        done = self.ansible.playbook(str(path))
+        assert done.status == 0, done.output
+        return done.output.split("TOLD<")[1].split(">")[0]

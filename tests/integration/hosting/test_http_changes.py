@@ -1,0 +1,153 @@
+"""What mirror_http changes on a server: from nothing, back when it goes wrong, and away; other sites never notice."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from .rig import OTHER, Hosting, eventually, free_port
+
+
+def answers(hosting: Hosting) -> bool:
+    return hosting.server.ask("/status.json").status == 200
+
+
+def state(folder: Path) -> dict[str, bytes | str]:
+    return {
+        str(path.relative_to(folder)): os.readlink(path) if path.is_symlink() else path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_symlink() or (path.is_file() and path.suffix not in (".log", ".pid"))
+    }
+
+
+def test_from_nothing_to_a_site_and_away(hosting: Hosting) -> None:
+    server = hosting.server
+    untouched = state(server.conf)
+    rehearsal = hosting.apply("--check", "--diff")
+    assert rehearsal.status == 0, rehearsal.output
+    assert rehearsal.recap["m"].changed > 0
+    assert "+    server_name mirror.test;" in rehearsal.output
+    assert state(server.conf) == untouched
+    assert server.pid is None
+
+    hosting.works()
+    assert answers(hosting)
+    assert server.link.resolve() == server.site
+    pid = server.pid
+
+    hosting.works(mirror_http_cache_seconds=7)
+    assert "max-age=7," in server.ask("/status.json").headers["cache-control"]
+    assert server.pid == pid
+
+    rehearsal = hosting.apply("--check", mirror_http_state="absent")
+    assert (rehearsal.status, rehearsal.recap["m"].changed > 0) == (0, True), rehearsal.output
+    assert answers(hosting)
+    gone = hosting.works(mirror_http_state="absent")
+    assert gone.recap["m"].changed > 0
+    assert state(server.conf) == untouched
+    assert server.pid == pid
+    eventually("the stock server answers", lambda: server.ask("/status.json").body == b"stock\n")
+    assert server.ask("/", name=OTHER).body == b"another site\n"
+    assert (server.root / "status.json").exists()
+    again = hosting.works(mirror_http_state="absent")
+    assert again.recap["m"].changed == 0
+
+
+def test_what_nginx_refuses_does_not_stay(hosting: Hosting) -> None:
+    server = hosting.server
+    untouched = state(server.conf)
+    first = hosting.apply(mirror_http_default_server=True)
+    assert first.status == 2
+    assert "leave mirror_http_default_server at false" in first.flat()
+    assert state(server.conf) == untouched
+
+    hosting.works()
+    good = state(server.conf)
+    missing = {
+        "mirror_http_protocols": ["http", "https"],
+        "mirror_http_tls_certificate": str(server.folder / "nowhere.pem"),
+        "mirror_http_tls_key": str(server.folder / "nowhere.key"),
+    }
+    broken = hosting.apply(**missing)
+    assert broken.status == 2
+    assert "nowhere.pem" in broken.flat()
+    assert "what was there before is in place again" in broken.flat()
+    assert state(server.conf) == good
+    assert answers(hosting)
+    again = hosting.works()
+    assert again.recap["m"].changed == 0
+
+
+def test_a_port_that_is_taken_brings_the_former_site_back(hosting: Hosting) -> None:
+    hosting.works()
+    good = state(hosting.server.conf)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        # nginx -t says nothing about it; only the reload shows it, and only in the log.
+        refused = hosting.apply(mirror_http_port=port)
+    assert refused.status == 2
+    assert f"another program has port {port}" in refused.flat()
+    assert state(hosting.server.conf) == good
+    assert answers(hosting)
+    assert hosting.works().recap["m"].changed == 0
+
+
+def test_a_server_that_another_site_broke_is_told_apart(hosting: Hosting) -> None:
+    hosting.works()
+    good = state(hosting.server.conf)
+    other = hosting.server.conf / "sites-enabled" / "broken"
+    other.write_text("nonsense here;\n", encoding="utf-8")
+    refused = hosting.apply(mirror_http_listing=True)
+    assert refused.status == 2
+    assert "refuses its configuration also without this change" in refused.flat()
+    assert "nonsense" in refused.output
+    other.unlink()
+    assert state(hosting.server.conf) == good
+    assert answers(hosting)
+
+
+def test_a_run_that_was_killed_before_the_reload_is_made_good(hosting: Hosting) -> None:
+    hosting.works()
+    # What a killed run leaves: a whole new file that nginx has not read.
+    hosting.works(mirror_http_listing=True)
+    written = hosting.server.site.read_bytes()
+    hosting.works()
+    hosting.server.site.write_bytes(written)
+    later = time.time() + 3
+    os.utime(hosting.server.site, (later, later))
+    assert hosting.server.ask("/").status == 403
+    mended = hosting.works(mirror_http_listing=True)
+    assert mended.recap["m"].changed == 1, mended.output
+    assert hosting.server.ask("/").status == 200
+
+
+def test_a_file_that_nginx_does_not_include_is_noticed(hosting: Hosting) -> None:
+    aside = hosting.server.conf / "aside"
+    aside.mkdir()
+    refused = hosting.apply(mirror_http_site_file=str(aside / "mirror.conf"))
+    assert refused.status == 2
+    assert f"{hosting.server.main_file} does not include {aside}/mirror.conf" in refused.flat()
+    assert list(aside.iterdir()) == []
+
+
+def test_what_cannot_work_is_refused_before_anything_is_touched(hosting: Hosting) -> None:
+    untouched = state(hosting.server.conf)
+    port = free_port()
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"mirror_http_root": '/srv/"; }'}, "without quotation marks"),
+        ({"mirror_http_server_name": "http://mirror.test"}, "without scheme and port"),
+        ({"mirror_http_server_name": "mirror.test; return 200"}, "without scheme and port"),
+        ({"mirror_http_networks": ["everybody"]}, "addresses or networks"),
+        ({"mirror_http_port": port, "mirror_http_metrics_port": port}, "all different"),
+        ({"mirror_http_port": 70000}, "from 1 to 65535"),
+        ({"mirror_http_protocols": ["ftp"]}, "must be one"),
+    ]
+    refused = hosting.refused([variables for variables, _words in wrong])
+    for (_variables, words), message in zip(wrong, refused):
+        assert words in message
+    assert state(hosting.server.conf) == untouched

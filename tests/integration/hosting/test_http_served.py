@@ -1,0 +1,178 @@
+"""What clients get from the role mirror_http over plain HTTP, asked of the real nginx that the role configured."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from email.utils import formatdate
+
+import pytest
+
+from tests.integration.roles.stage import Ansible
+
+from .rig import MANIFEST, NAME, OTHER, PACKAGE, Hosting, Server
+
+PACKAGE_PATH = "/linux/production/arch_x86_64/updates.zip"
+FOLDER = "/linux/production/arch_x86_64/"
+
+
+@pytest.fixture(scope="module")
+def site(shared: Hosting) -> Hosting:
+    shared.works()
+    return shared
+
+
+def test_packages_behind_links_are_served(site: Hosting) -> None:
+    answer = site.server.ask(PACKAGE_PATH)
+    assert (answer.status, answer.body) == (200, PACKAGE)
+    assert answer.headers["content-type"] == "application/zip"
+    assert answer.headers["accept-ranges"] == "bytes"
+    manifest = site.server.ask(FOLDER + "manifest.json", headers={"Accept-Encoding": "gzip"})
+    assert (manifest.status, manifest.body) == (200, MANIFEST)
+    assert manifest.headers["content-type"] == "application/json"
+
+
+def test_a_new_release_is_served_at_once(site: Hosting) -> None:
+    channel = site.server.root / "linux" / "production"
+    release = site.server.root / ".releases" / "linux-x86_64" / "new"
+    release.mkdir()
+    (release / "updates.zip").write_bytes(b"new package")
+    old_tag = site.server.ask(PACKAGE_PATH).headers["etag"]
+    former = (channel / "arch_x86_64").readlink()
+    staged = channel / ".staged"
+    try:
+        staged.symlink_to("../../.releases/linux-x86_64/new")
+        staged.replace(channel / "arch_x86_64")
+        answer = site.server.ask(PACKAGE_PATH, headers={"If-None-Match": old_tag})
+        assert (answer.status, answer.body) == (200, b"new package")
+    finally:
+        staged.symlink_to(former)
+        staged.replace(channel / "arch_x86_64")
+
+
+def test_head_tells_the_size_without_the_package(site: Hosting) -> None:
+    answer = site.server.ask(PACKAGE_PATH, "HEAD")
+    assert (answer.status, answer.headers["content-length"], answer.body) == (200, str(len(PACKAGE)), b"")
+
+
+def test_downloads_can_be_resumed(site: Hosting) -> None:
+    whole = site.server.ask(PACKAGE_PATH, "HEAD")
+    part = site.server.ask(
+        PACKAGE_PATH, headers={"Range": "bytes=300000-", "If-Range": whole.headers["etag"], "Accept-Encoding": "gzip"}
+    )
+    assert (part.status, part.body) == (206, PACKAGE[300_000:])
+    beyond = site.server.ask(PACKAGE_PATH, headers={"Range": f"bytes={len(PACKAGE)}-"})
+    assert beyond.status == 416
+
+
+def test_caches_ask_again_for_packages_and_keep_json_for_a_short_while(site: Hosting) -> None:
+    package = site.server.ask(PACKAGE_PATH, "HEAD")
+    assert package.headers["cache-control"] == "no-cache"
+    assert site.server.ask(PACKAGE_PATH, headers={"If-None-Match": package.headers["etag"]}).status == 304
+    since = {"If-Modified-Since": package.headers["last-modified"]}
+    assert site.server.ask(PACKAGE_PATH, headers=since).status == 304
+    # A rollback brings an older file: only the very same time counts as unchanged.
+    assert site.server.ask(PACKAGE_PATH, headers={"If-Modified-Since": formatdate(usegmt=True)}).status == 200
+    for path in ("/status.json", FOLDER + "manifest.json", FOLDER + "release.json"):
+        assert site.server.ask(path).headers["cache-control"] == "public, max-age=60, must-revalidate"
+
+
+@pytest.mark.parametrize("path", ["/status.json", PACKAGE_PATH, "/", "/linux/", "/new", "/linux/production/new.zip"])
+@pytest.mark.parametrize(
+    "method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PROPFIND", "MKCOL", "MOVE", "FOO"]
+)
+def test_other_methods_are_refused(site: Hosting, method: str, path: str) -> None:
+    assert site.server.ask(path, method).status in (403, 405)
+    assert not (site.server.root / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/.state/channels.json",
+        "/.state/",
+        "/.state",
+        "/.incoming/part",
+        "/.releases/",
+        "/.releases/linux-x86_64/",
+        "/%2estate/channels.json",
+        "/%2Estate%2Fchannels.json",
+        "//.state//channels.json",
+        "/./.state/channels.json",
+        "/linux/../.state/channels.json",
+        "/linux/production/arch_x86_64/../../.state/channels.json",
+        "/linux/.hidden",
+        "/.well-known/anything",
+        "/status.json/.git",
+        "/.state/manifest.json",
+    ],
+)
+def test_hidden_paths_do_not_exist(site: Hosting, path: str) -> None:
+    (site.server.root / "linux" / ".hidden").write_text("hidden\n", encoding="utf-8")
+    for method in ("GET", "HEAD", "POST"):
+        assert site.server.ask(path, method).status == 404
+
+
+@pytest.mark.parametrize("path", ["/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/..%2f..%2fetc/passwd"])
+def test_nothing_outside_the_mirror_is_served(site: Hosting, path: str) -> None:
+    assert site.server.ask(path).status in (400, 404)
+
+
+@pytest.mark.parametrize("path", ["/", "/linux/", "/linux/production/", FOLDER])
+def test_folders_are_not_listed(site: Hosting, path: str) -> None:
+    answer = site.server.ask(path)
+    assert answer.status in (403, 404)
+    assert b"arch_" not in answer.body
+    assert b"updates.zip" not in answer.body
+
+
+def test_a_folder_without_its_slash_is_shown_the_way_without_naming_a_host(site: Hosting) -> None:
+    answer = site.server.ask("/linux")
+    assert (answer.status, answer.headers["location"]) == (301, "/linux/")
+
+
+def test_the_server_does_not_tell_its_version(site: Hosting) -> None:
+    for answer in (site.server.ask("/status.json"), site.server.ask("/nothing")):
+        assert answer.headers["server"] == "nginx"
+        assert b"nginx/" not in answer.body
+
+
+def test_other_sites_answer_as_before(site: Hosting) -> None:
+    assert site.server.ask("/", name=OTHER).body == b"another site\n"
+    for name in ("127.0.0.1", "unknown.test"):
+        answer = site.server.ask("/status.json", name=name)
+        assert (answer.status, answer.body) == (404, b"stock\n")
+
+
+def test_again_nothing_changes_and_nginx_is_left_alone(site: Hosting) -> None:
+    log = site.server.log()
+    for options in ((), ("--check", "--diff")):
+        again = site.apply(*options)
+        assert (again.status, again.recap["m"].changed) == (0, 0), again.output
+    assert "reconfiguring" not in site.server.log()[len(log) :]
+
+
+def test_the_address_is_told_as_endpoints_need_it(site: Hosting) -> None:
+    port = site.server.port
+    assert site.tell("mirror_http_url") == f"http://{NAME}:{port}"
+    address = site.tell("mirror_http_url | mde.offline.mirror_url('preview')", tasks="url")
+    assert address == f"http://{NAME}:{port}/linux/preview/"
+    both = {"mirror_http_protocols": ["http", "https"], "mirror_http_tls_port": 443}
+    assert site.tell("mirror_http_url", tasks="url", **both) == f"https://{NAME}"
+    assert site.tell("mirror_http_url", tasks="url", mirror_http_port=80) == f"http://{NAME}"
+
+
+def test_a_worker_that_may_not_read_the_mirror_is_told_of(tmp_path_factory: pytest.TempPathFactory, nginx: str) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can let nginx work as another account")
+    group = grp.getgrgid(pwd.getpwnam("nobody").pw_gid).gr_name
+    folder = tmp_path_factory.mktemp("closed")
+    server = Server(folder, user=f"nobody {group}")
+    try:
+        closed = Hosting(Ansible(folder), server).apply()
+        assert closed.status == 2
+        assert "answers 403 instead of the file" in closed.flat()
+        assert "mode 0755" in closed.flat()
+    finally:
+        server.stop()

@@ -1,0 +1,124 @@
+"""HTTPS by mirror_http: versions of TLS, certificates of clients, and a certificate that is renewed."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import ssl
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulators.certificates import Authority, Certificate
+
+from .rig import NAME, Hosting
+
+
+@pytest.fixture(scope="module")
+def authority(shared: Hosting) -> Authority:
+    return Authority(shared.server.folder / "certificates")
+
+
+def https(certificate: Certificate, **more: Any) -> dict[str, Any]:
+    return {
+        "mirror_http_protocols": ["https"],
+        "mirror_http_tls_certificate": str(certificate.cert),
+        "mirror_http_tls_key": str(certificate.key),
+        **more,
+    }
+
+
+def trusting(authority: Authority, client: Certificate | None = None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(authority.cert))
+    if client:
+        context.load_cert_chain(str(client.cert), str(client.key))
+    return context
+
+
+def speaks(shared: Hosting, authority: Authority, version: ssl.TLSVersion) -> bool:
+    context = trusting(authority)
+    # Old versions are possible for this client, so that a refusal is the server's.
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = version
+    try:
+        return shared.server.ask("/status.json", tls=context).status == 200
+    except (ssl.SSLError, ConnectionError):
+        return False
+
+
+def test_tls_versions_and_both_ways_in(shared: Hosting, authority: Authority) -> None:
+    certificate = authority.issue("both", [NAME])
+    told = shared.tell("mirror_http_url", **https(certificate, mirror_http_protocols=["http", "https"]))
+    assert told == f"https://{NAME}:{shared.server.tls_port}"
+    spoken = {version: speaks(shared, authority, version) for version in ssl.TLSVersion if version > 0}
+    assert {version.name for version, does in spoken.items() if does} == {"TLSv1_2", "TLSv1_3"}
+    assert shared.server.ask("/status.json").status == 200
+    assert shared.server.ask("/.state/channels.json", tls=trusting(authority)).status == 404
+    assert shared.server.ask("/status.json", "DELETE", tls=trusting(authority)).status in (403, 405)
+
+    shared.works(**https(certificate, mirror_http_tls_versions=["TLSv1.3"]))
+    assert not speaks(shared, authority, ssl.TLSVersion.TLSv1_2)
+    assert speaks(shared, authority, ssl.TLSVersion.TLSv1_3)
+    # Without http in mirror_http_protocols the name is the stock server's again.
+    assert shared.server.ask("/status.json").body == b"stock\n"
+
+
+def test_certificates_of_clients(shared: Hosting, authority: Authority) -> None:
+    strangers = Authority(shared.server.folder / "strangers")
+    certificate = authority.issue("server", [NAME])
+    shared.works(**https(certificate, mirror_http_tls_client_ca=str(authority.cert)))
+    known = trusting(authority, authority.issue("replica"))
+    assert shared.server.ask("/status.json", tls=known).status == 200
+    for context in (trusting(authority), trusting(authority, strangers.issue("stranger"))):
+        try:
+            answer = shared.server.ask("/status.json", tls=context)
+        except (ssl.SSLError, ConnectionError):
+            continue
+        assert answer.status == 400
+        assert b"format" not in answer.body
+
+    both = {"mirror_http_protocols": ["http", "https"], "mirror_http_tls_client_ca": str(authority.cert)}
+    around = shared.apply(**https(certificate, **both))
+    assert around.status == 2
+    assert "over plain HTTP everybody would be let in" in around.flat()
+
+
+def test_a_renewed_certificate_is_taken_over(shared: Hosting, authority: Authority) -> None:
+    live = Certificate(shared.server.folder / "live.pem", shared.server.folder / "live.key")
+
+    def install(certificate: Certificate) -> None:
+        # As certificate tools do: a new file in place of the old one.
+        for source, target in zip(certificate, live):
+            staged = Path(f"{target}.new")
+            shutil.copy(source, staged)
+            staged.replace(target)
+
+    def shown() -> bytes | None:
+        plain = socket.create_connection(("127.0.0.1", shared.server.tls_port))
+        with trusting(authority).wrap_socket(plain, server_hostname=NAME) as wrapped:
+            return wrapped.getpeercert(binary_form=True)
+
+    install(authority.issue("first", [NAME]))
+    shared.works(**https(live))
+    before = shown()
+    again = shared.works(**https(live))
+    assert again.recap["m"].changed == 0
+
+    install(authority.issue("second", [NAME]))
+    assert shown() == before
+    rehearsal = shared.apply("--check", **https(live))
+    assert rehearsal.recap["m"].changed == 1, rehearsal.output
+    assert shown() == before
+    renewed = shared.works(**https(live))
+    assert renewed.recap["m"].changed == 1, renewed.output
+    assert shown() != before
+
+
+def test_https_without_a_certificate_is_refused_in_words(shared: Hosting) -> None:
+    refused = shared.apply(mirror_http_protocols=["https"])
+    assert refused.status == 2
+    assert "HTTPS needs mirror_http_tls_certificate and mirror_http_tls_key" in refused.flat()
