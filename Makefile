@@ -40,8 +40,10 @@ lint: venv ## ruff, mypy, shellcheck, yamllint, antsibull-changelog, ansible-lin
 sanity: venv ## ansible-test sanity, without containers
 	@$(VENV) tools/sanity.py
 
-bench: venv ## Times and memory of a sync, side by side with curl (MICROSOFT_SCRIPT=file adds Microsoft's script)
-	@$(VENV) tests/benchmark/run.py
+bench: venv ## Side by side: syncs with curl, nginx with bare loopback, the role endpoint with plain tasks (BENCHES='sync ...')
+	@for bench in $(or $(BENCHES),sync serving endpoints); do \
+		printf '\n== %s\n\n' "$$bench"; $(VENV) "tests/benchmark/$$bench.py" || exit 1; \
+	done
 
 build: venv ## The collection's tarball, in build/
 	@rm -f build/mde-offline-*.tar.gz

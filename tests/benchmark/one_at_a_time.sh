@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The obvious way to mirror, with curl and one request after another; tests/benchmark/run.py compares with it.
+# The obvious way to mirror, with curl and one request after another; tests/benchmark/sync.py compares with it.
 # usage: one_at_a_time.sh SERVICE FOLDER CA-FILE
 set -euo pipefail
 

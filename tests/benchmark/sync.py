@@ -1,6 +1,6 @@
 """Measures a sync side by side with other ways to mirror, in one run, and prints times and ratios.
 
-    .venv/bin/python tests/benchmark/run.py                    MICROSOFT_SCRIPT=FILE adds Microsoft's own script
+    .venv/bin/python tests/benchmark/sync.py                    MICROSOFT_SCRIPT=FILE adds Microsoft's own script
 
 All of them fetch from the stand-in service on loopback, over TLS, throttled for each connection and with a delay
 before each answer, as a real line has them. It needs 3 GB in TMPDIR for its time. Nothing is asserted about time.

@@ -1,0 +1,219 @@
+"""Measures how fast nginx, as the role mirror_http sets it up, serves many endpoints at once, beside what loopback can
+carry at all, and prints ratios.
+
+    .venv/bin/python tests/benchmark/serving.py
+
+The raw capacity is a bare sendfile(2) of the same file to the same clients: no server can do more. Nothing is asserted
+about time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import ssl
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(CHECKOUT))
+sys.path.insert(1, str(CHECKOUT / "tools"))
+
+from skipped import skipped  # noqa: E402
+
+from simulators.certificates import Authority  # noqa: E402
+from tests.integration.hosting.rig import NAME, RELEASE, Hosting, Server, find  # noqa: E402
+from tests.integration.roles.stage import Ansible  # noqa: E402
+
+MB = 1_000_000
+PACKAGE, STATUS = "/linux/production/arch_x86_64/updates.zip", "/status.json"
+TIME_LIMIT = 60.0
+
+
+@dataclass(frozen=True)
+class Way:
+    """Who is asked, on which port of loopback, and how."""
+
+    name: str
+    port: int
+    tls: bool = False
+
+
+class RawServer:
+    """Sends one file to whoever connects, with one sendfile(2), and understands nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.port = int(self._listener.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _address = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._send, args=(client,), daemon=True).start()
+
+    def _send(self, client: socket.socket) -> None:
+        size = self._path.stat().st_size
+        with client, self._path.open("rb") as file:
+            client.recv(4096)
+            client.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n".encode())
+            client.sendfile(file)
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+def pull(way: Way, path: str, ca_file: str) -> int:
+    """Gets one file as an endpoint does, on a connection of its own; returns the bytes of its body."""
+    connection: socket.socket = socket.create_connection(("127.0.0.1", way.port), timeout=TIME_LIMIT)
+    if way.tls:
+        connection = ssl.create_default_context(cafile=ca_file).wrap_socket(connection, server_hostname=NAME)
+    buffer = bytearray(1024 * 1024)
+    with connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\n\r\n".encode())
+        head = b""
+        while b"\r\n\r\n" not in head:
+            received = connection.recv(65536)
+            if not received:
+                raise ConnectionError(f"{way.name} closed the connection within its answer")
+            head += received
+        header, body = head.split(b"\r\n\r\n", 1)
+        if b" 200 " not in header.split(b"\r\n")[0]:
+            raise ConnectionError(f"{way.name} answered {header[:60]!r}")
+        total = len(body)
+        while count := connection.recv_into(buffer):
+            total += count
+    return total
+
+
+def pull_many(way: Way, path: str, ca_file: str, clients: int, times: int, results: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
+    """The clients of one process: each gets the file so many times."""
+    try:
+        with ThreadPoolExecutor(clients) as pool:
+            counted = pool.map(lambda _number: pull(way, path, ca_file), range(clients * times))
+            results.put(sum(counted))
+    except OSError as error:
+        results.put(error)
+
+
+def together(way: Way, path: str, ca_file: str, clients: int, times: int = 1) -> tuple[float, int]:
+    """All clients at once; returns seconds and bytes of bodies. Raises `OSError` when one of them failed."""
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    workers = [
+        context.Process(target=pull_many, args=(way, path, ca_file, share, times, results), daemon=True)
+        for share in (clients // 2, clients - clients // 2)
+    ]
+    started = time.monotonic()
+    for worker in workers:
+        worker.start()
+    counted = [results.get(timeout=TIME_LIMIT) for _worker in workers]
+    seconds = time.monotonic() - started
+    for worker in workers:
+        worker.join()
+    for count in counted:
+        if isinstance(count, OSError):
+            raise count
+    return seconds, sum(counted)
+
+
+def big_package(root: Path, size: int) -> Path:
+    path = root / ".releases" / "linux-x86_64" / RELEASE / "updates.zip"
+    block = os.urandom(MB)
+    with path.open("wb") as file:
+        for _number in range(size // MB):
+            file.write(block)
+    return path
+
+
+def compare(ways: list[Way], ca_file: str, size: int, clients: int) -> None:
+    """One way after the other, three rounds; the best of each counts, so that a busy moment does not."""
+    print(f"(a) {clients} endpoints pull a package of {size // MB} MB at once, each on a connection of its own\n")
+    best: dict[str, float] = {}
+    for _round in range(3):
+        for way in ways:
+            seconds, count = together(way, PACKAGE, ca_file, clients)
+            if count != size * clients:
+                raise ConnectionError(f"{way.name} sent {count} bytes in place of {size * clients}")
+            best[way.name] = min(seconds, best.get(way.name, seconds))
+    raw = best[ways[0].name]
+    print(f"    {'':24}{'seconds':>12}{'MB/s':>12}{'share of the raw capacity':>28}")
+    for name, seconds in best.items():
+        print(f"    {name:24}{seconds:12.2f}{size * clients / MB / seconds:12.0f}{raw / seconds:28.2f}", flush=True)
+
+    times = 20
+    print(f"\n(b) {clients} endpoints ask for status.json {times} times each, every time on a new connection\n")
+    print(f"    {'':24}{'seconds':>12}{'requests/s':>12}")
+    for way in ways[1:]:
+        seconds, _count = together(way, STATUS, ca_file, clients, times)
+        print(f"    {way.name:24}{seconds:12.2f}{clients * times / seconds:12.0f}", flush=True)
+
+
+def stop(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Measures how fast nginx serves many endpoints at once.")
+    parser.add_argument("--size", type=int, default=40, metavar="MB", help="size of a package (default: %(default)s)")
+    parser.add_argument("--clients", type=int, default=100, help="endpoints at once (default: %(default)s)")
+    options = parser.parse_args()
+    options.clients = max(options.clients, 2)
+    signal.signal(signal.SIGTERM, stop)
+    if not find("nginx"):
+        skipped("benchmark of serving", "nginx is not installed (apt-get install nginx-light)")
+        return 0
+    with tempfile.TemporaryDirectory(prefix="mde-benchmark-") as name:
+        directory = Path(name)
+        if shutil.disk_usage(directory).free < 2 * options.size * MB:
+            print(f"{directory.parent} has less than {2 * options.size} MB free; set TMPDIR.", file=sys.stderr)
+            return 1
+        server = Server(directory)
+        authority = Authority(directory / "authority")
+        certificate = authority.issue("server", [NAME])
+        package = big_package(server.root, options.size * MB)
+        (server.root / "status.json").write_text(json.dumps({"format": 1, "channels": ["x" * 1500]}), encoding="utf-8")
+        applied = Hosting(Ansible(directory), server).apply(
+            mirror_http_protocols=["http", "https"],
+            mirror_http_tls_certificate=str(certificate.cert),
+            mirror_http_tls_key=str(certificate.key),
+        )
+        raw = RawServer(package)
+        try:
+            if applied.status != 0:
+                print(f"The role mirror_http failed, so nothing was measured:\n{applied.output}", file=sys.stderr)
+                return 1
+            ways = [
+                Way("raw sendfile", raw.port),
+                Way("nginx, http", server.port),
+                Way("nginx, https", server.tls_port, True),
+            ]
+            compare(ways, str(authority.cert), options.size * MB, options.clients)
+        except (OSError, ConnectionError) as error:
+            print(f"\nbenchmark: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("\nbenchmark: stopped", file=sys.stderr)
+            return 130
+        finally:
+            raw.close()
+            server.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
