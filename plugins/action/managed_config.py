@@ -97,6 +97,8 @@ class ActionModule(ActionBase):
         return result
 
     def _rendered(self, template: str, task_vars: Vars) -> t.Any:
+        if not template:
+            raise Refused("template is empty. Give the path of the template, or config in its place.")
         try:
             source = self._find_needle("templates", template)
             lookup = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar)
@@ -108,13 +110,16 @@ class ActionModule(ActionBase):
         if text is None:
             return rendered
         try:
-            return strict_json.loads(text)
+            # Bytes that are no UTF-8 come out of the template as halves of characters.
+            return strict_json.loads(strict_json.decode(text.encode("utf-8", "surrogateescape")))
         except strict_json.NotStrictJson as error:
             line = (text.split("\n") or [""])[(error.line or 1) - 1].strip()
-            shown = f" The rendered line is: {managed.redact_line(line)[:200]}" if line else ""
+            shown = f" The rendered line is, without its values: {managed.redact_line(line)[:200]}" if line else ""
+            advice = "Correct the template; the filter to_json writes any value as JSON."
+            if error.kind in ("byte_order_mark", "wrong_encoding"):
+                shown, advice = "", "Save the template as UTF-8 without a byte order mark."
             raise Refused(
-                f"The template {template} was rendered, but the result {error.message}.{shown} "
-                "Correct the template; the filter to_json writes any value as JSON."
+                f"The template {template} was rendered, but the result {error.message}.{shown} {advice}"
             ) from error
 
 

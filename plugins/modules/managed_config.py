@@ -61,6 +61,8 @@ options:
       - Path of a Jinja2 template on the controller that renders to the JSON of the settings. It is looked for as
         M(ansible.builtin.template) looks for O(ansible.builtin.template#module:src).
       - The rendered settings are treated as O(config).
+      - Where the result is not JSON, the task fails and names the line. It shows no value of that line, because it may
+        come from a vault.
     type: path
   state:
     description:
@@ -72,6 +74,12 @@ options:
     type: str
     choices: [merged, replaced, absent]
     default: merged
+  matching:
+    description:
+      - With O(state=absent), remove a key only where the file has the value that O(config) has for it. Another value
+        was set by somebody else, and stays.
+    type: bool
+    default: false
   validation:
     description:
       - V(strict) fails, before anything is written, when the file would have an error that is not accepted.
@@ -91,6 +99,19 @@ options:
       - If omitted, the agent on the host is asked. Without an agent on the host nothing is checked against its version.
       - Giving it saves the time of asking.
     type: str
+  health_info:
+    description:
+      - Look at the agent's health in the same run, before anything is written, as M(mde.offline.health_info) does. A
+        host with nothing to change is checked and proved with one module run.
+    type: dict
+    suboptions:
+      mirror_url:
+        description: As O(mde.offline.health_info#module:mirror_url).
+        type: str
+      max_age_hours:
+        description: As O(mde.offline.health_info#module:max_age_hours).
+        type: int
+        default: 168
   path:
     description:
       - Path of the file on the host.
@@ -231,6 +252,22 @@ agent_version:
   returned: when the file can be understood
   type: str
   sample: 101.26062.0007
+health_info:
+  description:
+    - What was seen, as M(mde.offline.health_info) returns it.
+  returned: when O(health_info) is set and the file can be understood
+  type: dict
+  sample:
+    findings: []
+    health:
+      fields:
+        definitions_version: 1.443.508.0
+      format: json
+      managed: []
+      notices: []
+    healthy: true
+    mirror: null
+    raw: []
 backup_file:
   description: The copy of the file as it was.
   returned: when a copy was made
@@ -240,7 +277,13 @@ backup_file:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.text.converters import to_text
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import files, managed, mdatp, strict_json
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import (
+    files,
+    managed,
+    mdatp,
+    report,
+    strict_json,
+)
 
 
 def run(module, desired, instead_of):
@@ -253,7 +296,7 @@ def run(module, desired, instead_of):
             "%s was changed by somebody else while this task validated it, so it was left alone. "
             "Run the task again." % shown
         )
-    plan = managed.plan(shown, data, desired, module.params["state"])
+    plan = managed.plan(shown, data, desired, module.params["state"], module.params["matching"])
     return (look if instead_of is None else write)(module, path, data, plan)
 
 
@@ -261,14 +304,17 @@ def look(module, path, data, plan):
     module.check_mode = True
     attributes = {}
     exists = data is not None
+    version, seen = ask(module)
     result = {
         "changed": (exists and set_attributes(module, path, attributes)) or plan.changed,
         # Not yet called path: to that, exit_json would add what stat says of the file before the write.
         "file": files.shown(path),
         "config": None if plan.after is None else managed.redact(plan.after),
-        "agent_version": module.params["agent_version"] or agent_version(module),
+        "agent_version": module.params["agent_version"] or version,
         "digest": files.digest(data),
     }
+    if seen is not None:
+        result["health_info"] = seen
     if module._diff:
         result["diff"] = [managed.diff(files.shown(path), data, plan)] if plan.changed else []
         if attributes:
@@ -294,13 +340,22 @@ def set_attributes(module, path, diff=None):
     return module.set_mode_if_different(path, module.params["mode"], changed, diff)
 
 
-def agent_version(module):
-    try:
-        return mdatp.Mdatp(path=module.params["mdatp"], timeout=module.params["timeout"]).version
-    except mdatp.MdatpError as error:
-        if error.id != "not_installed":
-            module.warn("%s So the settings were not checked against the version of the agent." % error.message)
-        return None
+def ask(module):
+    """The version of the agent, as far as it is wanted, and its health if that is."""
+    agent = mdatp.Mdatp(path=module.params["mdatp"], timeout=module.params["timeout"])
+    version, seen, trouble = None, None, None
+    if module.params["health_info"] is not None:
+        seen = report.look(agent, **module.params["health_info"])
+        version = seen["health"]["fields"].get("app_version")
+        trouble = None if seen["health"]["fields"] else seen["findings"][0]
+    elif not module.params["agent_version"]:
+        try:
+            version = agent.version
+        except mdatp.MdatpError as error:
+            trouble = {"id": error.id, "message": error.message}
+    if trouble and trouble["id"] != "not_installed" and not module.params["agent_version"]:
+        module.warn("%s So the settings were not checked against the version of the agent." % trouble["message"])
+    return version, seen
 
 
 def main():

@@ -19,9 +19,14 @@ ARGUMENT_SPEC = {
     "config": {"type": "dict"},
     "template": {"type": "path"},
     "state": {"type": "str", "choices": ["merged", "replaced", "absent"], "default": "merged"},
+    "matching": {"type": "bool", "default": False},
     "validation": {"type": "str", "choices": ["strict", "warn"], "default": "strict"},
     "accept": {"type": "dict", "default": {}},
     "agent_version": {"type": "str"},
+    "health_info": {
+        "type": "dict",
+        "options": {"mirror_url": {"type": "str"}, "max_age_hours": {"type": "int", "default": 168}},
+    },
     "owner": {"type": "str"},
     "group": {"type": "str"},
     "mode": {"type": "raw"},
@@ -37,6 +42,11 @@ PACKED = "packed"
 
 HIDDEN = "********"
 _SECRET_NAME = re.compile(r"pass(word|wd|phrase)?$|secret|token|credential|private_?key|api_?key", re.IGNORECASE)
+# Pieces of a line that is not JSON: names, texts (perhaps without their end), and words without quotes.
+_PIECE = re.compile(r"""(?P<name>"[^"]*"(?=\s*:)|'[^']*'(?=\s*:))|"[^"]*"?|'[^']*'?|[^\s{}\[\],:"']+""")
+_PLAIN_NAME = re.compile(r"""["'][\w$ .-]{1,60}["']$""", re.UNICODE)
+_SIGNS = re.compile(r"(\W+|-?[0-9.]{1,5})$", re.UNICODE)
+_JSON_WORDS = ("true", "false", "null", "none", "yes", "no", "on", "off", "nan", "infinity", "undefined")
 _ADDRESS = re.compile(r"^(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<rest>.*)$", re.IGNORECASE | re.DOTALL)
 _PLAIN_HOST = re.compile(r"^[^/?#@:]*(:[0-9]*)?([/?#]|$)")
 
@@ -73,7 +83,7 @@ class BrokenFile(Exception):
         self.finding = {"id": reason.kind, "severity": "error", "path": "$", "message": message, "hint": hint}
 
 
-def plan(shown_path, data, desired, state):
+def plan(shown_path, data, desired, state, matching=False):
     """From the bytes of the file (None: there is none) and the desired configuration to what the file becomes."""
     before, broken = None, None
     if data is not None:
@@ -86,7 +96,7 @@ def plan(shown_path, data, desired, state):
     if state == "replaced":
         return Plan(before, merge(OrderedDict(), desired), broken)
     present = OrderedDict() if before is None else before
-    after = remove(present, desired) if state == "absent" else merge(present, desired)
+    after = remove(present, desired, matching) if state == "absent" else merge(present, desired)
     return Plan(before, None if before is None and not after else after)
 
 
@@ -113,16 +123,20 @@ def merge(present, desired):
     return merged
 
 
-def remove(present, named):
-    """Takes away the keys that are named, whatever they hold, and each object that is empty because of that."""
+def remove(present, named, matching=False):
+    """Takes away the keys that are named, and each object that is empty because of that.
+
+    Whatever they hold, or, with `matching`, only where they hold what is named with them.
+    """
     left = OrderedDict(present)
     for name, value in named.items():
         if name not in left:
             continue
         if not isinstance(value, dict):
-            del left[name]
+            if not matching or same(left[name], value):
+                del left[name]
         elif isinstance(left[name], dict) and left[name]:
-            below = remove(left[name], value)
+            below = remove(left[name], value, matching)
             if below:
                 left[name] = below
             else:
@@ -158,12 +172,18 @@ def redact(value, name=""):
 
 
 def redact_line(line):
-    """A line of a text that is not JSON, without what may be a password; rather too much is hidden than too little."""
-    if any(_SECRET_NAME.search(name) for name in re.findall('"([^"]*)"\\s*:', line)):
-        return HIDDEN
-    before, at, rest = line.rpartition("@")
-    start = before.find("://") + 3 if "://" in before else before.find(":") + 1
-    return before[:start] + HIDDEN + at + rest if at else line
+    """A line of a text that is not JSON: its names and signs, but none of its values, as each may be a secret."""
+    return _PIECE.sub(_without_value, line)
+
+
+def _without_value(piece):
+    text = piece.group()
+    if piece.group("name"):
+        harmless = _PLAIN_NAME.match(text)
+    else:
+        word = text.lower()
+        harmless = _SIGNS.match(text) or (len(word) > 1 and any(known.startswith(word) for known in _JSON_WORDS))
+    return text if harmless else HIDDEN
 
 
 def _without_user(rest):

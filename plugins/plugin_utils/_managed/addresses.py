@@ -189,6 +189,29 @@ HTTP_MIRROR_SIGNATURE_UNSURE = rule(
     "Give the version of the agent to have this judged; on older ones enable the key.",
 )
 
+DOCUMENTATION_ADDRESS = rule(
+    "documentation_address",
+    INFO,
+    "An address that documents use",
+    "Hosts such as example.com or contoso.com, and the address of the mirror in Microsoft's samples, stand in "
+    "documents for one of your own. Somewhere they may be real.",
+    "Put in your own host, or accept this finding if it is one.",
+)
+URL_IS_MICROSOFTS = rule(
+    "url_is_microsofts",
+    WARNING,
+    "The address of the mirror is Microsoft's own",
+    "Offline updates come from a mirror of yours, with the folders linux/<ring>/arch_*. Microsoft's addresses for "
+    "downloads have no such folders.",
+    'Write the address of your mirror, or remove it and let "offlineDefinitionUpdate": "disabled" use the cloud.',
+)
+
+_MICROSOFT = re.compile(r"(?:\A|\.)(?:microsoft|windowsupdate|azureedge)\.(?:com|net)\Z", re.IGNORECASE)
+_OF_DOCUMENTS = re.compile(
+    r"(?:\A|\.)(?:example|contoso|fabrikam|mycompany|yourcompany|mydomain|yourdomain)\.\w+\Z|\.example\Z|\.invalid\Z"
+    r"|\A172\.22\.199\.67\Z",
+    re.IGNORECASE,
+)
 _ARCH = re.compile(r"^arch_", re.IGNORECASE)
 _FILE = re.compile(r"\.zip$|^manifest\.json$", re.IGNORECASE)
 _HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[^\s:/?#@\[\]\\\"'<>]+")
@@ -237,7 +260,7 @@ def check(managed: Managed) -> Findings:
         yield OFFLINE_URL_MISSING.at(_URL, "Offline updates are enabled, but there is no address to update from.")
     if url and url.strip() and not is_placeholder(url, _URL):
         yield from _mirror(url)
-        if url.lower().startswith("http://"):
+        if url.lower().lstrip().startswith("http://"):
             yield from _signature(managed)
 
 
@@ -246,7 +269,9 @@ def _proxy(proxy: str) -> Iterator[Finding]:
     if not proxy.strip():
         yield PROXY_EMPTY.at(_PROXY, "The proxy is an empty string.")
         return
-    address = Address.split(proxy)
+    if proxy != proxy.strip():
+        yield PROXY_MALFORMED.at(_PROXY, "There are blanks around the proxy.", "Take the blanks away.")
+    address = Address.split(proxy.strip())
     if "@" in proxy:
         yield PROXY_CREDENTIALS.at(
             _PROXY, "The proxy is written with a user name or a password, which is not supported."
@@ -267,10 +292,20 @@ def _proxy(proxy: str) -> Iterator[Finding]:
         yield PROXY_PORT.at(_PROXY, "The port of the proxy is not a number from 1 to 65535.")
     if address.path not in ("", "/") or address.extra:
         yield PROXY_PATH.at(_PROXY, "There is more in the proxy than a host and a port.")
+    if _OF_DOCUMENTS.search(address.host):
+        yield DOCUMENTATION_ADDRESS.at(_PROXY, f"{show(address.host)} is a host of documents.")
 
 
 def _mirror(url: str) -> Iterator[Finding]:
-    address, shown = Address.split(url), show(url)
+    shown, around = show(url), url != url.strip()
+    url = url.strip()
+    address = Address.split(url)
+    if around:
+        yield URL_MALFORMED.at(_URL, f"There are blanks around {shown}.", "Take the blanks away.")
+    if _MICROSOFT.search(address.host):
+        yield URL_IS_MICROSOFTS.at(_URL, f"{show(address.host)} is no mirror of yours.")
+    elif _OF_DOCUMENTS.search(address.host):
+        yield DOCUMENTATION_ADDRESS.at(_URL, f"{show(address.host)} is a host of documents.")
     if address.credentials:
         yield URL_CREDENTIALS.at(_URL, f"{shown} holds a user name or a password.")
     if address.scheme in ("http", "https"):
@@ -324,7 +359,7 @@ def _folder(address: Address, url: str) -> Iterator[Finding]:
         )
     elif not ring or lower[-1] == "linux":
         yield URL_ABOVE_RING_FOLDER.at(_URL, f"{show(url)} ends above the folder of a ring.")
-    elif lower[-2:-1] != ["linux"]:
+    elif ring[-2:-1] != ["linux"]:
         yield URL_UNUSUAL_FOLDER.at(_URL, f"{show(url)} does not end in linux/ and the name of a ring.")
     if lower and lower[-1].endswith("_back"):
         yield URL_BACK_FOLDER.at(

@@ -48,7 +48,10 @@ def config_findings(config: Any, agent_version: Any = None) -> list[FindingDict]
 
 def _data(data: Any, agent: str | None) -> Iterable[Finding]:
     if not isinstance(data, Mapping):
-        return [text.ROOT_NOT_OBJECT.at((), f"The outermost value is {kind_of(data)}, not an object.")]
+        twice = isinstance(data, str) and data.lstrip().startswith(("{", '"'))
+        advice = "This is JSON in a text, encoded twice: take the outermost quotes and the backslashes away."
+        message = f"The outermost value is {kind_of(data)}, not an object."
+        return [text.ROOT_NOT_OBJECT.at((), message, advice if twice else "")]
     managed = Managed(dict(data), agent)
     return [finding for topic in TOPICS for finding in topic.check(managed)]
 

@@ -214,6 +214,8 @@ def _offline(managed: Managed) -> Iterator[Finding]:
             message = "Offline updates are enabled, but automatic updates are off: no timer starts them."
             yield NO_TIMER_UPDATES.at(where, message, 'Write "automaticDefinitionUpdateEnabled": true.')
         return
+    if managed.value(ENGINE, "offlineDefinitionUpdate") not in (None, "disabled"):
+        return  # told as a wrong type or value; what was meant is plain
     if managed.text(ENGINE, "offlineDefinitionUpdateUrl"):
         yield OFFLINE_URL_UNUSED.at(
             (ENGINE, "offlineDefinitionUpdateUrl"), "The mirror is named, but offline updates are not enabled."
@@ -327,12 +329,16 @@ def _old_keys(managed: Managed) -> Iterator[Finding]:
         value = managed.value(ENGINE, key)
         if not managed.has(ENGINE, key):
             continue
-        meant = (
-            ""
-            if not isinstance(value, bool)
-            else 'Remove it and write "enforcementLevel": "%s".' % (level or levels[value][0])
-        )
+        meant = ""
+        if isinstance(value, bool):
+            passive = managed.value(ENGINE, "passiveMode") is True
+            meant = level or ("passive" if passive else levels[value][0])
+            meant = f'Remove it and write "enforcementLevel": "{meant}".'
         yield DEPRECATED_KEY.at((ENGINE, key), f"{key} was replaced by enforcementLevel.", meant)
         if isinstance(value, bool) and level is not None and level not in levels[value]:
             message = f"{key} is {show(value)}, but enforcementLevel is {level}."
             yield DEPRECATED_KEY_DISAGREES.at((ENGINE, key), message)
+    if level is None and all(managed.value(ENGINE, key) is True for key in agrees):
+        message = "enableRealTimeProtection and passiveMode are both true."
+        advice = 'Remove both and write "enforcementLevel": "real_time" or "passive".'
+        yield DEPRECATED_KEY_DISAGREES.at((ENGINE, "passiveMode"), message, advice)

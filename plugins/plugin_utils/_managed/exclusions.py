@@ -27,6 +27,28 @@ EXCLUSION_PATH_RELATIVE = rule(
     "Only absolute paths exclude anything; ~ and variables are not expanded.",
     "Write the whole path, beginning with /.",
 )
+FOREIGN_SYSTEM_PATH = rule(
+    "foreign_system_path",
+    WARNING,
+    "An exclusion of a path that Linux does not have",
+    "/Users, /Library and the like are folders of macOS. On Linux such an exclusion excludes nothing, and shows that "
+    "the list was made for other machines.",
+    "Remove it, or name the folder that the application uses on Linux.",
+)
+STRAY_BLANK = rule(
+    "stray_blank",
+    WARNING,
+    "A value with blanks or invisible characters at its ends",
+    "They count: a path with a blank at its end is another path. They come in with copying from a page.",
+    "Take them away.",
+)
+SEVERAL_IN_ONE = rule(
+    "several_in_one",
+    WARNING,
+    "Several exclusions in one value",
+    "One entry excludes one path, one extension or one process. A list in a text is taken as a single name.",
+    "Write one entry for each.",
+)
 GLOBAL_WITH_WILDCARD = rule(
     "global_with_wildcard",
     ERROR,
@@ -186,6 +208,7 @@ LEGACY_EXCLUSIONS = rule(
 
 LISTS = (("antivirusEngine", "exclusions"), ("exclusionSettings", "exclusions"))
 _MOST = 600
+_INVISIBLE = " \t\r\n\v\f\u00a0\u200b\u200c\u200d\u200e\u200f\u202f\u2060\ufeff"
 _KINDS = ("excludedPath", "excludedFileExtension", "excludedFileName")
 _SUBJECT = dict(zip(_KINDS, ("path", "extension", "name")))
 _EXTENSIONS = {
@@ -237,13 +260,14 @@ def check(managed: Managed) -> Findings:
     for entry in exclusions(managed):
         yield from _entry_scopes(entry)
         if entry.subject:
+            yield from _written(entry)
             yield from {"excludedPath": _path, "excludedFileExtension": _extension, "excludedFileName": _process}[
                 entry.kind
             ](entry)
             subject = entry.subject if entry.kind == "excludedFileExtension" else paths.normal(entry.subject)
-            key = (entry.legacy, entry.kind, subject, entry.scopes, entry.data.get("isDirectory") is True)
+            key = (entry.kind, subject, entry.scopes, entry.data.get("isDirectory") is True)
             if key in seen:
-                yield DUPLICATE_EXCLUSION.at(entry.path, f"{show(entry.subject)} is in this list already.")
+                yield DUPLICATE_EXCLUSION.at(entry.path, f"{show(entry.subject)} is excluded already.")
             seen.add(key)
 
 
@@ -287,11 +311,26 @@ def _entry_scopes(entry: Exclusion) -> Findings:
         )
 
 
+def _written(entry: Exclusion) -> Findings:
+    """How the value is written, whatever it excludes."""
+    if entry.subject.strip(_INVISIBLE) != entry.subject:
+        yield STRAY_BLANK.at(entry.place, f"{show(entry.subject)} begins or ends with a blank or what looks like one.")
+    parts = re.split(r"\s*[,;]\s*(?=[/.*])|:(?=/)", entry.subject)
+    if entry.kind == "excludedFileExtension":
+        parts = [part for part in re.split(r"[\s,;]+", entry.subject) if part]
+    if len(parts) > 1:
+        yield SEVERAL_IN_ONE.at(entry.place, f"{show(entry.subject)} looks like {len(parts)} of them.")
+
+
 def _path(entry: Exclusion) -> Findings:
-    path = entry.subject
+    path = entry.subject.strip(_INVISIBLE)
     if not path.startswith("/"):
-        yield EXCLUSION_PATH_RELATIVE.at(entry.place, f"{show(path)} is not an absolute path.")
+        windows = re.match(r"[A-Za-z]:|\\\\|%", path)
+        advice = "This is a path of Windows. Remove it, or write that of Linux, beginning with /." if windows else ""
+        yield EXCLUSION_PATH_RELATIVE.at(entry.place, f"{show(path)} is not an absolute path.", advice)
         return
+    if paths.inside(path, paths.OF_MACOS):
+        yield FOREIGN_SYSTEM_PATH.at(entry.place, f"{show(path)} is a path of macOS.")
     if "isDirectory" not in entry.data:
         yield IS_DIRECTORY_MISSING.at(entry.path, f"It is not said whether {show(path)} is a directory.")
     if path.endswith("/") and path.strip("/") and entry.data.get("isDirectory", False) is False:
@@ -317,7 +356,7 @@ def _extension(entry: Exclusion) -> Findings:
     given = entry.subject
     extension = given.lower().lstrip("*").lstrip(".")
     yield EXTENSION_EXCLUSION.at(entry.path, f"The extension {show(given)} is excluded in every folder of the machine.")
-    if paths.has_wildcard(given) or re.search(r"[/\s]", given):
+    if paths.has_wildcard(given) or re.search(r"[/\s,;]", given):
         yield EXTENSION_MALFORMED.at(entry.place, f"{show(given)} is not an extension.")
     elif not given.startswith("."):
         yield EXTENSION_WITHOUT_DOT.at(entry.place, f"{show(given)} has no dot.", write("extension", f".{given}"))

@@ -197,6 +197,8 @@ def _level(managed: Managed) -> Iterator[Finding]:
 
 def _threats(managed: Managed) -> Iterator[Finding]:
     for path, name in managed.strings(ENGINE, "allowedThreats"):
+        if not name.strip():
+            continue
         if "eicar" in name.lower():
             yield EICAR_ALLOWED.at(path, "The EICAR test file would not be found.")
         else:

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from . import spec
-from .findings import ERROR, INFO, WARNING, Finding, Path, dotted, rule, show
+from .findings import ERROR, INFO, Finding, Path, dotted, rule, show
 from .managed import Findings, Managed
 from .names import bare, near
+from .structure import corrected
 
 UNKNOWN_KEY = rule(
     "unknown_key",
@@ -43,8 +45,9 @@ MISPLACED_KEY = rule(
 NOT_LINUX_KEY = rule(
     "not_linux_key",
     ERROR,
-    "A key of macOS or of the command line",
-    "The key is known on macOS, or as an option of the command line. The managed file of Linux does not have it.",
+    "A key of macOS, of Windows or of the command line",
+    "The key is known on macOS or Windows, or as an option of the command line. The managed file of Linux does not "
+    "have it.",
     "Remove it from the file for Linux hosts.",
 )
 MEMORY_SCAN_UNRESOLVED = rule(
@@ -58,12 +61,12 @@ MEMORY_SCAN_UNRESOLVED = rule(
 )
 EDITOR_KEY = rule(
     "editor_key",
-    WARNING,
+    INFO,
     "The $schema key of editors",
-    "$schema tells an editor which schema to use. The agent does not know it, and what it does with unknown keys is "
-    "not documented.",
-    "Keep it in the source if it helps you, but out of the file on hosts; editors can also be told the schema by "
-    "file name.",
+    "$schema tells an editor which schema to use; it sets nothing and weakens nothing. The agent does not know it. "
+    "What it does with unknown keys is not documented, but Microsoft itself publishes a sample full of them.",
+    "Keep it in the source if it helps you. To be on the safe side leave it out of the file on hosts: editors can "
+    "also be told the schema by file name.",
 )
 
 # Wrong names that are no slip of a finger, as bare() has them: the key that is meant, and why.
@@ -83,6 +86,39 @@ _WRONG_NAMES = {
         'This is an old boolean of macOS. Linux has "automaticSampleSubmissionConsent": "none", "safe" or "all".',
     ),
 }
+# Names that people make up, or take from `mdatp health`, as bare() has them.
+_MEANT = {
+    ("antivirusEngine",): "antivirus av",
+    ("cloudService",): "cloud cloudprotection",
+    ("exclusionSettings",): "globalexclusions",
+    ("antivirusEngine", "enforcementLevel"): "realtimeprotection realtimeprotectionenabled realtime rtp "
+    "antivirusenforcementlevel passivemodeenabled onaccessscan",
+    ("antivirusEngine", "offlineDefinitionUpdateUrl"): "offlineupdateurl definitionupdateurl updateurl mirrorurl "
+    "mirror offlinedefinitionurl offlinedefinitionurlconfigured",
+    ("antivirusEngine", "offlineDefinitionUpdate"): "offlineupdate offlineupdateenabled",
+    ("antivirusEngine", "offlineDefinitionUpdateFallbackToCloud"): "fallbacktocloud offlinefallbacktocloud",
+    ("cloudService", "enabled"): "cloudenabled clouddeliveredprotection",
+    ("cloudService", "proxy"): "proxyserver proxyurl proxyaddress httpproxy httpsproxy",
+    ("cloudService", "automaticSampleSubmissionConsent"): "samplesubmission cloudautomaticsamplesubmissionconsent",
+    ("cloudService", "automaticDefinitionUpdateEnabled"): "automaticdefinitionupdate automaticupdates autoupdate",
+    ("cloudService", "diagnosticLevel"): "clouddiagnosticenabled diagnostics",
+    ("edr", "groupIds"): "edrgroupids",
+    ("edr", "tags"): "edrtags edrdevicetags devicetags devicetag",
+    ("scheduledScan", "weeklyConfiguration"): "weekly weeklyscan",
+    ("scheduledScan", "dailyConfiguration"): "daily dailyscan quickscan",
+}
+_MADE_UP = {word: place for place, words in _MEANT.items() for word in words.split()}
+# In the entries of lists: (the list, the wrong name) -> the property that is meant.
+_IN_ENTRIES = {
+    ("tags", "name"): "key",
+    ("tags", "tag"): "value",
+    ("threatTypeSettings", "name"): "key",
+    ("threatTypeSettings", "action"): "value",
+    **{("exclusions", name): "path" for name in ("folder", "directory", "file", "excludedpath")},
+    **{("exclusions", name): "name" for name in ("process", "processname", "excludedfilename")},
+    **{("exclusions", name): "extension" for name in ("ext", "fileextension", "excludedfileextension")},
+    **{("exclusions", name): "isDirectory" for name in ("isdir", "isfolder")},
+}
 _NOT_LINUX = {
     "userInterface": "It configures the user interface on macOS.",
     "tamperProtection": "Tamper protection on Linux has no key in the managed file.",
@@ -91,6 +127,35 @@ _NOT_LINUX = {
     "dataLossPrevention": "Data loss prevention is set on macOS only.",
     "definitionUpdateDue": "It is documented for macOS only.",
     "earlyPreview": "On Linux it is an option of the command line: mdatp edr early-preview.",
+    "hideStatusMenuIcon": "It configures the user interface on macOS.",
+    "consumerExperience": "It configures the user interface on macOS.",
+    "userInitiatedFeedback": "It configures the user interface on macOS.",
+    "disableInboundConnectionFiltering": "It is documented for macOS only.",
+    "enableSetWarnToBlock": "It is documented for macOS only.",
+    **{
+        name: f"It is a setting of Windows. Linux has {place}."
+        for name, place in {
+            "DisableRealtimeMonitoring": "antivirusEngine.enforcementLevel",
+            "DisableBehaviorMonitoring": "antivirusEngine.behaviorMonitoring",
+            "PUAProtection": "antivirusEngine.threatTypeSettings",
+            "MAPSReporting": "cloudService.enabled",
+            "SubmitSamplesConsent": "cloudService.automaticSampleSubmissionConsent",
+            "SignatureUpdateInterval": "cloudService.definitionUpdatesInterval",
+            "CloudExtendedTimeout": "cloudService.cloudBlockLevel",
+            "ScanScheduleDay": "scheduledScan.weeklyConfiguration.dayOfWeek",
+            "ExclusionPath": "exclusionSettings.exclusions",
+            "ExclusionProcess": "exclusionSettings.exclusions",
+            "ExclusionExtension": "exclusionSettings.exclusions",
+        }.items()
+    },
+}
+# What a switch that does not exist was to mean, in the words of the key that does.
+_MEANING = {
+    "enablepassivemode": "passive",
+    "passivemodeenabled": "passive",
+    "realtimeprotection": "real_time",
+    "realtimeprotectionenabled": "real_time",
+    "automaticsamplesubmission": "safe",
 }
 _COMMENTS = {
     "comment",
@@ -117,7 +182,7 @@ def _check(value: Any, node: spec.Node, path: Path) -> Findings:
         for name, below in value.items():
             known = spec.child(node, name)
             if known is None:
-                yield _unknown((*path, name), below, node)
+                yield _unknown((*path, name), value, node)
             elif "type" not in known:
                 yield _memory_scan((*path, name))
             elif path == () and name == "$schema":
@@ -135,22 +200,31 @@ def _memory_scan(path: Path) -> Finding:
     )
 
 
-def _unknown(path: Path, value: Any, node: spec.Node) -> Finding:
+def _unknown(path: Path, parent: dict[str, Any], node: spec.Node) -> Finding:
     name, siblings = str(path[-1]), node.get("properties", {})
-    shown = show(name)
+    value, shown = parent[name], show(name)
     if bare(name) == "memoryscan":
         return _memory_scan(path)
     if bare(name) in _WRONG_NAMES:
         right, why = _WRONG_NAMES[bare(name)]
-        return MISSPELT_KEY.at(path, f"{shown} is not a key of the managed file.", f"{why} {_line(right, value)}")
+        return MISSPELT_KEY.at(path, f"{shown} is not a key of the managed file.", f"{why} {_line(right, value, name)}")
     for candidate in siblings:
         if bare(candidate) == bare(name):
             return _misspelt(path, candidate, "Upper and lower case and underscores count.", value)
     if "." in name and spec.at(tuple(name.split("."))) is not None:
         return MISPLACED_KEY.at(path, "Dots in a name do not make sections.", _line(tuple(name.split(".")), value))
+    other = _other_file(path, value, siblings) if len(path) == 1 else None
+    if other is not None:
+        return other
+    meant = _IN_ENTRIES.get((str(path[-3]), bare(name))) if len(path) > 2 else None
+    if meant is not None and meant in siblings and meant not in parent:
+        return _misspelt(path, meant, "", value)
     place = _elsewhere(name, path, value)
     if place is not None and place[-1] == name:
         return _misplaced(path, place, value)
+    if bare(name) in _MADE_UP:
+        advice = _line(_MADE_UP[bare(name)], value, name)
+        return MISSPELT_KEY.at(path, f"{shown} is not a key of the managed file.", advice)
     if name in _NOT_LINUX:
         return NOT_LINUX_KEY.at(
             path, f"{shown} is not a key of the managed file on Linux.", f"Remove it. {_NOT_LINUX[name]}"
@@ -160,7 +234,7 @@ def _unknown(path: Path, value: Any, node: spec.Node) -> Finding:
         return NOT_LINUX_KEY.at(path, f"{shown} is a key of macOS.", advice)
     if place is not None:
         return _misplaced(path, place, value)
-    close = near(name, siblings)
+    close = near(name, siblings) or _longer(name, siblings)
     if close is not None:
         return _misspelt(path, close, "", value)
     place = _near_elsewhere(name, path)
@@ -171,10 +245,30 @@ def _unknown(path: Path, value: Any, node: spec.Node) -> Finding:
             path, f"{shown} is not a key; it looks like a comment.", "Remove it: JSON has no comments."
         )
     known = ", ".join(sorted(name for name in siblings if name != "$schema"))
-    parent = dotted(path[:-1]) if path[:-1] else "the top level"
+    section = dotted(path[:-1]) if path[:-1] else "the top level"
     return UNKNOWN_KEY.at(
-        path, f"{shown} is not a key of {parent}.", f"Remove it, or take one of: {known}." if known else ""
+        path, f"{shown} is not a key of {section}.", f"Remove it, or take one of: {known}." if known else ""
     )
+
+
+def _other_file(path: Path, value: Any, sections: spec.Node) -> Finding | None:
+    """Another file than the managed one, or the managed one wrapped into one level too many."""
+    if path == ("onboardingInfo",):
+        advice = "Put it where it belongs, /etc/opt/microsoft/mdatp/mdatp_onboard.json, and keep it to yourself."
+        return UNKNOWN_KEY.at(path, "This is the onboarding file, not the managed configuration.", advice)
+    if isinstance(value, dict) and any(section in sections for section in value):
+        name = show(path[-1])
+        advice = f"Take the level {name} away: what is in it belongs at the top level."
+        return UNKNOWN_KEY.at(path, f"{name} is not a key, and hides the sections in it from the agent.", advice)
+    return None
+
+
+def _longer(name: str, candidates: Iterable[str]) -> str | None:
+    """The longest candidate that the name only adds words to, or cuts words from."""
+    word = bare(name)
+    found = [known for known in candidates if len(bare(known)) >= 10 and word.startswith(bare(known))]
+    cut = [known for known in candidates if len(word) >= 10 and bare(known).startswith(word)]
+    return max(found, key=len, default=cut[0] if len(cut) == 1 else None)
 
 
 def _misspelt(path: Path, right: str, why: str, value: Any) -> Finding:
@@ -189,6 +283,8 @@ def _misplaced(path: Path, place: spec.Place, value: Any) -> Finding:
         advice = f"Only entries of {right.rpartition('[]')[0]} have it: move the whole entry there."
     else:
         advice = f"Move it to {right}. {_line(place, value)}"
+        if place == ("exclusionSettings", "exclusions"):
+            advice += ', and give each entry "scopes": ["epp"]: without it an exclusion is global there'
     slip = "" if place[-1] == path[-1] else f" It is also misspelt: the name is {place[-1]}."
     return MISPLACED_KEY.at(path, f"{show(path[-1])} does nothing here; it belongs at {right}.{slip}", advice)
 
@@ -207,7 +303,7 @@ def _same_kind(path: Path, place: spec.Place) -> bool:
 
 def _near_elsewhere(name: str, path: Path) -> spec.Place | None:
     candidates = [known for known in spec.places() if len(known) >= 8]
-    close = near(name, candidates) if len(name) >= 8 else None
+    close = (near(name, candidates) or _longer(name, candidates)) if len(name) >= 8 else None
     return _elsewhere(close, path, None) if close else None
 
 
@@ -219,16 +315,17 @@ def _unlikely(place: spec.Place, value: Any) -> tuple[bool, bool]:
     return (not fits or value not in node.get("enum", [value]), bool(node.get("deprecated")))
 
 
-def _line(place: spec.Place, value: Any) -> str:
+def _line(place: spec.Place, value: Any, name: str = "") -> str:
     """`Write {"edr": {"groupIds": ...}}`; a value is copied only where it cannot be a secret."""
     node = spec.at(place) or {}
-    literal = (
-        json.dumps(value) if isinstance(value, (bool, int)) and node.get("type") in ("boolean", "integer") else "..."
-    )
-    if isinstance(value, str) and value in node.get("enum", []):
-        literal = json.dumps(value)
-    if value is True and place[-1] == "enforcementLevel":
-        literal = '"passive"'
-    for name in reversed(place):
-        literal = f'{{"{name}": {literal}}}'
+    literal = "..."
+    if place == ("cloudService", "proxy"):
+        literal = '"http://host:port/"'
+    elif value is True and bare(name) in _MEANING:
+        literal = json.dumps(_MEANING[bare(name)])
+    elif "enum" in node or node.get("type") in ("boolean", "integer"):
+        meant = value if isinstance(value, bool) and node["type"] == "boolean" else corrected(value, node)
+        literal = "..." if meant is None else json.dumps(meant)
+    for part in reversed(place):
+        literal = f'{{"{part}": {literal}}}'
     return f"Write {literal}"

@@ -34,6 +34,8 @@ _SYNONYMS = {
     "excludedFileExtension": ("extension", "ext", "fileextension", "excludedextension"),
     "potentially_unwanted_application": ("pua", "potentiallyunwantedapplications"),
     "admin_only": ("admin", "adminonly"),
+    "high_plus": ("plus",),
+    "zero_tolerance": ("tolerance", "zero"),
 }
 
 

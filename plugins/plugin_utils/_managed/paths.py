@@ -20,6 +20,16 @@ DANGEROUS_FOLDERS = (
 )  # fmt: skip
 WORLD_WRITABLE = ("/tmp", "/var/tmp", "/dev/shm")
 PSEUDO_FILESYSTEMS = ("/proc", "/sys")
+OF_MACOS = (
+    "/Users",
+    "/Library",
+    "/Applications",
+    "/System",
+    "/Volumes",
+    "/private/var",
+    "/private/tmp",
+    "/opt/homebrew",
+)
 SYSTEM_BINARIES = ("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin")
 _LINKS = {
     "/bin": "/usr/bin",

@@ -20,16 +20,18 @@ PLACEHOLDER_VALUE = rule(
     ERROR,
     "A placeholder that was never filled in",
     "The value stands in the sample of the documentation, or is plainly meant to be replaced: <EXAMPLE DO NOT USE>, "
-    "proxy.server:port, "
-    "GroupIdExample, Tag, {{ variable }}. A proxy like that has cut real machines off from every update.",
+    "proxy.server:port, GroupIdExample, Tag, {{ variable }}, $VARIABLE, __TOKEN__, your-proxy. A proxy like that has "
+    "cut real machines off from every update.",
     "Put in the real value, or remove the key.",
 )
 
 _ANYWHERE = re.compile(
-    r"<[^<>]{2,80}>|\{\{.*\}\}|\{%.*%\}|\$\{\w+\}|\b(?:CHANGE|REPLACE)[-_ ]?ME\b|EXAMPLE DO NOT USE"
-    r"|//(?:[^/@]*@)?proxy\.server\b|\bwww\.example\.server\b|:port\b",
+    r"<[^<>]{2,80}>|\{\{.*\}\}|\{%.*%\}|#\{[^{}]+\}|\$\{[^{}]+\}|\$\([^()]+\)|%[A-Z_]{3,}%"
+    r"|\b(?:CHANGE|REPLACE)[-_ ]?(?:ME|THIS)\b|EXAMPLE DO NOT USE|\byour[-_](?=\w)|\bx{1,3}(?:\.x{1,3}){3}\b"
+    r"|//(?:[^/@]*@)?proxy\.server\b|\bwww\.example\.server\b|:port\b|\A/path/to/",
     re.IGNORECASE | re.DOTALL,
 )
+_SHOUTED = re.compile(r"\$[A-Z][A-Z0-9_]{2,}\b|\b__[A-Z][A-Z0-9_]*__\b|\A(?:TODO|TBD|FIXME)\b")
 _EXACTLY = {
     ("edr", "groupIds"): {"GroupIdExample"},
     ("edr", "tags", "value"): {"Tag"},
@@ -54,4 +56,4 @@ def _check(value: Any, path: Path) -> Findings:
 
 def is_placeholder(value: str, path: Path = ()) -> bool:
     names = tuple(part for part in path if isinstance(part, str))
-    return bool(_ANYWHERE.search(value)) or value.strip() in _EXACTLY.get(names, ())
+    return bool(_ANYWHERE.search(value) or _SHOUTED.search(value)) or value.strip() in _EXACTLY.get(names, ())

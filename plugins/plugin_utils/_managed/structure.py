@@ -97,6 +97,15 @@ _TYPES = {
     "integer": "an integer",
     "boolean": "true or false",
 }
+# What a value looks like where its type alone does not say enough.
+_SHAPES = {
+    "exclusions": '[{"$type": "excludedPath", "path": "/...", "isDirectory": true}, ...]',
+    "threatTypeSettings": '[{"key": "potentially_unwanted_application", "value": "block"}, ...]',
+    "tags": '[{"key": "GROUP", "value": "..."}, ...]',
+    "proxy": '"http://host:port/"',
+    "offlineDefinitionUpdateUrl": '"http://host:port/linux/production/"',
+}
+_DAYS = ("never", "sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 _FOR_TYPE = {
     "path": "excludedPath",
     "isDirectory": "excludedPath",
@@ -118,7 +127,9 @@ def check(managed: Managed) -> Findings:
 def _type(path: Path, value: Any, node: spec.Node) -> Finding:
     key = path[-1] if path else ""
     if key in _DOCUMENTED_AS_STRING and isinstance(value, str) and re.fullmatch("[0-9]+", value, flags=re.ASCII):
-        return NUMBER_AS_STRING.at(path, f"The number stands in quotes: {show(value)}.", write(key, int(value[:9])))
+        if corrected(value, node) is None:
+            return _range(path, value, node)
+        return NUMBER_AS_STRING.at(path, f"The number stands in quotes: {show(value)}.", write(key, int(value)))
     wanted = _TYPES[node["type"]]
     seen = kind_of(value) if key in ("proxy", "offlineDefinitionUpdateUrl") else show(value)
     if isinstance(value, (str, int, float)) and not isinstance(value, bool) and seen != kind_of(value):
@@ -139,8 +150,33 @@ def type_advice(path: Path, value: Any, node: spec.Node) -> str:
         )
     literal = corrected(value, node)
     if literal is None:
-        return f"Write {_TYPES[node['type']]}, without the brackets." if isinstance(value, list) else ""
-    return write(key, literal) if isinstance(path[-1], str) else f"Write {show(literal)}"
+        literal = _on_the_clock(key, value)
+    if literal is not None:
+        return write(key, literal) if isinstance(path[-1], str) else f"Write {show(literal)}"
+    if isinstance(value, str) and node["type"] in ("object", "array") and re.match(r"\s*[{\[]", value):
+        return "This is JSON in a text: take the quotes around it away, and the backslashes in it."
+    if isinstance(value, list) and node["type"] not in ("object", "array"):
+        return f"Write {_TYPES[node['type']]}, without the brackets."
+    if "enum" in node:
+        return f"Write one of: {', '.join(node['enum'])}."
+    shape = _SHAPES.get(key, "{ ... }" if node["type"] == "object" else "")
+    if path[0] == "exclusionSettings":  # the old place has no scopes
+        shape = shape.replace("true}", 'true, "scopes": ["epp"]}')
+    entry = re.fullmatch(r"\[(.*), \.\.\.\]", shape)
+    if isinstance(path[-1], int) and entry:
+        return f"Write {entry.group(1)}"
+    return f'Write "{key}": {shape}' if shape else ""
+
+
+def _on_the_clock(key: str, value: Any) -> int | None:
+    """Minutes for 02:30, the number for Sunday; None for everything else."""
+    word = value.strip().lower() if isinstance(value, str) else ""
+    clock = re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", word)
+    if key == "timeOfDay" and clock:
+        return int(clock.group(1)) * 60 + int(clock.group(2))
+    if key == "dayOfWeek" and len(word) >= 3:
+        return next((number for number, day in enumerate(_DAYS) if day.startswith(word)), None)
+    return None
 
 
 def corrected(value: Any, node: spec.Node) -> Any:
@@ -182,7 +218,7 @@ def _enum(path: Path, value: Any, node: spec.Node) -> Finding:
         if found
         else f"Write one of: {allowed}."
     )
-    if key == "key" and node["enum"] == ["GROUP"]:
+    if key == "key" and node["enum"] == ["GROUP"] and not found:
         advice = "The managed file takes the key GROUP only; other tags are set with `mdatp edr tag set`."
     chosen = INVALID_EXCLUSION_TYPE if key == "$type" else INVALID_VALUE
     return chosen.at(path, f"{show(value)} is not one of the allowed values: {allowed}.", advice)

@@ -70,7 +70,15 @@ _MARKS = (
 )
 # What stands at the fault, and what it usually is. The first that fits is told.
 _ADVICE = (
+    (r"\x00", "", "Zero bytes stand here, as after a crash or on a full disk: bring the file back from its source."),
+    (
+        r"\s*[\u00a0\u2000-\u200f\u2028\u2029\u202f\u3000\ufeff]",
+        "",
+        "An invisible character stands here, as copied from a page: put a plain blank in its place.",
+    ),
+    (r"\s*<%|\s*\$\{|\s*@\w+@|\s*__\w+__", "", "This looks like a template: fill it in first, and check the result."),
     (r"[\s,]*(//|/\*|#)", "", "JSON has no comments: take them out."),
+    (r"\s*```", "", "These are the marks of a code block in Markdown: take them out."),
     (r"\s*[}\]]", r",\s*$", "The comma before this closing bracket is one too many."),
     (r"\s*'", "", "JSON knows double quotes only: write \" instead of '."),
     (r"\s*[\u201c\u201d\u2018\u2019\u201e\u00ab\u00bb]", "", 'These are typographic quotes: write " instead.'),
@@ -84,6 +92,15 @@ _ADVICE = (
     (r'\s*["\[{]', r'["\]}\w]\s*$', "A comma is missing before this."),
     (r"\s*[\]}]", r"[\[{:]\s*$", "A value is missing here."),
     (r"\s*[\]}]", "", "This closing bracket has no opening one."),
+    (r"[0-9-]", r"\w\s+$", "A comma is missing before this."),
+    (r"\s*;", "", "JSON puts commas between values, not semicolons."),
+    (
+        r"\s*[0-9.+-]|[xX]",
+        "",
+        "This is not a number as JSON writes it: no leading 0 or +, digits before and after the dot.",
+    ),
+    (r"\s*\S", r"\A\s*$", "The file has to begin with {: take out what stands before it."),
+    (r"\s*[A-Za-z_$%@]", "", "A text needs double quotes."),
 )
 
 
@@ -147,7 +164,8 @@ def _decode_bytes(source: bytes) -> tuple[str, list[Finding]]:
     except UnicodeDecodeError as error:
         line = source.count(b"\n", 0, error.start) + 1
         message = f"The byte {source[error.start]:02X} in line {line} (offset {error.start}) is not UTF-8."
-        return source.decode("utf-8", "replace"), [WRONG_ENCODING.at((), message)]
+        advice = "Save the file as UTF-8, for instance: iconv -f ISO-8859-1 -t UTF-8 (put in its present encoding)."
+        return source.decode("utf-8", "replace"), [WRONG_ENCODING.at((), message, advice)]
 
 
 def _unmarked(source: bytes) -> Iterator[tuple[bytes, str]]:
@@ -184,6 +202,12 @@ def _syntax(text: str, error: json.JSONDecodeError) -> Finding:
         return NOT_JSON.at((), f"{where}{what} stands inside a string.", advice)
     if error.msg.startswith("Extra data"):
         advice = "Keep one object; merge a second one into it."
+        if re.match(r"\s*,", text[error.pos :]):
+            advice = "Take the comma behind the last brace out; what follows it, if anything, belongs inside."
+        if re.match(r"\s*:", text[error.pos :]):
+            advice = "The outermost braces are missing: put { before everything and } behind it."
+        if re.match(r"\s*\x00", text[error.pos :]):
+            advice = "Zero bytes follow, as after a crash or on a full disk: bring the file back from its source."
         if re.match(r"\s*[\]}]", text[error.pos :]):
             advice = "A closing bracket is one too many, or an opening one is missing."
         if re.match(r"\s*(//|/\*|#)", text[error.pos :]):
@@ -191,6 +215,8 @@ def _syntax(text: str, error: json.JSONDecodeError) -> Finding:
         return NOT_JSON.at((), f"{where}there is more after the end of the JSON value.", advice)
     if error.msg.startswith("Invalid \\"):
         return NOT_JSON.at((), f"{where}this is not an escape of JSON.", "Write \\\\ for a backslash.")
+    if error.msg.startswith("Expecting ':'"):
+        return NOT_JSON.at((), f"{where}a colon was expected.", 'A name, a colon, then the value: {"name": value}.')
     if error.msg.startswith("Unterminated string"):
         return NOT_JSON.at((), f"{where}a string begins here and never ends.", "Add the closing double quote.")
     if re.search(r"\{[{%#]", text[max(0, error.pos - 1) : error.pos + 2]):

@@ -9,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +289,34 @@ def test_links_are_followed_and_what_is_no_file_is_refused(plays: Plays, path: P
     assert not (tmp_path / "gone.json").exists()
 
 
+@pytest.fixture
+def immutable(path: Path) -> Iterator[Path]:
+    """A file that not even root may change."""
+    put(path, GOOD)
+    chattr = shutil.which("chattr")
+    if not chattr or subprocess.run([chattr, "+i", str(path)], capture_output=True, check=False).returncode:
+        pytest.skip("NOT TESTED: this user or this file system cannot make a file immutable")
+    yield path
+    subprocess.run([chattr, "-i", str(path)], check=True)
+
+
+def test_an_immutable_file_is_left_whole_with_advice(plays: Plays, immutable: Path) -> None:
+    data = immutable.read_bytes()
+    played = plays.play(
+        task(immutable, config=GOOD),
+        task(immutable, config={"edr": {"groupIds": "x"}}),
+        task(immutable, config={}, state="replaced"),
+        ignore_errors=True,
+    )
+    unchanged, *refused = played.results
+    assert not unchanged["changed"], played.output
+    for result in refused:
+        assert (result["failed"], result["changed"]) == (True, False)
+        assert "lsattr" in result["msg"]
+    assert immutable.read_bytes() == data
+    assert names(immutable.parent) == [immutable.name]
+
+
 def test_owner_and_mode_change_only_when_asked_for(plays: Plays, path: Path) -> None:
     put(path, GOOD)
     path.chmod(0o600)
@@ -376,11 +405,22 @@ def test_a_template_goes_the_same_way(plays: Plays, path: Path, tmp_path: Path) 
         "syntax.j2": ("{% if %}\n", ("syntax.j2",)),
         "empty.j2": ("{% if false %}{}{% endif %}\n", ("empty",)),
         "secret.j2": (f'{{\n"proxy": "http://u:{SECRET}@h/" "x"\n}}\n', ("line 2", "lacks a comma")),
+        "bare_secret.j2": (f'{{"edr": {{"groupIds": {SECRET}}}}}\n', ("line 1", "lacks a value", '"groupIds": ****')),
+        "secret_twice.j2": (f'{{"edr": {{"groupIds": "{SECRET}"}},\n"edr": "{SECRET}"}}\n', ("edr twice",)),
+        "list.j2": ("[1, 2]\n", ("not an object",)),
+        "attribute.j2": ('{"edr": {"groupIds": "{{ cloud.nothing.below }}"}}\n', ("attribute.j2", "nothing")),
+        "filter.j2": ('{"edr": {{ cloud | no_such_filter }}}\n', ("filter.j2", "no_such_filter")),
+        "zero.j2": ('{"edr": {"groupIds": "{{ 1 / 0 }}"}}\n', ("zero.j2", "division by zero")),
+        "include.j2": ('{% include "gone.j2" %}\n', ("include.j2", "gone.j2")),
+        "mark.j2": (b'\xef\xbb\xbf{"edr": {}}\n', ("byte order mark", "Save the template")),
+        "utf16.j2": ('{"edr": {}}\n'.encode("utf-16"), ("UTF-16", "Save the template")),
+        "latin1.j2": ('{"edr": {"groupIds": "Größe"}}\n'.encode("latin-1"), ("not UTF-8", "Save the template")),
         "missing.j2": (None, ("missing.j2",)),
+        "": (None, ("template is empty",)),
     }
     for name, (text, _words) in broken.items():
         if text is not None:
-            (folder / name).write_text(text, encoding="utf-8")
+            (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     played = plays.play(
         task(path, template="profile.json.j2"),
         task(path, config=GOOD),

@@ -122,6 +122,31 @@ def test_removing(present: Any, named: Any, left: Any) -> None:
     assert managed.remove(present, named) == left
 
 
+@pytest.mark.parametrize(
+    ("present", "named", "left"),
+    [
+        ({"a": 1, "b": 2}, {"a": 1, "b": 3}, {"b": 2}),
+        ({"a": {"b": 1}}, {"a": {"b": 1}}, {}),
+        ({"a": {"b": 1}}, {"a": {"b": True}}, {"a": {"b": 1}}),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}, {"a": {"c": 2}}),
+        ({"a": [1, 2]}, {"a": [1]}, {"a": [1, 2]}),
+        ({"a": [1, 2]}, {"a": [1, 2]}, {}),
+        ({"a": {"b": 1}}, {"a": None}, {"a": {"b": 1}}),
+        ({"a": 1}, {"a": {"b": 1}}, {"a": 1}),
+    ],
+)
+def test_removing_only_what_matches(present: Any, named: Any, left: Any) -> None:
+    assert managed.remove(present, named, matching=True) == left
+
+
+@given(CONFIGS, CONFIGS)
+def test_removing_what_matches_leaves_every_other_value(present: Any, named: Any) -> None:
+    left = places(managed.remove(present, named, matching=True))
+    for path, value in places(present).items():
+        if not isinstance(_at(present, path), dict) and not managed.same(value, _at(named, path)):
+            assert left[path] == value
+
+
 # RFC 7396, appendix A: its own cases.
 @pytest.mark.parametrize(
     ("present", "patch", "result"),
@@ -205,7 +230,11 @@ def test_a_broken_file_is_left_alone_with_advice(state: str) -> None:
         ("proxy", "http://user:s3/c@ret@proxy:8080/", "http://********@proxy:8080/"),
         ("proxy", "HTTPS://s3cret@proxy", "HTTPS://********@proxy"),
         ("proxy", "user:s3cret@proxy:8080", "********@proxy:8080"),
-        ("offlineDefinitionUpdateUrl", "https://u:s3cret@m.example/linux/production/", "https://********@m.example/linux/production/"),
+        (
+            "offlineDefinitionUpdateUrl",
+            "https://u:s3cret@m.example/linux/production/",
+            "https://********@m.example/linux/production/",
+        ),
         ("offlineDefinitionUpdateUrl", "https://m.example:8443/linux/@x/", "https://m.example:8443/linux/@x/"),
         ("offlineDefinitionUpdateUrl", "http://[2001:db8::1]:8080/linux/", "http://[2001:db8::1]:8080/linux/"),
         ("apiToken", "s3cret", "********"),
@@ -231,6 +260,13 @@ def test_secrets_are_hidden_and_nothing_else(name: str, value: Any, shown: Any) 
         'u:s3cret@h "',
         '"password": "s3cret"',
         '{"a": 1, "apiKey": "s3cret", }',
+        '{"edr": {"groupIds": s3cret-of-a-vault}}',
+        '"groupIds": "s3cret" "x"',
+        "'groupIds': 's3cret'",
+        '"groupIds": "s3cret',
+        "groupIds: s3cret",
+        's3cret": 1',
+        '{"s3cret@host": 1}',
     ],
 )
 def test_a_line_that_is_not_json_is_shown_without_what_may_be_a_secret(line: str) -> None:
@@ -240,6 +276,13 @@ def test_a_line_that_is_not_json_is_shown_without_what_may_be_a_secret(line: str
 
 def test_a_line_without_secrets_is_shown_as_it_is() -> None:
     assert managed.redact_line('"enabled": tru,') == '"enabled": tru,'
+    assert managed.redact_line('{"edr": {"tags": [1 05,]}} // }}') == '{"edr": {"tags": [1 05,]}} // }}'
+
+
+def test_a_line_keeps_its_shape() -> None:
+    line = '{"cloudService": {"proxy": "http://h:1/" "enabled": yes, level: 123456}'
+    shown = '{"cloudService": {"proxy": ### "enabled": yes, ###: ###}'
+    assert managed.redact_line(line) == shown.replace("###", managed.HIDDEN)
 
 
 def test_the_difference_shows_what_counts_and_no_secret() -> None:

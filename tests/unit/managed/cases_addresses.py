@@ -35,7 +35,7 @@ CASES = {
         [proxy("http://h:1/"), proxy("http://h:1")],
     ),
     "proxy_malformed": (
-        [proxy("http://:1/"), proxy("http:///"), proxy("http://a b:1/")],
+        [proxy("http://:1/"), proxy("http:///"), proxy("http://a b:1/"), proxy(" http://h:1/"), proxy("http://h:1/\n")],
         [proxy("http://h:1/"), proxy("http://10.0.0.1:1/")],
     ),
     "offline_url_missing": (
@@ -53,7 +53,7 @@ CASES = {
                 "mirror",
             )
         ],
-        [mirror(u) for u in (GOOD_URL, "/srv/linux/production", "ftp://h/x")],
+        [mirror(u) for u in (GOOD_URL, "/srv/linux/production", "ftp://h/x", " http://h/linux/production/")],
     ),
     "url_scheme_unsupported": (
         [mirror(u) for u in ("file:///srv/linux/production", "ftp://h/linux/production/", "nfs://h/x")],
@@ -67,6 +67,8 @@ CASES = {
                 "http://h:x/linux/production/",
                 "http:/h/linux/production/",
                 "http://h/linux /production/",
+                " http://h/linux/production/ ",
+                "/srv/linux/production\n",
             )
         ],
         [mirror(GOOD_URL), mirror("http://[2001:db8::1]:8000/linux/production/")],
@@ -110,7 +112,7 @@ CASES = {
         [mirror(GOOD_URL), mirror("http://h/production/"), mirror("http://h/linux/canary/")],
     ),
     "url_unusual_folder": (
-        [mirror("http://h/production/"), mirror("http://h/a/b/c/")],
+        [mirror("http://h/production/"), mirror("http://h/a/b/c/"), mirror("http://h/Linux/production/")],
         [mirror(GOOD_URL), mirror("http://h/x/linux/canary/"), mirror("http://h/mac/production/")],
     ),
     "url_back_folder": (
@@ -139,6 +141,30 @@ CASES = {
             mirror(HTTP_URL),
             (merged(mirror(HTTP_URL), {"features": {"offlineDefinitionUpdateVerifySig": "enabled"}}), "101.24022.0001"),
         ],
+    ),
+    "documentation_address": (
+        [
+            proxy("http://proxy.example.com:3128/"),
+            proxy("http://proxy.contoso.com:3128/"),
+            proxy("http://proxy.example:3128/"),
+            mirror("https://mirror.fabrikam.com/linux/production/"),
+            mirror("http://172.22.199.67:8000/linux/production/"),
+            mirror("http://proxy.example.mil/linux/production/"),
+        ],
+        [
+            proxy("http://example:3128/"),
+            proxy("http://contoso-proxy.corp.net:3128/"),
+            proxy("http://myexample.com:3128/"),
+            mirror("http://172.22.199.68:8000/linux/production/"),
+            mirror("/srv/example.com/linux/production"),
+        ],
+    ),
+    "url_is_microsofts": (
+        [
+            mirror("https://go.microsoft.com/fwlink/?linkid=2144709"),
+            mirror("https://definitionupdates.microsoft.com/x/"),
+        ],
+        [mirror("https://microsoft.mirror.net/linux/production/"), mirror("http://notmicrosoft.com/linux/production/")],
     ),
     "http_mirror_signature_unsure": (
         [mirror(HTTP_URL)],

@@ -33,7 +33,12 @@ CASES = {
             av(offlineDefinitionUpdateUrl=GOOD_URL),
             av(offlineDefinitionUpdateUrl=GOOD_URL, offlineDefinitionUpdate="disabled"),
         ],
-        [mirror(GOOD_URL), av(offlineDefinitionUpdateUrl="")],
+        [
+            mirror(GOOD_URL),
+            av(offlineDefinitionUpdateUrl=""),
+            mirror(GOOD_URL, offlineDefinitionUpdate="Enabled"),
+            mirror(GOOD_URL, offlineDefinitionUpdate=True),
+        ],
     ),
     "offline_setting_unused": (
         [
@@ -166,6 +171,7 @@ CASES = {
             av(enableRealTimeProtection=False, **RT),
             av(enableRealTimeProtection=True, enforcementLevel="passive"),
             av(passiveMode=False, enforcementLevel="passive"),
+            av(passiveMode=True, enableRealTimeProtection=True),
         ],
         [
             av(passiveMode=False, **RT),
@@ -173,6 +179,8 @@ CASES = {
             av(passiveMode=True),
             av(passiveMode=True, enforcementLevel="passive"),
             av(passiveMode="true", **RT),
+            av(passiveMode=True, enableRealTimeProtection=False),
+            av(passiveMode=False, enableRealTimeProtection=True),
         ],
     ),
 }

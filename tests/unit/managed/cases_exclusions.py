@@ -5,11 +5,19 @@ A case is a configuration, a text, or a pair of either and an agent's version.
 
 from __future__ import annotations
 
-from tests.unit.managed.builders import EPP, excl, ext, legacy, name, path
+from tests.unit.managed.builders import EPP, excl, ext, legacy, merged, name, path
 
 CASES = {
     "exclusion_path_relative": (
-        [path("var/x"), path("~/x"), path("*/x"), name("bin/x"), legacy({"$type": "folder", "path": "a/b"})],
+        [
+            path("var/x"),
+            path("~/x"),
+            path("*/x"),
+            name("bin/x"),
+            legacy({"$type": "folder", "path": "a/b"}),
+            path("C:\\Program Files\\App"),
+            path("\\\\server\\share"),
+        ],
         [path("/var/x"), name("x"), ext(".x")],
     ),
     "global_with_wildcard": (
@@ -131,7 +139,29 @@ CASES = {
         [ext(e) for e in (".exe", "zip", ".PY", ".tar.gz", ".ko.gz", ".ko.xz", "*.js")],
         [ext(e) for e in (".log", ".pdf", ".exempt", ".z")],
     ),
-    "extension_malformed": ([ext("*.log"), ext("./log"), ext(".l?g")], [ext(".log"), ext("log")]),
+    "extension_malformed": (
+        [ext("*.log"), ext("./log"), ext(".l?g"), ext(".log,.txt")],
+        [ext(".log"), ext("log"), ext(".tar.zst")],
+    ),
+    "foreign_system_path": (
+        [path("/Users/*/Library"), path("/Library/Logs"), path("/opt/homebrew/bin"), path("/private/var/db")],
+        [path("/users/x"), path("/home/Users/x"), path("/srv/Library"), path("/private/data"), name("/Users/x")],
+    ),
+    "stray_blank": (
+        [path("/opt/app "), path("/opt/app\u200b"), name("\u00a0/usr/bin/app"), ext(".log\n")],
+        [path("/opt/my app"), name("/usr/bin/app"), ext(".log")],
+    ),
+    "several_in_one": (
+        [
+            path("/opt/a,/opt/b"),
+            path("/opt/a; /opt/b"),
+            path("/opt/a:/opt/b"),
+            ext(".log,.txt"),
+            ext("log txt"),
+            name("/usr/bin/a, /usr/bin/b"),
+        ],
+        [path("/opt/a,b"), path("/opt/a:b"), ext(".log"), name("/usr/bin/a"), path("/opt/{a,b}")],
+    ),
     "extension_without_dot": ([ext("log")], [ext(".log"), ext("*.log")]),
     "is_directory_missing": (
         [excl({"$type": "excludedPath", "path": "/a/b", **EPP})],
@@ -142,9 +172,15 @@ CASES = {
         [path("/a/b/"), path("/a/b", isDirectory=False)],
     ),
     "duplicate_exclusion": (
-        [excl(*[{"$type": "excludedPath", "path": p, "isDirectory": True, **EPP} for p in ("/a/b", "/a/b/")])],
+        [
+            excl(*[{"$type": "excludedPath", "path": p, "isDirectory": True, **EPP} for p in ("/a/b", "/a/b/")]),
+            merged(legacy({"$type": "excludedPath", "path": "/a/b", "isDirectory": True}), path("/a/b")),
+        ],
         [
             excl(*[{"$type": "excludedPath", "path": p, "isDirectory": True, **EPP} for p in ("/a/b", "/a/B")]),
+            merged(
+                legacy({"$type": "excludedPath", "path": "/a/b", "isDirectory": True}), path("/a/b", scopes=["global"])
+            ),
             excl(
                 {"$type": "excludedFileName", "name": "/a/b", **EPP}, {"$type": "excludedPath", "path": "/a/b", **EPP}
             ),

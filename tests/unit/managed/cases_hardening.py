@@ -38,7 +38,7 @@ CASES = {
     ),
     "allowed_threats": (
         [av(allowedThreats=["Trojan:Linux/X"])],
-        [av(allowedThreats=[]), av(allowedThreats=["EICAR-Test-File (not a virus)"])],
+        [av(allowedThreats=[]), av(allowedThreats=[""]), av(allowedThreats=["EICAR-Test-File (not a virus)"])],
     ),
     "eicar_allowed": ([av(allowedThreats=["EICAR-Test-File (not a virus)"])], [av(allowedThreats=["Trojan:Linux/X"])]),
     "merge_policy_open": (

@@ -25,6 +25,12 @@ CASES = {
             av(scheduledScan={"weeklyScan": {}}),
             {"scheduledScan": "enabled"},
             av(scanResultsRetentionDays="ninety"),
+            {"cloudService": "prod"},
+            {"antivirusEngine": '{"enforcementLevel": "real_time"}'},
+            {"edr": {"tags": ["a"]}},
+            {"edr": {"tags": {"GROUP": "a"}}},
+            excl("/opt/a"),
+            cloud(proxy={"host": "h", "port": 1}),
         ],
         [
             av(offlineDefinitionUpdate="enabled"),
@@ -35,7 +41,12 @@ CASES = {
     ),
     "number_as_string": (
         [av(scanResultsRetentionDays="90"), av(scanHistoryMaximumItems="10000")],
-        [av(scanResultsRetentionDays=90), av(scanHistoryMaximumItems="many"), av(maximumOnDemandScanThreads="2")],
+        [
+            av(scanResultsRetentionDays=90),
+            av(scanHistoryMaximumItems="many"),
+            av(maximumOnDemandScanThreads="2"),
+            av(scanResultsRetentionDays="365"),
+        ],
     ),
     "invalid_value": (
         [
@@ -67,6 +78,7 @@ CASES = {
             av(maximumOnDemandScanThreads=65),
             av(scanResultsRetentionDays=181),
             av(scanHistoryMaximumItems=4999),
+            av(scanResultsRetentionDays="365"),
             cloud(definitionUpdatesInterval=-1),
             {"scheduledScan": {"randomizeScanStartTime": 24}},
             {"scheduledScan": {"weeklyConfiguration": {"dayOfWeek": 9}}},
@@ -88,6 +100,7 @@ CASES = {
             {"edr": {"tags": [{"key": "GROUP"}]}},
             av(threatTypeSettings=[{"key": "archive_bomb"}]),
             legacy({}),
+            av(allowedThreats=[""]),
         ],
         [
             path("/a"),

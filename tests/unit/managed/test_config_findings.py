@@ -168,6 +168,48 @@ def test_smallest_offline_host_over_http_is_clean():
             '[{"key": "archive_bomb", "value": "block"}]',
         ),
         ('{"edr": {"tags": [{"key": 1, "key": 2}]}}', "duplicate_name", "edr.tags[0].key", "Keep one"),
+        (
+            av(realTimeProtection=True),
+            "misspelt_key",
+            "antivirusEngine.realTimeProtection",
+            '"enforcementLevel": "real_time"',
+        ),
+        (
+            cloud(automaticSampleSubmission=True),
+            "misspelt_key",
+            "cloudService.automaticSampleSubmission",
+            '"automaticSampleSubmissionConsent": "safe"',
+        ),
+        ({"exclusions": []}, "misplaced_key", "exclusions", '"scopes": ["epp"]'),
+        (
+            {"proxy": {"server": "h", "port": 1}},
+            "misplaced_key",
+            "proxy",
+            '{"cloudService": {"proxy": "http://host:port/"}}',
+        ),
+        ({"mdatp": {"cloudService": {}}}, "unknown_key", "mdatp", "top level"),
+        (cloud(proxy={"host": "h"}), "wrong_type", "cloudService.proxy", '"proxy": "http://host:port/"'),
+        ({"edr": {"tags": ["x"]}}, "wrong_type", "edr.tags[0]", '{"key": "GROUP", "value": "..."}'),
+        ({"edr": {"tags": [{"key": "Group", "value": "x"}]}}, "invalid_value", "edr.tags[0].key", '"key": "GROUP"'),
+        (legacy("/opt/a"), "wrong_type", "antivirusEngine.exclusions[0]", '"isDirectory": true}'),
+        ({"antivirusEngine": "{}"}, "wrong_type", "antivirusEngine", "JSON in a text"),
+        ('"{}"', "root_not_object", "$", "encoded twice"),
+        (av(enforcementLevel=True), "wrong_type", "antivirusEngine.enforcementLevel", "real_time, audit"),
+        (av(scanResultsRetentionDays="365"), "out_of_range", "antivirusEngine.scanResultsRetentionDays", "1 to 180"),
+        (
+            {"scheduledScan": {"weeklyConfiguration": {"dayOfWeek": "Sunday"}}},
+            "wrong_type",
+            "scheduledScan.weeklyConfiguration.dayOfWeek",
+            '"dayOfWeek": 1',
+        ),
+        (
+            {"scheduledScan": {"dailyConfiguration": {"timeOfDay": "02:30"}}},
+            "wrong_type",
+            "scheduledScan.dailyConfiguration.timeOfDay",
+            '"timeOfDay": 150',
+        ),
+        ('{"edr": {}}'.encode("utf-16"), "wrong_encoding", "$", "iconv -f UTF-16"),
+        (b'{"edr": {"groupIds": "\xe9"}}', "wrong_encoding", "$", "iconv -f ISO-8859-1"),
         ('{\n "edr": {},\n}', "not_json", "$", "comma"),
     ],
 )
@@ -177,12 +219,65 @@ def test_place_and_corrected_line(config, rule_id, path, hint):
     assert hint in finding["hint"]
 
 
+@pytest.mark.parametrize(
+    ("old_keys", "level"),
+    [
+        ({"passiveMode": True, "enableRealTimeProtection": False}, "passive"),
+        ({"passiveMode": False, "enableRealTimeProtection": True}, "real_time"),
+        ({"enableRealTimeProtection": False}, "on_demand"),
+        ({"passiveMode": True, "enableRealTimeProtection": False, "enforcementLevel": "on_demand"}, "on_demand"),
+    ],
+)
+def test_old_keys_are_translated_into_one_level(old_keys, level):
+    hints = {f["hint"] for f in check.config_findings(av(**old_keys)) if f["id"] == "deprecated_key"}
+    assert hints == {f'Remove it and write "enforcementLevel": "{level}".'}
+
+
+def test_an_editor_key_is_told_and_stops_nothing():
+    found = by_id({"$schema": "https://example.com/schema.json", **RECOMMENDED})
+    assert found["editor_key"]["path"] == "$schema"
+    assert {finding["severity"] for finding in found.values()} == {"info"}
+
+
 def test_key_too_new_names_both_versions_and_only_the_outermost_key():
     found = [
         f for f in check.config_findings(path("/a/b", scopes=["global"]), "101.98.89") if f["id"].endswith("too_new")
     ]
     assert [f["path"] for f in found] == ["exclusionSettings"]
     assert "101.23092.0012" in found[0]["message"] and "101.98.89" in found[0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ('{"a": 1,}', "comma before this closing bracket"),
+        ('{"a": 1\n"b": 2}', "comma is missing"),
+        ('{"a": [1 2]}', "comma is missing"),
+        ('{"a" 1}', "colon"),
+        ('{"a": 05}', "no leading 0"),
+        ('{"a": real_time}', "double quotes"),
+        ('{"a": “b”}', "typographic"),
+        ('{"a": True}', "lower case"),
+        ('{"a": 1 // b\n}', "no comments"),
+        ('{"a": __TAG__}', "template"),
+        ('{"a": <%= @b %>}', "template"),
+        ('{"a": {{ b }}}', "template"),
+        ("<?xml?>", "XML"),
+        ("a:\n  b: 1", "YAML"),
+        ('"a": 1', "outermost braces"),
+        ('{"a": 1}}', "one too many"),
+        ("{} {}", "Keep one object"),
+        ('{"a": 1', "too early"),
+        ("{}\x00\x00", "Zero bytes"),
+        ("\x00\x00\x00\x00\x00", "Zero bytes"),
+        ("{\u00a0}", "invisible"),
+        ("```json\n{}\n```", "Markdown"),
+        ("cat <<EOF\n{}\nEOF", "begin with {"),
+        ('{"a": "C:\\x"}', "backslash"),
+    ],
+)
+def test_syntax_errors_say_what_to_do(text, advice):
+    assert advice in by_id(text)["not_json"]["hint"]
 
 
 @pytest.mark.parametrize(
