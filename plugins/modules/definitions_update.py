@@ -64,6 +64,11 @@ options:
       - Address or directory of the mirror to compare with. It does not change where the agent updates from.
       - Without it, the address that the host is configured with is asked.
     type: str
+  max_age_hours:
+    description:
+      - Age from which definitions count as stale, in hours, as for M(mde.offline.health_info).
+    type: int
+    default: 168
 seealso:
   - module: mde.offline.health_info
   - module: mde.offline.managed_config
@@ -159,7 +164,7 @@ def run(module):
     """The result of the module."""
     params = module.params
     agent = Mdatp(path=params["mdatp"], timeout=min(30, params["timeout"]))
-    wanted = {name: params[name] for name in ("timeout", "wait", "version", "exact", "mirror_url")}
+    wanted = {name: params[name] for name in ("timeout", "wait", "version", "exact", "mirror_url", "max_age_hours")}
     result = Update(agent, **wanted).run(module.check_mode)
     result["raw"] = agent.last_calls()
     if module._diff:
@@ -177,14 +182,15 @@ def main():
             "version": {"type": "str"},
             "exact": {"type": "bool", "default": False},
             "mirror_url": {"type": "str"},
+            "max_age_hours": {"type": "int", "default": 168},
         },
         supports_check_mode=True,
     )
     version = module.params["version"]
     if version is not None and version != "mirror" and versions.parse(version) is None:
         module.fail_json(msg="version must be 'mirror' or like 1.443.508.0, but is '{0}'.".format(version))
-    if module.params["timeout"] < 1 or module.params["wait"] < 0:
-        module.fail_json(msg="timeout must be at least 1 and wait at least 0 seconds.")
+    if module.params["timeout"] < 1 or module.params["wait"] < 0 or module.params["max_age_hours"] < 1:
+        module.fail_json(msg="timeout and max_age_hours must be at least 1, and wait at least 0 seconds.")
     result = run(module)
     if result.pop("failed"):
         module.fail_json(**result)

@@ -17,7 +17,8 @@ author:
 description:
   - Goes through Microsoft's five steps of troubleshooting and looks at everything around them. That is the service,
     the managed configuration, the way to the mirror (name, connection, TLS, answer), what the mirror publishes and how
-    old it is, proxies, space and mount options, other security products, and the agent's logs.
+    old it is, proxies, clocks, space and mount options, other security products, the agent's logs, denials of SELinux,
+    and known faults of the agent's release.
   - Returns findings in the order in which they are likely to be the cause, each with its evidence and what to do.
   - Changes nothing; for that reason the fifth of Microsoft's steps, an update by hand, is left to
     M(mde.offline.definitions_update).
@@ -64,12 +65,12 @@ options:
   log_lines:
     description:
       - How many lines to return of each of the agent's four newest logs. Secrets in them are masked.
-      - V(0) leaves the logs alone.
+      - V(0) leaves the logs alone, and the audit log with the denials of SELinux.
     type: int
     default: 20
 notes:
-  - Besides, the managed configuration, the agent's logs, the table of mounts and C(/proc) are read, and systemd is
-    asked for the state of the service.
+  - Besides, the managed configuration, the agent's logs, the end of C(/var/log/audit/audit.log), the table of mounts
+    and C(/proc) are read, and systemd is asked for the state of the service.
 seealso:
   - module: mde.offline.health_info
   - module: mde.offline.definitions_update

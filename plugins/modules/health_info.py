@@ -205,7 +205,7 @@ raw:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import findings, report
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import report
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.mdatp import Mdatp
 
 
@@ -213,20 +213,8 @@ def run(module):
     """The result of the module."""
     params = module.params
     agent = Mdatp(path=params["mdatp"], timeout=params["timeout"])
-    record, found = report.read_health(agent)
-    published = None
-    if params["check_mirror"]:
-        published, unread = report.read_mirror(record, params["mirror_url"])
-        found = found + unread
-    found = report.judge(record, found, published, params["mirror_url"], params["max_age_hours"])
-    return {
-        "changed": False,
-        "health": record,
-        "findings": found,
-        "healthy": not findings.has_errors(found),
-        "mirror": published,
-        "raw": agent.last_calls(),
-    }
+    seen = report.look(agent, params["mirror_url"], params["max_age_hours"], params["check_mirror"])
+    return dict(seen, changed=False)
 
 
 def main():

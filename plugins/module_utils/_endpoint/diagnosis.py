@@ -10,9 +10,18 @@ __metaclass__ = type
 # Nothing is changed, and every call has its limit. Findings come in the order in which they are likely to be the cause.
 
 import re
+import time
 
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import findings, logs, proxies, report, storage
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import (
+    findings,
+    logs,
+    proxies,
+    report,
+    storage,
+    versions,
+)
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError, masked
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.health import decode
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import Host
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host_findings import finding
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.likelihood import NOT_UPDATING, ordered
@@ -32,6 +41,16 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.way import W
 CONNECTIVITY_TIMEOUT = 75
 _TESTED = re.compile(r"^Testing connection with (.+) \.\.\. \[(.+)\]$", re.MULTILINE)
 _PINNED = re.compile(r"\b(35|60)\b")
+# Faults of releases that keep a host from updating: the first release with it, the one that mends it, what it is.
+KNOWN_FAULTS = (
+    ("101.24022.0001", "101.24112.0001", "has critical faults in the updates of definitions"),
+    (
+        "101.25012.0000",
+        "101.25032.0000",
+        "deletes /etc/systemd/system/mdatp.service.d, and with it a proxy, at each start",
+    ),
+    ("101.26042.0009", "101.26042.0010", "leaves the service mdatp disabled after its installation"),
+)
 
 
 class Diagnosis:
@@ -40,8 +59,9 @@ class Diagnosis:
     def __init__(self, agent, host=None, managed_file=DEFAULT_PATH, mirror_url=None, **options):
         self.agent = agent
         self.host = host or Host()
-        self.managed_path = managed_file
-        self.mirror_url = mirror_url
+        # What comes from options is bytes on Python 2.
+        self.managed_path = decode(managed_file)
+        self.mirror_url = decode(mirror_url).strip()
         self.max_age_hours = options.get("max_age_hours", findings.MAX_AGE_HOURS)
         self.log_lines = options.get("log_lines", 20)
         self.test = options.get("connectivity_test", True)
@@ -63,6 +83,7 @@ class Diagnosis:
         self._storage(record)
         self._conflicts()
         self._rest(record)
+        self._known_faults(record)
         found = ordered(self._with_logs())
         return {
             "findings": found,
@@ -78,6 +99,10 @@ class Diagnosis:
         if not self.service.known and not self.service.daemons:
             self.steps.outcome("service", "unknown")
         stopped = self.service.findings() if not _is(trouble, "not_installed") else []
+        mode = self.host.mode(storage.DAEMON)
+        if mode is not None and not mode & 0o100:
+            message = "{0} may not be executed (mode {1:04o}).".format(storage.DAEMON, mode)
+            stopped.append(finding("wdavdaemon_not_executable", message, evidence=self.service.details))
         self.steps.add("service", stopped)
         told = [dict(entry, evidence=list(self.service.details)) for entry in trouble]
         self.steps.add("agent", told)
@@ -239,6 +264,20 @@ class Diagnosis:
         else:
             quiet = ["no line speaks of trouble with definitions or the configuration"]
             self.steps.note("log", *(logs.troubles(self.log) or quiet))
+        denied = logs.denials(self.host, time.time() if self.now is None else self.now) if self.log_lines else []
+        if denied:
+            message = "SELinux denied the agent something within the last day."
+            self.steps.add("log", [finding("selinux_denials", message, evidence=denied)])
+
+    def _known_faults(self, record):
+        """Only where something does not work, as most hosts with such a release never notice."""
+        version = record["fields"].get("app_version")
+        if not any(entry["id"] in NOT_UPDATING for entry in self.steps.found):
+            return
+        for first, mended, what in KNOWN_FAULTS:
+            if versions.compare(version, first) in (0, 1) and versions.older(version, mended):
+                message = "Agent {0} {1}; {2} mends that.".format(version, what, mended)
+                self.steps.add("agent", [finding("agent_known_fault", message, evidence=["app_version: " + version])])
 
     def _with_logs(self):
         """What the logs say belongs to every finding of an update that does not work."""

@@ -10,7 +10,10 @@ __metaclass__ = type
 import re
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s\"]+@")
-NO_DAEMON = re.compile(r"(could not|cannot|can't|unable to|failed to) connect", re.IGNORECASE)
+NO_DAEMON = re.compile(
+    r"(could not|cannot|can't|can not|unable to|failed to|error) connect|connection refused|daemon is not running",
+    re.IGNORECASE,
+)
 
 
 class FindingError(Exception):

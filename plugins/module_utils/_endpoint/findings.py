@@ -20,11 +20,45 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.health impor
 
 TEXT = type("")
 MINIMUM_AGENT = {"x86_64": "101.24022.0001", "arm64": "101.25022.0002"}
+MINIMUM_AGENT_MACOS = "101.25012.0003"
+# The engine that the check of signatures needs.
+MINIMUM_ENGINE = "1.1.23080.007"
 SIGNATURE_ROW_DEAD = "101.26062.0005"
 MAX_AGE_HOURS = 7 * 24
 EXPIRY_WARNING_DAYS = 30
 _NO_LICENSE = re.compile(r"no licen[sc]e|missing licen[sc]e", re.IGNORECASE)
 _NO_COMMAND = re.compile(r"command not found|no such file", re.IGNORECASE)
+# Rows that only macOS has.
+_MACOS_ROWS = ("full_disk_access_enabled", "network_events_subsystem", "data_loss_prevention_status")
+# What to do about issues that the agent names; beyond these it names others, and they are shown as they are.
+_ISSUES = (
+    (_NO_LICENSE, "See agent_expired and not_licensed."),
+    (
+        re.compile(r"selinux denials", re.IGNORECASE),
+        "SELinux: read ausearch -m AVC -ts recent for mdatp and wdavdaemon, load a policy module for it (audit2allow), "
+        "or wait a day after a fresh installation.",
+    ),
+    (
+        re.compile(r"log folder permission", re.IGNORECASE),
+        "Log folder: chmod 0775 /var/log/microsoft/mdatp and give the group mdatp rwx on it.",
+    ),
+    (
+        re.compile(r"engine .*not available|engine .*not loaded", re.IGNORECASE),
+        "Engine: check that /var is not mounted noexec (agents before 101.24092.0002), then update the definitions.",
+    ),
+    (
+        re.compile(r"supplementary event provider", re.IGNORECASE),
+        "Events: look for conflicting audit rules (agents that use auditd), or a kernel without eBPF.",
+    ),
+    (
+        re.compile(r"no active event provider", re.IGNORECASE),
+        "Events: check fanotify in the kernel and other security products; on macOS approve the system extensions.",
+    ),
+    (
+        re.compile(r"full disk access|network event provider", re.IGNORECASE),
+        "macOS: approve the system extensions and full disk access, by hand or with a profile.",
+    ),
+)
 _CLOUD = re.compile(r"^https?://([^/]*\.)?microsoft\.com(:[0-9]+)?(/|$)", re.IGNORECASE)
 
 # In the order in which they are worth reading: id -> (severity, what to do).
@@ -35,6 +69,12 @@ CATALOGUE = (
         "Install the agent (package mdatp), or name the command with the option mdatp if it lives elsewhere. If "
         "only the link is "
         "gone: ln -s /opt/microsoft/mdatp/sbin/wdavdaemonclient /usr/bin/mdatp.",
+    ),
+    (
+        "mdatp_cannot_run",
+        "error",
+        "Install the agent's package again, the one for this distribution and architecture; check the mode of the "
+        "command (chmod 0755), that /opt is not mounted noexec, and with ldd that its libraries are there.",
     ),
     (
         "daemon_unreachable",
@@ -67,6 +107,12 @@ CATALOGUE = (
         "check that the tenant's licence is valid.",
     ),
     ("agent_too_old", "error", "Upgrade the agent package; older agents ignore the settings of offline updates."),
+    (
+        "engine_too_old",
+        "warning",
+        "Update the definitions once from the cloud or with a newer agent package: the engine comes with them. Until "
+        "then the check of signatures cannot work.",
+    ),
     (
         "agent_expires_soon",
         "warning",
@@ -147,6 +193,18 @@ CATALOGUE = (
         "behind_mirror",
         "warning",
         "Wait for the next interval, or run the module definitions_update with version=mirror.",
+    ),
+    (
+        "ahead_of_mirror",
+        "info",
+        "Nothing, if the mirror was rolled back on purpose. Otherwise run a sync on the mirror: the host has its "
+        "definitions from elsewhere, and nothing newer comes from there.",
+    ),
+    (
+        "real_time_protection_unavailable",
+        "error",
+        "Linux: check fanotify in the kernel (preflight_info) and other products that use it, then restart the service "
+        "mdatp. macOS: approve the system extensions.",
     ),
     (
         "engine_not_loaded",
@@ -232,8 +290,10 @@ def health_findings(
     found += _agent(record, arch, now)
     found += _configuration(record, mirror_url)
     found += _source(fields, mirror_url)
-    found += _definitions(fields, mirror_versions, max_age_hours, now)
-    found += _protection(fields)
+    stale = _definitions(fields, mirror_versions, max_age_hours, now)
+    age = _age_hours(fields, now)
+    fresh = age is not None and not any(entry["severity"] != "info" for entry in stale)
+    found += stale + _protection(record, fresh)
     return ordered(found)
 
 
@@ -252,8 +312,11 @@ def _agent(record, arch, now):
     fields, found = record["fields"], []
     issues = _listed(fields.get("health_issues"))
     expires = _seconds(fields.get("product_expiration"))
-    agent = fields.get("app_version")
-    minimum = MINIMUM_AGENT.get(arch, MINIMUM_AGENT["x86_64"])
+    # The command line of before 2021 called it so.
+    agent = fields.get("app_version") or fields.get("version_engine")
+    minimum, system = MINIMUM_AGENT.get(arch, MINIMUM_AGENT["x86_64"]), arch
+    if any(name in fields for name in _MACOS_ROWS):
+        minimum, system = MINIMUM_AGENT_MACOS, "macOS"
     unlicensed = [line for line in issues + record["notices"] if _NO_LICENSE.search(line)]
     if fields.get("licensed") is False:
         unlicensed.insert(0, "licensed: false")
@@ -276,15 +339,24 @@ def _agent(record, arch, now):
             )
             found.append(finding("agent_expires_soon", message))
     if versions.older(agent, minimum):
-        message = "Agent {0} is older than {1}, the first one with offline updates on {2}.".format(agent, minimum, arch)
+        message = "Agent {0} is older than {1}, the first one with offline updates on {2}.".format(
+            agent, minimum, system
+        )
         found.append(finding("agent_too_old", message))
     if fields.get("healthy") is False:
         message = "The agent calls itself unhealthy: {0}.".format("; ".join(issues) or "no issue named")
         settling = fields.get("definitions_status") == "updating"
-        found.append(finding("unhealthy", message, "warning" if settling else None))
+        found.append(_unhealthy(message, "warning" if settling else None, issues))
     elif issues:
-        found.append(finding("unhealthy", "The agent names issues: {0}.".format("; ".join(issues)), "warning"))
+        found.append(_unhealthy("The agent names issues: {0}.".format("; ".join(issues)), "warning", issues))
     return found
+
+
+def _unhealthy(message, severity, issues):
+    """The finding with the advice that belongs to the named issues, where they are known."""
+    entry = finding("unhealthy", message.replace("..", "."), severity)
+    advice = [hint for pattern, hint in _ISSUES if any(pattern.search(issue) for issue in issues)]
+    return dict(entry, hint=" ".join(advice + [entry["hint"]]))
 
 
 def _configuration(record, mirror_url):
@@ -319,6 +391,10 @@ def _configuration(record, mirror_url):
     row_counts = versions.compare(fields.get("app_version"), SIGNATURE_ROW_DEAD) in (None, -1)
     if row_counts and fields.get("offline_definition_update_verify_sig") in ("disabled", False):
         found.append(finding("signature_check_off", "offline_definition_update_verify_sig is disabled."))
+    checks = row_counts and fields.get("offline_definition_update_verify_sig") in ("enabled", True)
+    if checks and versions.older(fields.get("engine_version"), MINIMUM_ENGINE):
+        message = "Engine {0} is older than {1}, which the check of signatures needs."
+        found.append(finding("engine_too_old", message.format(fields["engine_version"], MINIMUM_ENGINE)))
     if fields.get("engine_signature_verification") in ("disabled", False):
         found.append(finding("engine_not_verified", "engine_signature_verification is disabled."))
     return found
@@ -362,46 +438,68 @@ def _definitions(fields, mirror_versions, max_age_hours, now):
             finding("definitions_status_unusual", "definitions_status is {0}, which no document names.".format(status))
         )
     age = _age_hours(fields, now)
-    stale = age is not None and age > max_age_hours
+    # The age of what is not there says nothing.
+    there = status not in ("unavailable", None) or fields.get("definitions_updated", "") is not None
+    stale = age is not None and age > max_age_hours and there
     if stale or status == "out_of_date":
         parts = ["Definitions {0}".format(version or "of unknown version")]
         if age is not None:
             parts.append("were updated {0} hours ago (allowed are {1})".format(int(age), max_age_hours))
         if status == "out_of_date":
             parts.append("are out of date, as the agent says itself")
-        found.append(finding("definitions_stale", parts[0] + " " + " and ".join(parts[1:]) + "."))
+        severity = "warning" if status == "updating" else None  # It is being mended.
+        found.append(finding("definitions_stale", parts[0] + " " + " and ".join(parts[1:]) + ".", severity))
     published = (mirror_versions or {}).get("definitions_version")
     if versions.older(version, published):
         message = "The host has definitions {0}, the mirror publishes {1}.".format(version, published)
         found.append(finding("behind_mirror", message))
+    elif versions.older(published, version):
+        message = "The host has definitions {0}, the mirror publishes older ones, {1}.".format(version, published)
+        found.append(finding("ahead_of_mirror", message))
     return found
 
 
-def _protection(fields):
-    found = []
-    level = fields.get("antivirus_enforcement_level")
+def _protection(record, fresh):
+    fields, found = record["fields"], []
+    level_row = "antivirus_enforcement_level" if "antivirus_enforcement_level" in fields else "enforcement_level"
+    level = fields.get(level_row)
     real_time = fields.get("real_time_protection_enabled")
+    chosen = any(name in record["managed"] for name in (level_row, "passive_mode_enabled"))
     if level is None and fields.get("passive_mode_enabled") is True:
         level, seen = "passive", "passive_mode_enabled is true"
     elif level is None and real_time is False:
         level, seen = "on_demand", "real_time_protection_enabled is false"
     else:
-        seen = "antivirus_enforcement_level is {0}".format(level)
+        seen = "{0} is {1}".format(level_row, level)
     if level in ("passive", "on_demand"):
-        found.append(
-            finding("passive_mode", "{0}: the agent updates before scans only, not by its timer.".format(seen))
-        )
+        message = "{0}: the agent updates before scans only, not by its timer.".format(seen)
+        # Where somebody wants it so and updates come another way, there is nothing to mend.
+        found.append(finding("passive_mode", message, "info" if chosen and fresh else None))
+    found += _real_time(fields)
     loaded = fields.get("engine_load_status")
-    if isinstance(loaded, TEXT) and "not loaded" in loaded.lower() and real_time is True:
-        found.append(
-            finding("engine_not_loaded", "Real-time protection is on, but the engine is not: {0}.".format(loaded))
-        )
+    if isinstance(loaded, TEXT) and "not loaded" in loaded.lower().replace("_", " ") and real_time is True:
+        message = "Real-time protection is on, but the engine is not: {0}.".format(loaded)
+        # The first definitions bring the engine along.
+        coming = fields.get("definitions_status") == "updating"
+        found.append(finding("engine_not_loaded", message, "warning" if coming else None))
     others = _listed(fields.get("conflicting_applications"))
     if others:
         found.append(
             finding("conflicting_applications", "Other security products were seen: {0}.".format(", ".join(others)))
         )
     return found
+
+
+def _real_time(fields):
+    """Whether real-time protection is wanted and cannot work; `unavailable` for both rows says so as well."""
+    names = ("real_time_protection_enabled", "real_time_protection_available")
+    if not all(name in fields for name in names):
+        return []
+    enabled, available = [fields[name] for name in names]
+    if (enabled is True and not available) or (enabled is None and available is None):
+        shown = ["unavailable" if value is None else TEXT(value).lower() for value in (enabled, available)]
+        return [finding("real_time_protection_unavailable", "{0} is {2}, {1} is {3}.".format(*(list(names) + shown)))]
+    return []
 
 
 # --- Addresses --------------------------------------------------------------------------------------------------------

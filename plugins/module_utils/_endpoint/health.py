@@ -5,8 +5,10 @@
 
 # Decisions where the product's behaviour is not documented:
 # - The dates of the text form carry no zone; they are taken as UTC, as the one build that is known in both forms shows.
+#   A date that cannot be read is null, and a notice holds its text.
 # - A row that comes twice counts as its last copy says, as JSON readers do.
 # - A value that was cut off (output that ends early) is left out and reported as a notice, never completed.
+# - Bytes that are no UTF-8 are taken as Latin-1, line by line.
 
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -16,6 +18,7 @@ import datetime
 import itertools
 import json
 import re
+import sys
 
 TEXT = type("")
 EPOCH = datetime.datetime(1970, 1, 1)
@@ -31,23 +34,50 @@ _ESCAPES = re.compile(
 )
 _ROW = re.compile(r"^(\s*)([a-z][A-Za-z0-9_]*)(\s*):(?!//)\s*(.*)$", re.UNICODE)
 MANAGED = "[managed]"
-_PROMPT = re.compile(r"(^|[$#%>]\s*|sudo\s+)(\S*/)?mdatp\s+(--)?health\b[^:]*$|^\S+@\S+[$#%>]$", re.UNICODE)
+_PROMPT = re.compile(r"(^|[$#%>=]\s*|sudo\s+)(\S*/)?mdatp\s+(--)?health\b[^:]*$|^\S+@\S+[$#%>]$|^```\w*$", re.UNICODE)
 _INTEGER = re.compile(r"^(0|-?[1-9][0-9]{0,17})$")
-_DATE = re.compile(
-    r"^([A-Za-z]{3})[a-z]*\.?\s+([0-9]{1,2}),?\s+([0-9]{4})(?:,|\s+at)?\s+"
-    r"([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:\s*([AaPp])\.?[Mm]\.?)?(?:\s*(?:UTC|GMT|Z))?$",
-    re.UNICODE,
+_CLOCK = r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:[.,][0-9]+)?)?"
+_END = r"(?:\s*([AaPp])\.?[Mm]\.?)?(?:\s*(UTC|GMT|Z|[+-][0-9]{2}:?[0-9]{2}))?$"
+# Each with the names of its groups; the first is the product's own form.
+_DATES = tuple(
+    (re.compile(pattern, re.UNICODE), names.split())
+    for pattern, names in (
+        (
+            r"^([A-Za-z]{3})[a-z]*\.?\s+([0-9]{1,2}),?\s+([0-9]{4})(?:,|\s+at)?\s+" + _CLOCK + _END,
+            "month day year hour minute second half zone",
+        ),
+        (
+            r"^(?:[A-Za-z]{3,9},?\s+)?([0-9]{1,2})\s+([A-Za-z]{3})[a-z]*\.?,?\s+([0-9]{4})(?:,|\s+at)?\s+"
+            + _CLOCK
+            + _END,
+            "day month year hour minute second half zone",
+        ),
+        (
+            r"^[A-Za-z]{3}\s+([A-Za-z]{3})\s+([0-9]{1,2})\s+" + _CLOCK + r"(?:\s+(UTC|GMT))?\s+([0-9]{4})$",
+            "month day hour minute second zone year",
+        ),
+        (r"^([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]\s*" + _CLOCK + _END, "year month day hour minute second half zone"),
+    )
 )
 _DATE_BEGINS = re.compile(r"^[A-Z][a-z]{2}\s+[0-9]{1,2}(,|$)", re.UNICODE)
 _TIME_NAME = re.compile(r"(^|_)(updated|expiration|expires|time|date|timestamp)$")
+# Of these rows it is known that they hold times and nothing else.
+_TIMES = ("definitions_updated", "product_expiration")
+_NO_TIME = ("", "0", "never", "none", "null", "n/a", "unknown")
+_VERSION_NAME = re.compile(r"(^|_)version(_engine)?$")
 _UNSAFE_ESCAPE = re.compile(r'\\(?!["\\/]|u[0-9A-Fa-f]{4})')
 _QUOTE = re.compile(r'(?<!\\)"')
+# Python 2 may keep every character beyond U+FFFF as two of them.
+_SURROGATE = re.compile("[\ud800-\udfff]") if sys.version_info[0] > 2 else None
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 # Rows of one word; without an underscore only these are rows when nothing else shows it.
 _SHORT_NAMES = ("healthy", "licensed", "proxy")
-_NEVER_NAMES = ("error", "note", "usage", "warning")
+_NEVER_NAMES = ("error", "note", "usage", "warning", "ok", "changed", "fatal", "failed", "msg", "stdout", "stderr")
 # Widths at which terminals cut lines in the middle of a word.
 _TERMINAL_WIDTHS = (80, 100, 120, 132, 160)
+_WORDS = ("true", "false", "unavailable")
+# What a document leaves at the end of a line: its own line end, or an arrow with a remark.
+_REMARK = re.compile(r"(?<=[\]\"\u201da-z0-9.])(\\|\s+(<-+|\u2190).*)$", re.UNICODE)
 
 
 def empty_record():
@@ -58,6 +88,9 @@ def empty_record():
 def parse(output):
     """The record of an output of `mdatp health`, with or without `--details`. Never raises, never invents."""
     text = _ESCAPES.sub("", decode(output)).replace("\r\n", "\n").replace("\r", "\n")
+    lines = [line for line in text.split("\n") if line.strip()]
+    if lines and all(line.lstrip().startswith(">") for line in lines):  # as mails and documents quote
+        text = re.sub(r"(?m)^\s*> ?", "", text)
     record = _parse_json(text)
     return _parse_text(text) if record is None else record
 
@@ -84,13 +117,32 @@ def merge(record, details):
 def decode(output):
     """Text of what a command or a file gave, whatever its encoding."""
     if isinstance(output, TEXT):
-        return output
+        return output if sys.version_info[0] < 3 else _SURROGATE.sub(_unescaped, output)
     if not isinstance(output, (bytes, bytearray)):
         return ""
     output = bytes(output)
     if output[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return output.decode("utf-16", "replace")
-    return output.decode("utf-8", "replace")
+    try:
+        return output.decode("utf-8")
+    except UnicodeDecodeError:
+        return "\n".join(_decode_line(line) for line in output.split(b"\n"))
+
+
+def _decode_line(line):
+    """A line that may be in an older encoding; one that ends within a character lost only that."""
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as failure:
+        if failure.reason == "unexpected end of data":
+            return line.decode("utf-8", "replace")
+        return line.decode("latin-1")
+
+
+def _unescaped(match):
+    """The byte that Python 3 hid in a surrogate, as Latin-1; other surrogates stand for nothing."""
+    number = ord(match.group())
+    return chr(number - 0xDC00) if 0xDC80 <= number <= 0xDCFF else "\ufffd"
 
 
 def snake_case(name):
@@ -113,6 +165,8 @@ def _parse_json(text, depth=0):
         if end is None and re.match(r'\{\s*["\u201c]', rest):
             data, end = _complete_members(rest), len(rest)
             notices.append(ENDS_EARLY)
+        if isinstance(data, dict) and isinstance(data.get("stdout"), TEXT) and depth < 4:  # a result of Ansible
+            return parse(data["stdout"])
         members = _members(data)
         if members is None:
             continue
@@ -181,9 +235,11 @@ def _members(data, depth=0):
         return rows
     if not isinstance(data, dict):
         return None
-    if ("value" in data and not _is_setting(data)) or "key" in data:  # one row as {name, value}, or a tag
-        name = data.get("name", data.get("field"))
-        return {name: data["value"]} if isinstance(name, TEXT) and re.match(r"^[a-z]\w*$", name) else None
+    name = data.get("name", data.get("field"))
+    if "value" in data and ("key" in data or name is not None or not _is_setting(data)):  # one row, or a tag
+        inside = data["value"] if isinstance(data["value"], dict) and _is_setting(data["value"]) else None
+        setting = inside or {"value": data["value"], "isManaged": data.get("isManaged")}
+        return {name: setting} if isinstance(name, TEXT) and re.match(r"^[a-z]\w*$", name) else None
     names = [name for name in data if name != "$type"]
     inner = data[names[0]] if len(names) == 1 else None
     if not isinstance(inner, dict) or _is_setting(inner) or snake_case(names[0]) == "definitions_status":
@@ -214,9 +270,10 @@ def _json_record(members, notices):
             and (len(value) == 1 or name == "definitions_status")
         ):
             value = snake_case(value["$type"])
-        if isinstance(value, int) and not isinstance(value, bool) and _TIME_NAME.search(name):
+        if _is_number(value) and (_TIME_NAME.search(name) or _VERSION_NAME.search(name)):
             value = TEXT(value)
         record["fields"][name] = _string(name, value) if isinstance(value, TEXT) else value
+        notices += _unread(name, value, record["fields"][name])
     record["managed"] = sorted(managed)
     record["notices"] = _unique(notices)
     return record
@@ -228,8 +285,10 @@ def _json_record(members, notices):
 def _parse_text(text):
     record = empty_record()
     notices, rows = [], []
+    lines = text.split("\n")
+    edge = _edge(lines)
     current = None  # The row that a next line may go on with.
-    for line in text.split("\n"):
+    for line in lines:
         if not line.strip():
             current = None
             continue
@@ -237,8 +296,9 @@ def _parse_text(text):
         if notice:
             notices.append(notice)
         row = _row(line)
-        if current and row is None and _goes_on(current, line):
-            current["value"] = _join(current, line)
+        if current and row is None and _goes_on(current, line, edge):
+            current["value"] = _join(current, line, edge)
+            current["blanks"] = line[len(line.rstrip()) :]
             current["width"] = len(line)
         elif row:
             current = row
@@ -246,17 +306,19 @@ def _parse_text(text):
         else:
             notices.extend(_lines(line))
             current = None
-    if rows and _is_open(rows[-1]["value"]):
+    if rows and (_is_open(rows[-1]["value"]) or (lines[-1].strip() and _is_cut(rows[-1], lines[-1]))):
         cut = rows.pop()
         notices.append("The output of mdatp ends within {0}: {1}".format(cut["name"], cut["value"]))
     managed = set()
     for row in rows:
         name = snake_case(row["name"])
-        value = _unmarked(_straight(row["value"]))
+        value = _REMARK.sub("", row["value"])
         managed.discard(name)
-        if _is_marked(row["value"]):
+        if _is_marked(value):
             managed.add(name)
+        value = _unmarked(_straight(value))
         record["fields"][name] = _typed(name, value)
+        notices += _unread(name, value.strip('"'), record["fields"][name])
     record["managed"] = sorted(managed)
     record["notices"] = _unique(notices)
     return record
@@ -267,15 +329,16 @@ def _row(line):
     match = _ROW.match(line)
     if match is None:
         return None
-    indent, name, gap, value = match.groups()
-    value = value.strip()
+    indent, name, gap, given = match.groups()
+    value = given.strip()
     if name in _NEVER_NAMES:
         return None
     if "_" not in name and not gap and name not in _SHORT_NAMES and not _HUMP.search(name):
-        bare = _unmarked(_straight(value))
+        bare = _unmarked(_straight(_REMARK.sub("", value)))
         if not (bare in ("true", "false", "unavailable") or _INTEGER.match(bare) or bare[:1] in ('"', "[")):
             return None
-    return {"name": name, "value": value, "indent": len(indent), "width": len(line)}
+    blanks = given[len(given.rstrip()) :]
+    return {"name": name, "value": value, "blanks": blanks, "indent": len(indent), "width": len(line)}
 
 
 def _split_notice(line):
@@ -305,24 +368,57 @@ def _is_open(value):
     return False
 
 
-def _goes_on(row, line):
+def _edge(lines):
+    """The width at which a terminal cut the lines, 0 if none did: several lines end exactly there, none beyond."""
+    longest = max(map(len, lines))
+    known = longest in _TERMINAL_WIDTHS or sum(1 for line in lines if len(line) == longest) > 1
+    return longest if known else 0
+
+
+def _is_whole(value):
+    """Whether a value needs nothing more; of bare words only the known ones are."""
+    value = _unmarked(_straight(value))
+    if value[:1] in ('"', "["):
+        return not _is_open(value) and value[-1:] in ('"', "]")
+    return value in _WORDS or bool(_INTEGER.match(value)) or _date(value) is not None
+
+
+def _is_cut(row, last_line):
+    """Whether the output, which does not end in a line end, may have ended within the value of its last row."""
+    value = _unmarked(row["value"])
+    if _row(last_line) is None:
+        return False
+    half_word = any(word.startswith(value) and word != value for word in _WORDS)
+    # Without its half of the day a time says nothing.
+    half_date = bool(_DATE_BEGINS.match(value)) and not re.search(r"[0-9]\s*[AaPp]\.?[Mm]", value)
+    return half_word or half_date
+
+
+def _goes_on(row, line, edge):
     value = row["value"]
     if line.lstrip().startswith("ATTENTION") or len(value) > LONGEST_VALUE:
         return False
     if _is_open(value) or (not value and not _PROMPT.search(line)):
         return True
-    typed = _typed(row["name"], _unmarked(value))
-    if value[:1] in ('"', "[", "\u201c") or not isinstance(typed, TEXT) or _DATE.match(value):
+    if edge and row["width"] == edge and len(line) <= edge:
+        joined = _join(row, line, edge)
+        more = _is_whole(joined) or len(line) == edge
+        grows = _date(joined) or _INTEGER.match(joined) or (_is_marked(joined) and _is_whole(joined))
+        if grows or (more and not _is_whole(value)):
+            return True
+    if value[:1] in ('"', "[", "\u201c") or _is_whole(value):
         return line.strip().lower() == MANAGED
     deeper = len(line) - len(line.lstrip()) > row["indent"]
     return deeper or bool(_DATE_BEGINS.match(value)) or row["width"] in _TERMINAL_WIDTHS
 
 
-def _join(row, line):
+def _join(row, line, edge):
     """Puts a value together again. Prose was cut at a blank, everything else (identifiers, addresses) anywhere."""
     value, more = row["value"], line.strip()
     if not value:
         return more
+    if edge and row["width"] == edge and not line[:2].isspace():
+        return value + row["blanks"] + line.rstrip()
     indented = line[:1].isspace()
     prose = " " in value.lstrip('["') or " " in _unmarked(more)
     if row["width"] in _TERMINAL_WIDTHS and not indented:
@@ -338,8 +434,8 @@ def _typed(name, value):
     """A value of the text form with its type."""
     if value in ("true", "false"):
         return value == "true"
-    if _INTEGER.match(value):
-        return int(value)
+    if _INTEGER.match(value) and not _VERSION_NAME.search(name):
+        return _string(name, value) if name in _TIMES or (_TIME_NAME.search(name) and _epoch(value)) else int(value)
     if value == "unavailable":
         return None
     if value.startswith("[") and value.endswith("]"):
@@ -378,10 +474,22 @@ def _string(name, value):
     if name.endswith("_minutes_ago") and _INTEGER.match(value):
         return int(value)
     if _TIME_NAME.search(name):
-        if value == "0":
+        if value == "0" or (name in _TIMES and value.strip().lower() in _NO_TIME):
             return None
-        return _epoch(value) or _date(value) or value
+        return _epoch(value) or _date(value) or (None if name in _TIMES else value)
     return value
+
+
+def _unread(name, value, result):
+    """The notice of a time that was given and cannot be read."""
+    missing = name in _TIMES and result is None and isinstance(value, TEXT)
+    if not missing or value.strip().lower() in _NO_TIME + ("unavailable",):
+        return []
+    return ["{0} is no time that can be read: {1}".format(name, value)]
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _epoch(value):
@@ -393,17 +501,30 @@ def _epoch(value):
 
 
 def _date(value):
-    """ISO 8601 of `Aug 12, 2023 at 03:26:24 AM`."""
-    match = _DATE.match(value)
-    if match is None or match.group(1).lower() not in MONTHS:
-        return None
-    month, day, year, hour, minute, second, half = match.groups()
-    hour = int(hour)
+    """ISO 8601 of `Aug 12, 2023 at 03:26:24 AM`, of ISO 8601 itself, and of what other tools make of them."""
+    for pattern, names in _DATES:
+        match = pattern.match(value)
+        if match:
+            return _moment(dict(zip(names, match.groups())))
+    return None
+
+
+def _moment(parts):
+    month, hour, half, zone = parts["month"].lower(), int(parts["hour"]), parts.get("half"), parts.get("zone") or "Z"
+    if not month.isdigit():
+        if month not in MONTHS:
+            return None
+        month = MONTHS.index(month) + 1
     if half and hour <= 12:
         hour = hour % 12 + (12 if half in "Pp" else 0)
     try:
-        moment = datetime.datetime(int(year), MONTHS.index(month.lower()) + 1, int(day), hour, int(minute), int(second))
-    except ValueError:
+        moment = datetime.datetime(
+            int(parts["year"]), int(month), int(parts["day"]), hour, int(parts["minute"]), int(parts["second"] or 0)
+        )
+        if zone[0] in "+-":
+            east = datetime.timedelta(hours=int(zone[1:3]), minutes=int(zone[-2:]))
+            moment += -east if zone[0] == "+" else east
+    except (ValueError, OverflowError):
         return None
     return TEXT(moment.isoformat()) + "Z"
 

@@ -45,6 +45,12 @@ REQUIREMENTS = (
         "Stop fapolicyd, or run the agent in passive mode; on RHEL and Fedora, agent 101.25062.0003 or later gets "
         "along with it.",
     ),
+    (
+        "ebpf_unavailable",
+        "info",
+        "Nothing, if that is known: the agent then takes its events from Netlink (or from auditd, before "
+        "101.24082.0004) and sees less of files and connections. Updates of definitions do not need it.",
+    ),
     ("systemd_missing", "error", "Run a distribution with systemd; the agent's service is a systemd unit."),
     ("glibc_too_old", "error", "Move to a release of the distribution with a newer C library."),
     ("disk_space_low", "error", "Make room, or enlarge the file system; engine and definitions are unpacked there."),
@@ -165,7 +171,20 @@ CAUSES = (
         "error",
         "Look at the last sync on the mirror (mde-mirror status, its timer and log) and whether the channel is held.",
     ),
+    (
+        "clock_differs",
+        "warning",
+        "Set the clock of the one that is wrong (chronyc tracking, timedatectl); certificates and the age of "
+        "definitions are judged by it.",
+    ),
     ("filesystem_read_only", "error", "Mount it read-write; check the disk first if the kernel made it read-only."),
+    (
+        "selinux_denials",
+        "warning",
+        "Read them with ausearch -m AVC -ts recent, and let the agent do that: restorecon -R /opt/microsoft "
+        "/var/opt/microsoft for wrong labels, else a policy module (audit2allow).",
+    ),
+    ("agent_known_fault", "warning", "Upgrade the agent package to the release that mends it, or to a newer one."),
     (
         "proxy_configured",
         "info",

@@ -10,7 +10,9 @@ __metaclass__ = type
 # What keeps a host from updating, from the ground up: a cause hides those below it.
 CAUSES = (
     "not_installed",
+    "mdatp_cannot_run",
     "service_missing",
+    "wdavdaemon_not_executable",
     "service_stopped",
     "mdatp_hangs",
     "daemon_unreachable",
@@ -38,9 +40,13 @@ CAUSES = (
     "filesystem_read_only",
     "disk_space_low",
     "filesystem_noexec",
+    "selinux_denials",
     "passive_mode",
     "automatic_updates_disabled",
     "proxy_unsupported",
+    "engine_too_old",
+    "agent_known_fault",
+    "clock_differs",
     "agent_expired",
     "not_licensed",
     "fanotify_conflict",
@@ -54,6 +60,7 @@ NOT_UPDATING = (
     "definitions_stale",
     "behind_mirror",
     "engine_not_loaded",
+    "real_time_protection_unavailable",
     "unhealthy",
 )
 # Warnings that become the likely cause where a host does not update.
@@ -63,6 +70,10 @@ _EXPLAIN = (
     "mirror_redirects",
     "disk_space_low",
     "managed_file_incomplete",
+    "selinux_denials",
+    "engine_too_old",
+    "agent_known_fault",
+    "clock_differs",
 )
 _POSITION = {finding_id: position for position, finding_id in enumerate(CAUSES + NOT_UPDATING)}
 

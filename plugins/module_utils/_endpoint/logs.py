@@ -12,6 +12,7 @@ import re
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.storage import LOGS
 
+AUDIT_LOG = "/var/log/audit/audit.log"
 MOST_BYTES = 128 * 1024
 LONGEST_LINE = 400
 MOST_FILES = 4
@@ -23,6 +24,7 @@ _SECRET = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _HEADER = re.compile(r"((?:proxy-)?authorization\s*[:=]|\bbearer|\bbasic)(\s+\S.*)", re.IGNORECASE)
+_DENIED = re.compile(r"type=AVC msg=audit\(([0-9]+).*\bdenied\b.*(?:mdatp|wdavdaemon|/opt/microsoft)")
 _TROUBLE = re.compile(
     r"\b(err(or)?|fail(ed|ure)?|cannot|could not|denied|refused|timed? ?out|invalid|curl)\b", re.IGNORECASE
 )
@@ -39,6 +41,13 @@ def read(host, lines):
         last = host.text(path, MOST_BYTES, tail=True).splitlines()[-lines:]
         found.append({"file": path, "lines": [mask(line)[:LONGEST_LINE] for line in last]})
     return found
+
+
+def denials(host, now, seconds=86400, most=3):
+    """The last lines of the audit log in which SELinux denied the agent something within that time."""
+    found = [(_DENIED.search(line), line) for line in host.text(AUDIT_LOG, MOST_BYTES, tail=True).splitlines()]
+    recent = [line for match, line in found if match and 0 <= now - int(match.group(1)) <= seconds]
+    return [mask(line)[:LONGEST_LINE] for line in recent[-most:]]
 
 
 def _changed(host, name):

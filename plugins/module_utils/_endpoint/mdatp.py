@@ -11,6 +11,7 @@ import io
 import json
 import os
 import re
+import signal
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import health as health_output
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import process
@@ -19,6 +20,16 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors impor
 CLIENT = "opt/microsoft/mdatp/sbin/wdavdaemonclient"
 CUSTOM_CLIENT = "microsoft_mdatp/sbin/wdavdaemonclient"
 INSTALL_LOCATION = "etc/opt/microsoft/mdatp/mde_path.json"
+_CRASHES = {
+    getattr(signal, name): name
+    for name in ("SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGSEGV", "SIGSYS")
+}
+# What shells and loaders say of a program that does not run here.
+_CANNOT_RUN = re.compile(
+    r"error while loading shared libraries|symbol lookup error|version .* not found \(required|cannot execute|"
+    r"exec format error|segmentation fault|illegal instruction|core dumped|terminating with uncaught exception",
+    re.IGNORECASE,
+)
 
 
 class MdatpError(FindingError):
@@ -27,8 +38,16 @@ class MdatpError(FindingError):
 
 def find(path=None, root="/"):
     """The command: the one that was named, or the one in PATH, at its usual places or in a custom install location."""
+    for place in _places(path, root):
+        if _is_command(place):
+            return place
+    return None
+
+
+def _places(path=None, root="/"):
+    """Where the command may be: at the named place only, or else in PATH and wherever installations put it."""
     if path:
-        return path if _is_command(path) else None
+        return [path]
     places = [
         os.path.join(folder, _native("mdatp")) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder
     ]
@@ -36,11 +55,7 @@ def find(path=None, root="/"):
     custom = _install_location(os.path.join(_native(root), _native(INSTALL_LOCATION)))
     if custom:
         usual += [os.path.join(custom.lstrip("/"), place) for place in (CLIENT, CUSTOM_CLIENT)]
-    places += [os.path.join(_native(root), _native(place)) for place in usual]
-    for place in places:
-        if _is_command(place):
-            return place
-    return None
+    return places + [os.path.join(_native(root), _native(place)) for place in usual]
 
 
 def _native(text):
@@ -55,6 +70,21 @@ def _shown(path):
 def _is_command(path):
     path = process.to_bytes(path)
     return os.path.isfile(path) and os.access(path, os.X_OK)
+
+
+def _not_found(wanted):
+    """Why there is no command: nothing is there, or what is there cannot be executed."""
+    for place in _places(wanted):
+        path = process.to_bytes(place)
+        if os.path.isfile(path):
+            mode = os.stat(path).st_mode & 0o7777
+            seen = "{0} is there, but this user may not execute it (mode {1:04o})."
+            return MdatpError("mdatp_cannot_run", seen.format(_shown(place), mode))
+        if os.path.islink(path) and not os.path.exists(path):
+            seen = "No command mdatp was found: {0} is a link to {1}, and nothing is there."
+            return MdatpError("not_installed", seen.format(_shown(place), _shown(os.readlink(path))))
+    where = wanted or "PATH, /usr/bin/mdatp or /{0}".format(CLIENT)
+    return MdatpError("not_installed", "No command mdatp was found at {0}.".format(_shown(where)))
 
 
 def _install_location(path):
@@ -80,15 +110,11 @@ class Mdatp:
 
     @property
     def path(self):
-        """Where the command is; raises `not_installed` if it is nowhere."""
+        """Where the command is; raises a finding if it is nowhere, or cannot be executed."""
         if self._path is None:
             self._path = find(self._wanted)
         if self._path is None:
-            where = self._wanted or "PATH, /usr/bin/mdatp or /{0}".format(CLIENT)
-            raise MdatpError(
-                "not_installed",
-                "No command mdatp was found at {0}.".format(_shown(where)),
-            )
+            raise _not_found(self._wanted)
         return self._path
 
     @property
@@ -107,8 +133,15 @@ class Mdatp:
             result = self._call(["health"])
             text = self._record(result)
             record = text if _is_health(text) else record
+        if not _is_health(record) and result["rc"] != 0 and not self._unreachable(result) and not _broken(result):
+            # Agents before 2021 know another command line, and nothing of offline updates.
+            old = self._call(["--health"])
+            record = self._record(old)
         if _is_health(record):
             return record
+        if _broken(result):
+            seen = "mdatp health {0}; it said: {1}"
+            raise MdatpError("mdatp_cannot_run", seen.format(_how_it_ended(result["rc"]), said(result)))
         if self._unreachable(result) or result["rc"] != 0:
             seen = "mdatp health ended with status {0} and gave no table; it said: {1}"
             raise MdatpError("daemon_unreachable", seen.format(result["rc"], said(result)))
@@ -148,10 +181,8 @@ class Mdatp:
                 "mdatp_hangs", "{0} gave no answer within {1} seconds and was stopped.".format(command, limit)
             )
         if result["rc"] is None:
-            raise MdatpError(
-                "not_installed",
-                "{0} cannot be started: {1}".format(_shown(self.path), result["err"]),
-            )
+            seen = "{0} is there, but cannot be started: {1}"
+            raise MdatpError("mdatp_cannot_run", seen.format(_shown(self.path), result["err"]))
         return result
 
     @staticmethod
@@ -171,6 +202,27 @@ class Mdatp:
 
 def _is_health(record):
     return any(name in record["fields"] for name in ("healthy", "licensed", "app_version", "definitions_version"))
+
+
+def _broken(result):
+    """Whether the program itself does not run: killed by a signal, or refused by the shell or the loader."""
+    refused = result["rc"] in (126, 127) or _CANNOT_RUN.search(result["out"] + result["err"])
+    return bool(refused) or _signal(result["rc"]) is not None
+
+
+def _signal(rc):
+    """The signal that ended a program, also where a shell reports it; None if none did."""
+    if rc < 0:
+        return -rc
+    return rc - 128 if rc - 128 in _CRASHES else None
+
+
+def _how_it_ended(rc):
+    """An exit status for people."""
+    number = _signal(rc)
+    if number is None:
+        return "ended with status {0}".format(rc)
+    return "was ended by signal {0} ({1})".format(number, _CRASHES.get(number, "not a crash"))
 
 
 def said(result):

@@ -13,6 +13,23 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors impor
 MIRROR_TIMEOUT = 10
 
 
+def look(agent, mirror_url=None, max_age_hours=findings.MAX_AGE_HOURS, check_mirror=True):
+    """What the module health_info returns."""
+    record, found = read_health(agent)
+    published = None
+    if check_mirror:
+        published, unread = read_mirror(record, mirror_url)
+        found = found + unread
+    found = judge(record, found, published, mirror_url, max_age_hours)
+    return {
+        "health": record,
+        "findings": found,
+        "healthy": not findings.has_errors(found),
+        "mirror": published,
+        "raw": agent.last_calls(),
+    }
+
+
 def read_health(agent):
     """The record of the host, and the findings of what could not be asked."""
     record, found = health.empty_record(), []

@@ -18,7 +18,15 @@ STEPS = (
         "agent",
         "The agent: version, expiry, licence, what it says of itself",
         None,
-        ("agent_expired", "agent_expires_soon", "agent_too_old", "not_licensed", "unhealthy", "engine_not_loaded"),
+        (
+            "agent_expired",
+            "agent_expires_soon",
+            "agent_too_old",
+            "not_licensed",
+            "unhealthy",
+            "engine_not_loaded",
+            "real_time_protection_unavailable",
+        ),
     ),
     ("fail_reason", "The reason of the last failure, and how old the definitions are", 1, ("update_failed",)),
     (
@@ -31,6 +39,7 @@ STEPS = (
             "mirror_url_missing",
             "signature_check_off",
             "engine_not_verified",
+            "engine_too_old",
         ),
     ),
     (
@@ -46,7 +55,7 @@ STEPS = (
     ("port", "A connection to the mirror", None, ()),
     ("tls", "TLS with the mirror", None, ()),
     ("answer", "What the mirror answers", None, ()),
-    ("published", "What the mirror publishes", None, ("behind_mirror",)),
+    ("published", "What the mirror publishes", None, ("behind_mirror", "ahead_of_mirror")),
     ("age", "How old that is", None, ()),
     ("proxy", "Proxies", None, ()),
     ("connectivity", "The agent's own test of its connections", 4, ()),
@@ -82,6 +91,13 @@ ROWS = {
     "definitions_stale": ("definitions_status", "definitions_updated", "definitions_updated_minutes_ago"),
     "definitions_status_unusual": ("definitions_status",),
     "behind_mirror": ("definitions_version",),
+    "ahead_of_mirror": ("definitions_version", "definitions_update_source_uri"),
+    "engine_too_old": ("engine_version", "offline_definition_update_verify_sig"),
+    "real_time_protection_unavailable": (
+        "real_time_protection_enabled",
+        "real_time_protection_available",
+        "real_time_protection_subsystem",
+    ),
     "conflicting_applications": ("conflicting_applications",),
 }
 

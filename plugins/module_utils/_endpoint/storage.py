@@ -17,6 +17,7 @@ NEEDED = 2 * GIGABYTE
 TIGHT = GIGABYTE // 2
 FEWEST_ENTRIES = 1000
 AGENT = "/opt/microsoft/mdatp"
+DAEMON = AGENT + "/sbin/wdavdaemon"
 STATE = "/var/opt/microsoft/mdatp"
 DEFINITIONS = (STATE + "/definitions.noindex", AGENT + "/definitions.noindex")
 LOGS = "/var/log/microsoft/mdatp"

@@ -22,13 +22,23 @@ PAUSE = 1
 class Update:
     """One run: look, decide, update, wait, prove."""
 
-    def __init__(self, agent, timeout=300, wait=60, version=None, exact=False, mirror_url=None):
+    def __init__(
+        self,
+        agent,
+        timeout=300,
+        wait=60,
+        version=None,
+        exact=False,
+        mirror_url=None,
+        max_age_hours=findings.MAX_AGE_HOURS,
+    ):
         self._agent = agent
         self._timeout = timeout
         self._wait = wait
         self._version = version
         self._exact = exact
         self._mirror_url = mirror_url
+        self._max_age_hours = max_age_hours
         self._published = None
 
     def run(self, check_mode=False):
@@ -158,7 +168,7 @@ class Update:
             "before": before_versions,
             "after": after_versions,
             "health": health,
-            "findings": report.judge(health, trouble, self._published, self._mirror_url),
+            "findings": report.judge(health, trouble, self._published, self._mirror_url, self._max_age_hours),
             "mirror": self._published,
         }
 

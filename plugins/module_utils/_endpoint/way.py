@@ -21,6 +21,8 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.network impo
 
 STEP_TIMEOUT = 5
 ANSWER_TIMEOUT = 10
+# Seconds by which the clocks of this host and of the mirror may differ.
+CLOCKS = 600
 _DATE = re.compile(r"^([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2}):([0-9]{2})")
 _FAILED = {"port": "mirror_port_unreachable", "tls": "mirror_tls_failed", "name": "mirror_name_unresolved"}
 _STATUS_HINTS = {
@@ -30,6 +32,9 @@ _STATUS_HINTS = {
     "httpd_sys_content_t (restorecon -R).",
     404: "Check the path of the address, and that no default site of the web server answers in the mirror's place.",
     407: "A proxy answered. Except the mirror from it.",
+    500: "Read the error log of the mirror's web server.",
+    502: "What stands before the mirror's web server does not reach it; see that it runs.",
+    503: "The web server, or what stands before it, is overloaded or has the mirror switched off.",
 }
 
 
@@ -91,6 +96,7 @@ class Way:
         except Unreachable as failure:
             self._unreachable(failure)
             return
+        self._clock(_http_date(answer["headers"].get("date", "")))
         self._package(answer, package)
         self._manifest()
         self._age(ring, self._get, _http_date(answer["headers"].get("last-modified", "")))
@@ -100,7 +106,17 @@ class Way:
         evidence = []
         if failure.step == "tls":
             evidence = network.certificate(self.address, STEP_TIMEOUT, self.host.call)
+            evidence.append(time.strftime("the clock of this host says %Y-%m-%d %H:%M:%S UTC", time.gmtime()))
         self._fail(failure.step, _FAILED.get(failure.step, "mirror_unreachable"), where, evidence=evidence)
+
+    def _clock(self, moment):
+        """Both clocks, as the mirror's answer has the time. A cache on the way may have kept an old answer."""
+        seconds = time.time() - moment if moment else 0
+        if abs(seconds) > CLOCKS:
+            message = "The clock of this host is {0} minutes {1} that of the mirror.".format(
+                int(abs(seconds) // 60), "ahead of" if seconds > 0 else "behind"
+            )
+            self._fail("answer", "clock_differs", message)
 
     def _ring_path(self):
         """The path that holds the arch_* folders, also where the address goes too far."""

@@ -114,3 +114,56 @@ def test_an_endpoint_is_configured_updates_from_a_mirror_and_proves_it(old_plays
     assert fields["definitions_version"] == DEFINITIONS
     assert fields["offline_definition_url_configured"] == str(ring)
     assert [found["id"] for found in nowhere["findings"]] == ["not_installed"]
+
+
+def test_a_host_is_looked_at_before_and_after_its_agent_breaks(old_plays: Plays, tmp_path: Path) -> None:
+    """Preflight and diagnosis in real plays: a good agent, a garbled one, one that does not run, and none."""
+    root, ring = tmp_path / "Größe 東京", tmp_path / "Spiegel" / "linux" / "production"
+    subprocess.run([sys.executable, str(STAND_IN), "install", "--root", str(root), "--arch", "x86_64"], check=True)
+    agent = str(root / "usr/bin/mdatp")
+    managed = root / "etc/opt/microsoft/mdatp/managed/mdatp_managed.json"
+    managed.parent.mkdir(parents=True, exist_ok=True)
+    managed.write_text('{"antivirusEngine": {"offlineDefintionUpdate": "enabled", "x": "ä"}}', encoding="utf-8")
+    broken = tmp_path / "broken"
+    broken.write_bytes(b"#!/bin/sh\nprintf 'kaputt \\374\\344\\n' >&2\nkill -SEGV $$\n")
+    broken.chmod(0o755)
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\x7fELF\x02\x01\x01" + b"\0" * 70)
+    binary.chmod(0o755)
+    url = f"http://{SECRET}:{SECRET}@127.0.0.1:1/häuser/"
+
+    def diagnosis(command: str, **more: Any) -> dict[str, Any]:
+        return {
+            "mde.offline.diagnosis_info": {"mdatp": command, "managed_file": str(managed), "mirror_url": url, **more},
+        }
+
+    played = old_plays.play(
+        {"mde.offline.preflight_info": {"mdatp": agent}},
+        {"mde.offline.preflight_info": {"mdatp": str(tmp_path / "nowhere")}},
+        diagnosis(agent),
+        diagnosis(str(broken), connectivity_test=False, log_lines=0),
+        diagnosis(str(binary)),
+        diagnosis(str(tmp_path / "nowhere")),
+        {"mde.offline.health_info": {"mdatp": str(broken), "mirror_url": str(ring)}},
+        environment=C_LOCALE,
+    )
+    assert played.status == 0, played.output
+    # What Ansible repeats of a task is not what a module says.
+    said = [{name: value for name, value in result.items() if name != "invocation"} for result in played.results]
+    assert SECRET not in json.dumps(said)
+    ready, bare, good, garbled, foreign, nowhere, asked = played.results
+    assert not any(result["changed"] for result in played.results)
+    assert {entry["id"] for entry in ready["requirements"]} == {entry["id"] for entry in bare["requirements"]}
+    measured = {entry["id"]: entry["ok"] for entry in ready["requirements"]}
+    assert measured["agent_version"] is True
+    assert measured["architecture"] in (True, None)
+    for result in (good, garbled, foreign, nowhere):
+        ids = [entry["id"] for entry in result["findings"]]
+        assert {"managed_file_incomplete", "mirror_url_malformed"} <= set(ids)
+        assert all(entry["message"] and entry["hint"] for entry in result["findings"])
+    assert good["health"]["fields"]["app_version"]
+    for result, wanted in ((garbled, "mdatp_cannot_run"), (foreign, "mdatp_cannot_run"), (nowhere, "not_installed")):
+        assert result["findings"][0]["id"] == wanted
+        assert result["health"]["fields"] == {}
+    assert "SIGSEGV" in garbled["findings"][0]["message"]
+    assert [entry["id"] for entry in asked["findings"]] == ["mdatp_cannot_run", "mirror_unreachable"]

@@ -35,7 +35,7 @@ def run(case):
 class Space:
     """What statvfs says."""
 
-    f_frsize, f_bavail, f_blocks, f_files, f_favail = 1, 5 * 10 ** 9, 10 ** 10, 10, 10 ** 6
+    f_frsize, f_bavail, f_blocks, f_files, f_favail = 1, 5 * 10**9, 10**10, 10, 10**6
 
 
 def main():

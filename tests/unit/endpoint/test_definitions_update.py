@@ -13,7 +13,7 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint import mirro
 from ansible_collections.mde.offline.plugins.modules import definitions_update, health_info
 
 OLD, NEW, NEWER = "1.443.1.0", "1.443.508.0", "1.445.9.0"
-DEFAULTS = {"timeout": 20, "wait": 3, "version": None, "exact": False, "mirror_url": None}
+DEFAULTS = {"timeout": 20, "wait": 3, "version": None, "exact": False, "mirror_url": None, "max_age_hours": 168}
 
 AGENT = """\
 #!/bin/sh

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import email.utils
 import json
 import os
 import re
@@ -669,6 +670,76 @@ def test_the_logs_speak_where_an_update_fails(endpoint: Endpoint) -> None:
         assert secret not in json.dumps(result)
     assert '"path": "/x"' in result["log"][0]["lines"][-1]
     assert endpoint.diagnose(log_lines=0)["log"] == []
+
+
+def test_selinux_denials_of_the_last_day(endpoint: Endpoint) -> None:
+    line = 'type=AVC msg=audit({}.123:456): avc:  denied  {{ write }} for  pid=1 comm="{}" name="x" permissive=0\n'
+    audit = "var/log/audit/audit.log"
+    endpoint.write(audit, line.format(NOW - 90000, "wdavdaemon") + line.format(NOW - 60, "nginx"))
+    assert endpoint.ids() == []
+    endpoint.write(audit, line.format(NOW - 60, "wdavdaemon") * 9)
+    found = endpoint.found()
+    assert [(entry["id"], entry["severity"]) for entry in found] == [("selinux_denials", "warning")]
+    assert len(found[0]["evidence"]) == 3
+    assert "denied" in found[0]["evidence"][0]
+    endpoint.agent.fields["definitions_update_fail_reason"] = "it failed"
+    assert endpoint.ids() == ["selinux_denials", "update_failed"]
+    assert endpoint.ids(log_lines=0) == ["update_failed"]
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("101.24082.0004", "updates of definitions"),
+        ("101.25022.0002", "mdatp.service.d"),
+        ("101.26042.0009", "disabled"),
+        ("101.24112.0001", None),
+        ("101.25032.0000", None),
+        ("101.26052.0012", None),
+    ],
+)
+def test_known_faults_of_releases_only_where_something_is_wrong(
+    endpoint: Endpoint, version: str, said: str | None
+) -> None:
+    endpoint.agent.fields["app_version"] = version
+    assert endpoint.ids() == []
+    endpoint.agent.fields["definitions_update_fail_reason"] = "it failed"
+    found = {entry["id"]: entry for entry in endpoint.found()}
+    assert set(found) == {"update_failed"} | ({"agent_known_fault"} if said else set())
+    if said:
+        assert said in found["agent_known_fault"]["message"]
+
+
+def test_a_daemon_that_may_not_be_executed_explains_a_service_that_is_stopped(endpoint: Endpoint) -> None:
+    endpoint.write("opt/microsoft/mdatp/sbin/wdavdaemon", "").chmod(0o755)
+    endpoint.systemd()
+    assert endpoint.ids() == []
+    (endpoint.root / "opt/microsoft/mdatp/sbin/wdavdaemon").chmod(0o644)
+    endpoint.systemd(ActiveState="failed", SubState="failed", Result="exit-code")
+    endpoint.agent.trouble = "daemon_unreachable"
+    assert endpoint.ids()[:3] == ["wdavdaemon_not_executable", "service_stopped", "daemon_unreachable"]
+
+
+@pytest.mark.parametrize(("offset", "said"), [(-7200, "ahead of"), (7200, "behind"), (0, "")])
+def test_clocks_that_differ(endpoint: Endpoint, talk: Callable[[Talk], str], offset: int, said: str) -> None:
+    def behaviour(connection: socket.socket) -> None:
+        request = connection.recv(65536)
+        date = email.utils.formatdate(time.time() + offset, usegmt=True)
+        body = b"x" if request.startswith(b"HEAD") else json.dumps(MANIFEST).encode()
+        head = f"HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        connection.sendall(head.encode() + (b"" if request.startswith(b"HEAD") else body))
+
+    redirect_agent(endpoint, talk(behaviour))
+    found = endpoint.found()
+    assert [(entry["id"], entry["severity"]) for entry in found] == [("clock_differs", "warning")] * bool(said)
+    assert not found or said in found[0]["message"]
+
+
+def test_a_mirror_that_publishes_less_than_the_host_has(endpoint: Endpoint) -> None:
+    endpoint.agent.fields["definitions_version"] = "1.444.1.0"
+    found = endpoint.found()
+    assert [(entry["id"], entry["severity"]) for entry in found] == [("ahead_of_mirror", "info")]
+    assert any("1.444.1.0" in line for line in found[0]["evidence"])
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,11 @@ GEO = "https://mdav.eu.endpoint.security.microsoft.com/packages/?ostype=linux"
         ),
         ({"engine_signature_verification": "disabled"}, {("engine_not_verified", "warning")}),
         ({"engine_load_status": "Engine not loaded"}, {("engine_not_loaded", "error")}),
+        ({"engine_load_status": "engine_not_loaded"}, {("engine_not_loaded", "error")}),
+        (
+            {"engine_load_status": "Engine not loaded", "definitions_status": "updating"},
+            {("engine_not_loaded", "warning")},
+        ),
         ({"conflicting_applications": ["other av", {"name": "x"}]}, {("conflicting_applications", "warning")}),
         ({"healthy": False, "health_issues": ["a, b"]}, {("unhealthy", "error")}),
         ({"healthy": False, "definitions_status": "updating"}, {("unhealthy", "warning")}),
@@ -108,6 +113,92 @@ GEO = "https://mdav.eu.endpoint.security.microsoft.com/packages/?ostype=linux"
 )
 def test_one_thing_wrong(changes, wanted):
     assert ids(changes) == wanted
+
+
+def test_passive_mode_that_somebody_wants_is_no_trouble_while_updates_come():
+    passive = {"antivirus_enforcement_level": "passive"}
+    wanted = [*MANAGED, "antivirus_enforcement_level"]
+    assert ids(passive, managed=wanted) == {("passive_mode", "info")}
+    old = dict(passive, definitions_updated_minutes_ago=8 * 1440)
+    assert ids(old, managed=wanted) == {("passive_mode", "warning"), ("definitions_stale", "error")}
+    published = {"definitions_version": "1.443.600.0"}
+    assert ids(passive, managed=wanted, mirror_versions=published) == {
+        ("passive_mode", "warning"),
+        ("behind_mirror", "warning"),
+    }
+
+
+def test_the_level_of_the_antivirus_details_counts_where_health_has_none():
+    changes = {"enforcement_level": "on_demand"}
+    assert ids(changes, ["antivirus_enforcement_level"]) == {("passive_mode", "warning")}
+    assert ids(changes) == set()
+
+
+@pytest.mark.parametrize(
+    ("enabled", "available", "wanted"),
+    [
+        (True, True, set()),
+        (True, False, {("real_time_protection_unavailable", "error")}),
+        (True, None, {("real_time_protection_unavailable", "error")}),
+        (None, None, {("real_time_protection_unavailable", "error")}),
+        (False, False, set()),
+        (False, None, set()),
+    ],
+)
+def test_real_time_protection_that_cannot_work(enabled, available, wanted):
+    changes = {"real_time_protection_enabled": enabled, "real_time_protection_available": available}
+    assert ids(changes) == wanted
+
+
+def test_a_mac_is_judged_by_its_own_first_agent():
+    mac = {"full_disk_access_enabled": True, "app_version": "101.24122.0005"}
+    entries = found(mac)
+    assert [entry["id"] for entry in entries] == ["agent_too_old"]
+    assert "101.25012.0003" in entries[0]["message"]
+    assert ids(dict(mac, app_version="101.25012.0003"), arch="arm64") == set()
+
+
+def test_an_engine_that_cannot_check_signatures():
+    old = {
+        "app_version": "101.24022.0001",
+        "engine_version": "1.1.23070.1002",
+        "offline_definition_update_verify_sig": "enabled",
+    }
+    assert ids(old) == {("engine_too_old", "warning")}
+    assert ids(dict(old, engine_version="1.1.23080.007")) == set()
+    assert ids(dict(old, offline_definition_update_verify_sig="disabled")) == {("signature_check_off", "warning")}
+
+
+def test_definitions_that_are_not_there_have_no_age():
+    none = {
+        "definitions_status": "unavailable",
+        "definitions_updated": None,
+        "definitions_updated_minutes_ago": 29000000,
+    }
+    assert ids(none) == {("definitions_unavailable", "error")}
+
+
+def test_old_definitions_that_are_being_updated_are_a_warning():
+    assert ids({"definitions_status": "updating", "definitions_updated_minutes_ago": 30 * 1440}) == {
+        ("definitions_stale", "warning")
+    }
+
+
+@pytest.mark.parametrize(
+    ("issue", "advice"),
+    [
+        ("found SELinux denials within last one day. Use command: x", "ausearch"),
+        ("log folder permission issues", "/var/log/microsoft/mdatp"),
+        ("engine v1 not available", "noexec"),
+        ("no active supplementary event provider", "audit rules"),
+        ("no active event provider", "fanotify"),
+        ("full disk access has not been granted", "macOS"),
+    ],
+)
+def test_known_issues_bring_their_remedy(issue, advice):
+    entry = found({"healthy": False, "health_issues": [issue]})[0]
+    assert (entry["id"], entry["severity"]) == ("unhealthy", "error")
+    assert advice in entry["hint"]
 
 
 def test_every_message_names_what_was_seen_and_every_hint_says_what_to_do():
@@ -164,7 +255,8 @@ def test_age_comes_from_the_minutes_or_else_from_the_time():
 
 def test_behind_the_mirror():
     assert ids(mirror_versions={"definitions_version": "1.443.600.0"}) == {("behind_mirror", "warning")}
-    assert ids(mirror_versions={"definitions_version": "1.443.99.0"}) == set()
+    assert ids(mirror_versions={"definitions_version": "1.443.508.0"}) == set()
+    assert ids(mirror_versions={"definitions_version": "1.443.99.0"}) == {("ahead_of_mirror", "info")}
     assert ids({"definitions_version": None}, mirror_versions={"definitions_version": "1.443.600.0"}) == set()
     assert ids(mirror_versions=None) == set()
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import mdatp, process
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import findings, health, mdatp, process
 
 JSON = json.dumps({"healthy": True, "appVersion": "101.26062.0005", "definitionsVersion": "1.2.3.4"})
 TABLE = 'healthy : true\napp_version : "101.26062.0005"\n'
@@ -144,12 +144,74 @@ def test_a_broken_note_of_the_install_location_is_no_obstacle(tmp_path, monkeypa
     assert mdatp.find(root=str(tmp_path)) is None
 
 
-@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir(), lambda path: path.write_text("x")])
-def test_a_named_command_that_is_none_is_reported_with_its_path(tmp_path, make):
+@pytest.mark.parametrize(
+    ("make", "wanted"),
+    [
+        (lambda path: None, "not_installed"),
+        (lambda path: path.mkdir(), "not_installed"),
+        (lambda path: path.symlink_to("gone"), "not_installed"),
+        (lambda path: path.write_text("x"), "mdatp_cannot_run"),
+    ],
+)
+def test_a_named_command_that_is_none_is_reported_with_its_path(tmp_path, make, wanted):
     make(tmp_path / "mdatp")
     with pytest.raises(mdatp.MdatpError, match=str(tmp_path / "mdatp")) as caught:
         mdatp.Mdatp(path=str(tmp_path / "mdatp")).health()
-    assert caught.value.id == "not_installed"
+    assert caught.value.id == wanted
+
+
+def test_a_command_in_path_that_may_not_be_executed_is_named_with_its_mode(tmp_path, monkeypatch):
+    script(tmp_path / "mdatp", "exit 0\n")
+    (tmp_path / "mdatp").chmod(0o644)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if mdatp.find() is not None:
+        pytest.skip("this machine has an agent")
+    with pytest.raises(mdatp.MdatpError, match="mode 0644") as caught:
+        mdatp.Mdatp().health()
+    assert caught.value.id == "mdatp_cannot_run"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("kill -SEGV $$\n", "SIGSEGV"),
+        ("bash -c 'kill -ABRT $$'\n", "SIGABRT"),
+        (
+            "echo 'mdatp: error while loading shared libraries: libx.so: no such file' >&2\nexit 127\n",
+            "shared libraries",
+        ),
+        ("echo '/usr/bin/mdatp: cannot execute binary file: Exec format error' >&2\nexit 126\n", "binary file"),
+    ],
+)
+def test_a_program_that_does_not_run_is_no_daemon_that_is_away(tmp_path, body, said):
+    asked = agent(tmp_path, body)
+    with pytest.raises(mdatp.MdatpError, match=said) as caught:
+        asked.health()
+    assert caught.value.id == "mdatp_cannot_run"
+    assert "mdatp --health" not in [call["command"] for call in asked.calls]
+
+
+def test_a_binary_of_another_machine_is_there_and_does_not_run(tmp_path):
+    (tmp_path / "mdatp").write_bytes(b"\x7fELF\x02\x01\x01" + b"\0" * 9 + b"\x02\0\xb7\0" + b"\0" * 60)
+    (tmp_path / "mdatp").chmod(0o755)
+    with pytest.raises(mdatp.MdatpError, match="cannot be started") as caught:
+        mdatp.Mdatp(path=str(tmp_path / "mdatp")).health()
+    assert caught.value.id == "mdatp_cannot_run"
+
+
+def test_a_status_of_255_is_not_a_signal(tmp_path):
+    with pytest.raises(mdatp.MdatpError, match="status 255") as caught:
+        agent(tmp_path, "exit 255\n").health()
+    assert caught.value.id == "daemon_unreachable"
+
+
+def test_the_command_line_of_2020_is_asked_in_its_own_words(tmp_path):
+    old = 'definitionsVersion   : 79932\nhealthy   : true\nlicensed   : true\nversionEngine   : "100.87.66"'
+    asked = agent(tmp_path, f"if [ \"$*\" = --health ]; then echo '{old}'; exit 0; fi\necho usage >&2\nexit 1\n")
+    fields = asked.health()["fields"]
+    assert (fields["version_engine"], fields["definitions_version"]) == ("100.87.66", "79932")
+    found = findings.health_findings(health.parse(old))
+    assert [entry["id"] for entry in found] == ["agent_too_old"]
 
 
 # --- Asking ---

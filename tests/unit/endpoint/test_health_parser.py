@@ -237,6 +237,140 @@ def test_lines_after_json_are_notices():
     assert record["notices"] == ["something on stderr"]
 
 
+def test_output_that_ends_within_a_value_does_not_make_one_up():
+    """Ansible strips the last line end, so its absence alone says nothing."""
+    lines = "healthy : true\nlicensed : false"
+    assert fields(lines) == {"healthy": True, "licensed": False}
+    for end in range(len("healthy : true\nlicensed :"), len(lines)):
+        cut = health.parse(lines[:end])
+        assert cut["fields"] == {"healthy": True}
+        assert "licensed" in cut["notices"][0]
+    date = "healthy : true\nproduct_expiration : Apr 10, 2024 at 01:34:28 PM"
+    for end in range(date.index("Apr"), len(date) - 1):
+        cut = health.parse(date[:end])
+        assert cut["fields"].get("product_expiration") is None
+        assert "product_expiration" in cut["notices"][0]
+    assert fields(date[:-1] + "M\n")["product_expiration"] == "2024-04-10T13:34:28Z"
+
+
+@pytest.mark.parametrize(
+    ("printed", "wanted"),
+    [
+        ("Aug 12, 2023 at 03:26:24 AM", "2023-08-12T03:26:24Z"),
+        ('"Aug 12, 2023 at 03:26:24 AM" [managed]', "2023-08-12T03:26:24Z"),
+        ("Aug 12, 2023, 3:26:24 PM", "2023-08-12T15:26:24Z"),
+        ("Aug 12, 2023 at 03:26 PM", "2023-08-12T15:26:00Z"),
+        ("12 Aug 2023 15:26:24", "2023-08-12T15:26:24Z"),
+        ("Sat, 12 Aug 2023 15:26:24 GMT", "2023-08-12T15:26:24Z"),
+        ("Sat Aug 12 15:26:24 2023", "2023-08-12T15:26:24Z"),
+        ("Sat Aug 12 15:26:24 UTC 2023", "2023-08-12T15:26:24Z"),
+        ("2023-08-12T15:26:24Z", "2023-08-12T15:26:24Z"),
+        ("2023-08-12T15:26:24.987+02:00", "2023-08-12T13:26:24Z"),
+        ("2023-08-12 15:26:24 -0330", "2023-08-12T18:56:24Z"),
+        ("1691853984", "2023-08-12T15:26:24Z"),
+        ('"1691853984000"', "2023-08-12T15:26:24Z"),
+        ("unavailable", None),
+        ("never", None),
+        ('""', None),
+        ("0", None),
+    ],
+)
+def test_times_in_many_forms(printed, wanted):
+    record = health.parse(f"definitions_updated : {printed}\n")
+    assert record["fields"] == {"definitions_updated": wanted}
+    assert record["notices"] == []
+
+
+@pytest.mark.parametrize("printed", ["Aug 32, 2023 at 03:26:24 AM", "12/08/2023 15:26", "Aug 12, 2023 at", "yesterday"])
+def test_a_time_that_cannot_be_read_is_null_and_a_notice(printed):
+    record = health.parse(f"definitions_updated : {printed}\nhealthy : true\n")
+    assert record["fields"] == {"definitions_updated": None, "healthy": True}
+    assert printed in record["notices"][0]
+    assert health.parse(f"odd_time : {printed}\nhealthy : true\n")["fields"]["odd_time"] == printed
+
+
+@pytest.mark.parametrize("text", ["definitionsVersion : 79932\n", '{"definitionsVersion": 79932}'])
+def test_versions_are_strings(text):
+    assert fields(text) == {"definitions_version": "79932"}
+
+
+@pytest.mark.parametrize("width", range(52, 130))
+def test_a_table_that_a_terminal_of_any_width_cut_is_whole_again(width):
+    rows = [
+        ("healthy", "false"),
+        ("health_issues", '["no active event provider", "network event provider not running"]'),
+        ("engine_load_status", '"Engine load succeeded"'),
+        ("org_id", '"00000000-1111-2222-3333-444444444444" [managed]'),
+        ("product_expiration", "Apr 10, 2024 at 01:34:28 PM"),
+        ("passive_mode_enabled", "false [managed]"),
+        ("offline_definition_url_configured", '"http://mirror.example.com:8000/linux/production/" [managed]'),
+        ("offline_definition_update_fallback_to_cloud", "false[managed]"),
+        ("edr_configuration_version", '"30.199999.main.2023.08.10.04-54CD2DC991A7EBDEECB7784DAEEF452E65"'),
+        ("definitions_update_fail_reason", '"No answer from http://mirror.example.com:8000/ (curl 7)"'),
+        ("definitions_updated", "Aug 12, 2023 at 03:26:24 AM"),
+        ("conflicting_applications", "[]"),
+    ]
+    table = [f"{name:<44}: {value}" for name, value in rows]
+    cut = [line[start : start + width] for line in table for start in range(0, len(line), width)]
+    assert health.parse("\n".join(cut) + "\n") == health.parse("\n".join(table) + "\n")
+
+
+def test_bytes_of_older_encodings_are_read_line_by_line():
+    text = 'healthy : true\nedr_group_ids : "M\u00fcnchen"\n'.encode("latin-1") + 'log_level : "東京"\n'.encode()
+    wanted = {"healthy": True, "edr_group_ids": "München", "log_level": "東京"}
+    assert fields(text) == wanted
+    assert fields(text.decode("utf-8", "surrogateescape"))["edr_group_ids"] == "München"
+    cut = health.parse('healthy : true\nlog_level : "東'.encode()[:-1])
+    assert cut["fields"] == {"healthy": True}
+
+
+def test_what_documents_add_to_a_table_is_taken_away():
+    assert fields("healthy: false\\\nhealth_issues: [\u201cmissing license\u201d]\\\nlicensed: false\n") == {
+        "healthy": False,
+        "health_issues": ["missing license"],
+        "licensed": False,
+    }
+    assert fields("scan_archives     : true             <--- ENABLED\n") == {"scan_archives": True}
+    quoted = health.parse(f"> {ATTENTION}\n> healthy        : false\n> licensed       : false\n")
+    assert (quoted["fields"], quoted["notices"]) == ({"healthy": False, "licensed": False}, [ATTENTION])
+    sections = '=== mdatp health ===\nhealthy : true\n\n=== mdatp health --details edr ===\nedr_group_ids : ""\n'
+    assert health.parse(f"```console\n{sections}```\n") == {
+        "fields": {"healthy": True, "edr_group_ids": ""},
+        "managed": [],
+        "notices": [],
+        "format": "text",
+    }
+
+
+def test_what_ansible_prints_around_an_output_is_no_row():
+    assert (
+        fields('ok: [server1] => {\n    "msg": "x"\n}\nchanged: [server2]\nfatal: [server3]: FAILED! => {"a": 1}\n')
+        == {}
+    )
+
+
+def test_the_registered_result_of_a_command_is_read_by_its_output():
+    result = {"changed": True, "rc": 0, "cmd": ["mdatp", "health"], "stderr": "", "stdout": TABLE}
+    assert parse_health(result) == health.parse(TABLE)
+    assert parse_health({**result, "stdout": json.dumps(SAME_AS_JSON)}) == health.parse(json.dumps(SAME_AS_JSON))
+
+
+def test_rows_of_a_list_keep_their_mark():
+    record = health.parse(
+        '[{"name": "healthy", "value": true, "isManaged": false}, {"name": "x_y", "value": 1, "isManaged": true}]'
+    )
+    assert (record["fields"], record["managed"]) == ({"healthy": True, "x_y": 1}, ["x_y"])
+
+
+def test_issues_with_quotes_inside_stay_one_issue():
+    issue = 'found SELinux denials. Use: "sudo ausearch -i -c \'mdatp_audisp_pl\' | grep "type=AVC" | grep " denied"'
+    printed = issue.replace('"', '\\"')
+    for text in (issue, printed):
+        assert fields(f'health_issues : ["{text}", "missing license"]\n') == {
+            "health_issues": [issue, "missing license"]
+        }
+
+
 @pytest.mark.parametrize(
     "wrapped",
     [

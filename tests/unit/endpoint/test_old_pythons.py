@@ -124,6 +124,10 @@ def cases(folder: Path, url: str) -> list[dict[str, object]]:
         "",
         "[" * 3000,
         "\ufeff\x1b[31mhealthy\u00a0: true\x1b[0m",
+        'definitionsVersion : 79932\nversionEngine : "100.87.66"\ndefinitionsUpdated : "1583323429305"\n',
+        "definitions_updated : 2026-02-03 08:15:42 +0130\nproduct_expiration : irgendwann, früh\nhealthy : fal",
+        "\n".join(TEXT.replace("\n    ", "")[start : start + 80] for start in range(0, len(TEXT), 80)),
+        json.dumps({"rc": 0, "stdout": TEXT}),
     ]
     found: list[tuple[str, dict[str, object]]] = [("parse", {"output": text, "now": 1770120000}) for text in outputs]
     found += [

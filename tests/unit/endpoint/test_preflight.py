@@ -277,6 +277,32 @@ def test_kernels_are_compared_by_their_numbers(machine: Machine, release_: str, 
     assert machine.requirement("kernel")["ok"] is ok
 
 
+@pytest.mark.parametrize(
+    ("release_", "ok"),
+    [
+        ("3.10.0-957.el7.x86_64", True),
+        ("3.10.0-862.el7.x86_64", False),
+        ("4.4.0-210-generic", False),
+        ("4.12.14-122.37-default", False),
+        ("4.15.0-1-amd64", True),
+        ("4.18.0-553.el8_10.x86_64", True),
+        ("", None),
+    ],
+)
+def test_kernels_without_ebpf_are_told_of_and_not_refused(machine: Machine, release_: str, ok: bool | None) -> None:
+    machine.write("proc/sys/kernel/osrelease", release_)
+    assert machine.requirement("ebpf")["ok"] is ok
+    assert (("ebpf_unavailable", "info") in machine.ids()) is (ok is False)
+    assert not any(severity == "error" for _name, severity in machine.ids())
+
+
+@pytest.mark.parametrize("version", [101.26, None, "", "not a version", ["101.26062.0005"]])
+def test_an_agent_whose_version_cannot_be_read_is_not_accused(machine: Machine, version: Any) -> None:
+    machine.install()
+    found = {entry["id"]: entry["ok"] for entry in machine.look(Agent(app_version=version))["requirements"]}
+    assert (found["agent_version"], found["agent_release"]) == (None, None)
+
+
 def test_fanotify_in_the_kernel(machine: Machine) -> None:
     machine.write(CONFIG, "CONFIG_FANOTIFY=y\n# CONFIG_FANOTIFY_ACCESS_PERMISSIONS is not set\n")
     assert ("fanotify_missing", "error") in machine.ids()
