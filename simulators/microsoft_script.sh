@@ -2,14 +2,22 @@
 # Stand-in of Microsoft's downloader script, with the faults that the original was measured to have. Only for tests.
 #
 # Put it into a folder as xplat_offline_updates_download.sh, with settings.json beside it. DEFINITION_SERVICE names the
-# service, such as https://127.0.0.1:8443/fwlink/ (the original knows one service only).
+# service, such as https://127.0.0.1:8443/fwlink/ (the original knows one service only). SCRIPT_EDITION=1.2 makes it
+# behave as the edition of 2026 instead of that of 2024; see the last paragraph.
 #
 # Faults that are there on purpose: it ends with status 0 when a download fails, and leaves out all that would have come
 # after it; it saves whatever a server answers as a package; it asks for the versions after the package; it believes its
 # own manifests and never looks at a package; it has no lock, no time limits and no second try; it writes temp.txt into
 # the current directory, half-done files into the served tree, and manifests in place; without jq, curl or settings it
 # says so and ends with status 0.
+#
+# The edition of 2026 ends where an unset variable is named. It asks for versions by way of a file in TMPDIR. Where that
+# question fails it ends with status 1, because its handler misses arguments. A trap that removes that file outlives the
+# function that set it: after the first platform for which there was a manifest, it names a variable that is gone, so
+# the script ends with status 1 and the next platform is never tried.
 
+edition="${SCRIPT_EDITION:-0.0.2}"
+asked=
 : "${HOME:?is not set, and newer versions of the original do without it no more than this one}"
 service="${DEFINITION_SERVICE:?must name the address of the service}"
 here="$(dirname "$0")"
@@ -42,10 +50,21 @@ definitions_in() {
 
 # Whether the manifest names what the service offers; the package beside it is not looked at.
 up_to_date() {
-    curl -L -o temp.txt "$2" || fail "no versions from $2"
+    local scratch=temp.txt
+    if [ "$edition" = 1.2 ]; then scratch="$(mktemp -t mdatp_manifest.XXXXXX)"; fi
+    if ! curl -L -o "$scratch" "$2"; then
+        if [ "$edition" = 1.2 ]; then dies 'an argument: unbound variable'; fi
+        fail "no versions from $2"
+    fi
+    asked=yes
     sync
-    [ "$(jq -r .EngineVersion "$1")" = "$(engine_in temp.txt)" ] \
-        && [ "$(jq -r .DefinitionVersion "$1")" = "$(definitions_in temp.txt)" ]
+    [ "$(jq -r .EngineVersion "$1")" = "$(engine_in "$scratch")" ] \
+        && [ "$(jq -r .DefinitionVersion "$1")" = "$(definitions_in "$scratch")" ]
+}
+
+dies() {
+    echo "$0: $1" >&2
+    exit 1
 }
 
 back_up() {
@@ -112,6 +131,7 @@ for platform in linux mac; do
                 download "$platform" "$ring" "$arch"
             done
         done
+        if [ "$edition$asked" = 1.2yes ]; then dies 'tempFile: unbound variable'; fi
     fi
 done
 say "Script completed."

@@ -2,7 +2,7 @@
 
 Each run of it happens in a new folder of ours with settings of ours, so the operator's clone of it stays untouched and
 can be kept up to date, nothing that an earlier run left is believed, and its faults (docs/mirror.md names them) end
-there.
+there. A failing package ends the script, so it is run again for those that come after.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -16,12 +16,9 @@ import itertools
 import json
 import os
 import shutil
-import signal
-import subprocess
 import threading
-import time
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from .cancel import Cancel
 from .download import Download, Downloaded
@@ -29,6 +26,8 @@ from .errors import MirrorError
 from .files import advising, make_directory, remove_tree, unique
 from .microsoft import Microsoft
 from .release import MANIFEST, ZIP
+from .script_origin import BASH, HOME, POWERSHELL, Copy, Origin, in_folder, place
+from .script_program import Watch, run
 from .settings import Settings
 from .sources import Notice
 from .store import Store
@@ -36,7 +35,9 @@ from .transport import Client
 from .units import ARCHITECTURES, Unit
 from .versions import Versions, from_manifest
 
-_BASH, _POWERSHELL = "xplat_offline_updates_download.sh", "xplat_offline_updates_download.ps1"
+# How each of the two is run, and what it needs; the first whose needs are there is taken.
+_BASH_NEEDS = ("bash", "curl", "jq", "awk", "sed")
+_POWERSHELL_PROGRAMS = ("pwsh", "powershell")
 _TAIL = 400
 # The script is silent while it writes all file systems of the host to their disks.
 LEAST_PATIENCE = 120.0
@@ -54,13 +55,16 @@ class Script:
         self._output = self._store.state / "script" / "output.log"
         self._lock = threading.Lock()
         self._ran = False
-        self._failure: MirrorError | None = None
+        self._copy: Copy | None = None
+        # Why a package was not fetched; under None, why none was.
+        self._failures: dict[Unit | None, MirrorError] = {}
         # What was offered before the script began.
-        self._before: dict[Unit, Versions | MirrorError] = {}
+        self._before: dict[Unit, Versions] = {}
 
     @property
     def name(self) -> str:
-        return "Microsoft's script"
+        commit = self._copy.commit if self._copy else None
+        return "Microsoft's script" + (f" at commit {commit}" if commit else "")
 
     def client(self) -> Client:
         return self._service.client()
@@ -79,7 +83,7 @@ class Script:
         The script fetches a package first and asks for its versions afterwards. Only where these are the versions that
         were offered before it began is it certain that they belong to the package.
         """
-        self._run_once(client)
+        self._run_once(client, notice)
         folder = self._downloads / unit.path
         try:
             versions = self._proven_versions(unit, folder)
@@ -95,9 +99,10 @@ class Script:
         return self._work / "downloads"
 
     def _proven_versions(self, unit: Unit, folder: Path) -> Versions:
+        failure = self._failures.get(unit) or self._failures.get(None)
+        if failure is not None:
+            raise failure
         before = self._before.get(unit)
-        if isinstance(before, MirrorError):
-            raise before
         try:
             left = from_manifest((folder / MANIFEST).read_bytes())
         except (OSError, ValueError) as error:
@@ -120,8 +125,6 @@ class Script:
                 parent.rmdir()
 
     def _nothing(self, unit: Unit, what: str) -> MirrorError:
-        if self._failure is not None:
-            return self._failure
         return MirrorError(
             "script_failed",
             f"the script said that it was done but left {what} for {unit}",
@@ -131,37 +134,75 @@ class Script:
 
     # --- running it -----------------------------------------------------------------------------------------------
 
-    def _run_once(self, client: Client) -> None:
+    def _run_once(self, client: Client, notice: Notice) -> None:
         with self._lock:
             if self._ran:
                 return
             self._ran = True
             try:
-                self._failure = self._run(client)
+                self._copy = self._present_copy(notice)
+                self._run_for_all(client, self._copy)
             except MirrorError as error:
-                self._failure = error
+                self._failures[None] = error
+                with contextlib.suppress(OSError):
+                    remove_tree(self._work)
 
-    def _run(self, client: Client) -> MirrorError | None:
-        settings = self._settings
+    def _present_copy(self, notice: Notice) -> Copy:
+        if self._settings.source.path:
+            return Copy(in_folder(Path(self._settings.source.path)))
+        copy, stale = Origin(self._settings, self._store, self._cancel).refreshed(notice)
+        if stale and notice:
+            # A note in the result; there is nothing to wait for.
+            notice(stale, 0.0)
+        return copy
+
+    def _run_for_all(self, client: Client, copy: Copy) -> None:
+        command = self._command(copy)
         with advising("preparing", self._work):
             make_directory(self._downloads)
-            command = self._copy_of_the_script()
-            wanted = self._leave_out_what_is_not_needed(client)
-            fields = {
-                "downloadFolder": str(self._downloads),
-                "downloadLinuxUpdates": "linux" in settings.platforms,
-                "downloadMacUpdates": "mac" in settings.platforms,
-                "downloadPreviewUpdates": "preview" in settings.rings,
-                "backupPreviousUpdates": False,
-                "logFilePath": str(self._work / "script.log"),
-            }
-            (self._work / "settings.json").write_text(json.dumps(fields, indent=2) + "\n")
+            place(self._work, copy.files)
             make_directory(self._output.parent)
             output = self._output.open("wb")
         with output:
-            failure = self._watch(command, output)
+            wanted = self._leave_out_what_is_not_needed(client)
+            for platform in self._settings.platforms:
+                # Newer versions end after the first platform when there was a manifest.
+                self._run_for([unit for unit in wanted if unit.platform == platform], command, output)
         self._tidy(wanted)
-        return failure
+
+    def _run_for(self, wanted: list[Unit], command: list[str], output: BinaryIO) -> None:
+        """Runs the script until it has fetched or failed at each of the units, which are all of one platform."""
+        while wanted:
+            self._render_settings(wanted[0].platform)
+            failure = self._watched(command, output)
+            wanted = [unit for unit in wanted if not (self._downloads / unit.path / MANIFEST).is_file()]
+            if wanted:
+                failed = wanted.pop(0)
+                self._failures[failed] = failure or self._nothing(failed, f"no {MANIFEST}")
+                # It shall believe next time that this one is there; its package is none of ours any more.
+                self._pretend(failed)
+
+    def _render_settings(self, platform: str) -> None:
+        fields = {
+            "downloadFolder": str(self._downloads),
+            "downloadLinuxUpdates": platform == "linux",
+            "downloadMacUpdates": platform == "mac",
+            "downloadPreviewUpdates": "preview" in self._settings.rings,
+            "backupPreviousUpdates": False,
+            "logFilePath": str(self._work / "script.log"),
+        }
+        path = self._work / HOME / "settings.json"
+        with advising("writing", path):
+            path.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+
+    def _pretend(self, unit: Unit) -> None:
+        """Makes the script believe that it has what is offered."""
+        offered, folder = self._before.get(unit), self._downloads / unit.path
+        with advising("preparing", folder):
+            remove_tree(folder)
+            if offered:
+                make_directory(folder)
+                (folder / MANIFEST).write_bytes(offered.manifest())
 
     def _leave_out_what_is_not_needed(self, client: Client) -> list[Unit]:
         """Notes what is offered now, and returns what the script shall fetch.
@@ -178,13 +219,12 @@ class Script:
             except MirrorError as error:
                 if error.code == "cancelled":
                     raise
-                self._before[unit] = error
+                self._failures[unit] = error
                 continue
             if self._needs(client, unit, offered):
                 wanted.append(unit)
             else:
-                make_directory(self._downloads / unit.path)
-                (self._downloads / unit.path / MANIFEST).write_bytes(offered.manifest())
+                self._pretend(unit)
         return wanted
 
     def _needs(self, client: Client, unit: Unit, offered: Versions) -> bool:
@@ -207,80 +247,62 @@ class Script:
                 if path != self._downloads:
                     remove_tree(path)
 
-    def _copy_of_the_script(self) -> list[str]:
-        folder = Path(self._settings.source.path or "")
-        for name, programs in ((_BASH, ("bash",)), (_POWERSHELL, ("pwsh", "powershell"))):
-            program = next((found for found in map(shutil.which, programs) if found), None)
-            script = next(
-                (path for path in (folder / name, folder / "linux/definition_downloader" / name) if path.is_file()),
-                None,
-            )
-            if program and script:
-                shutil.copy(str(script), str(self._work / name))
-                return [program, str(self._work / name)]
+    def _command(self, copy: Copy) -> list[str]:
+        """How to run the script with what is installed here."""
+        lacking = []
+        if f"{HOME}/{BASH}" in copy.files:
+            lacking = [program for program in _BASH_NEEDS if not shutil.which(program)]
+            if not lacking:
+                return [str(shutil.which("bash")), str(self._work / HOME / BASH)]
+        if f"{HOME}/{POWERSHELL}" in copy.files:
+            program = next((found for found in map(shutil.which, _POWERSHELL_PROGRAMS) if found), None)
+            if program:
+                script = str(self._work / HOME / POWERSHELL)
+                return [program, "-NoLogo", "-NoProfile", "-NonInteractive", "-File", script]
+            lacking = lacking or [_POWERSHELL_PROGRAMS[0]]
+        needs = " and ".join(lacking)
         raise MirrorError(
-            "script_missing",
-            f"{folder} holds no {_BASH} (or {_POWERSHELL} with PowerShell installed)",
-            "source.path must name the folder of a clone or unpacked zip of Microsoft's mdatp-xplat repository.",
+            "script_failed",
+            f"Microsoft's script cannot run here: it needs {needs}, not installed or not in the PATH of the sync",
+            f"Install {needs} with the package manager of this host.",
         )
 
     def _environment(self) -> dict[str, str]:
         """The script has no settings for the way to the service; the programs that it calls take these."""
-        source = self._settings.source
-        # A service has no home, and the script ends at once where there is none.
-        found = {"HOME": str(self._work), **os.environ, "TMPDIR": str(self._work)}
+        source, work = self._settings.source, str(self._work)
+        # A service has no home, and the script ends at once where there is none; a person's holds a .curlrc.
+        homes = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"), work)
+        found = {**os.environ, **homes, "POWERSHELL_TELEMETRY_OPTOUT": "1", "POWERSHELL_UPDATECHECK": "Off"}
         if source.proxy:
             found.update(dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY"), source.proxy))
         if source.ca_file:
             found.update(CURL_CA_BUNDLE=source.ca_file, SSL_CERT_FILE=source.ca_file)
         return found
 
-    def _watch(self, command: list[str], output: Any) -> MirrorError | None:
+    def _watched(self, command: list[str], output: BinaryIO) -> MirrorError | None:
         """Runs the script until it ends, is cancelled, or makes no progress for `source.timeout` (at least 120 s)."""
-        patience = max(self._settings.source.timeout, LEAST_PATIENCE)
-        # A trickle is no progress. What it says is none either: curl goes on telling that nothing comes.
-        step = max(self._settings.source.min_speed, 1)
-        process = subprocess.Popen(
-            command,
-            cwd=str(self._work),
-            env=self._environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
+        watch = Watch(
+            name="the script",
+            folder=self._work,
+            patience=max(self._settings.source.timeout, LEAST_PATIENCE),
+            # A trickle is no progress. What it says is none either: curl goes on telling that nothing comes.
+            step=max(self._settings.source.min_speed, 1),
+            most=0,
+            code="script_failed",
+            hint=f"It has no time limits of its own. Check the network; see {self._output}.",
         )
-        seen, since = 0, time.monotonic()
+        begun = output.tell()
         try:
-            while process.poll() is None:
-                self._cancel.sleep(0.1)
-                size = _size_of(self._work)
-                if abs(size - seen) >= step:
-                    seen, since = size, time.monotonic()
-                elif time.monotonic() - since > patience:
-                    return MirrorError(
-                        "timeout",
-                        f"the script made no progress for {patience:.0f} seconds and was ended",
-                        f"It has no time limits of its own. Check the network; see {self._output}.",
-                    )
-        finally:
-            # Also when it ended by itself: nothing that it began may write to what is about to be proven.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        if process.returncode == 0:
+            status = run(command, self._work / HOME, self._environment(), output, output, watch, self._cancel)
+        except MirrorError as error:
+            if error.code == "cancelled":
+                raise
+            return error
+        if status == 0:
             return None
-        said = self._output.read_bytes()[-_TAIL:].decode("utf-8", "replace").strip()
+        with self._output.open("rb") as told:
+            told.seek(begun)
+            said = " ".join(told.read()[-_TAIL:].decode("utf-8", "replace").split())
         return MirrorError(
-            "script_failed",
-            f"the script ended with status {process.returncode}: {said}",
-            f"Its whole output is in {self._output}.",
+            "script_failed", f"the script ended with status {status}: {said}", f"Its whole output is in {self._output}."
         )
-
-
-def _size_of(folder: Path) -> int:
-    size = 0
-    for parent, _folders, names in os.walk(str(folder)):
-        for name in names:
-            with contextlib.suppress(OSError):
-                size += Path(parent, name).lstat().st_size
-    return size

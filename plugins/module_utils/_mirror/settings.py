@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Mapping, Optional
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from .errors import SettingsError
 from .units import ARCHITECTURES, PLATFORMS, RINGS, Unit
@@ -24,6 +24,7 @@ from .units import ARCHITECTURES, PLATFORMS, RINGS, Unit
 DEFAULT_PATH = Path("/etc/mde-mirror/settings.json")
 DEFAULT_ROOT = "/srv/mde-mirror"
 SERVICE_URL = "https://go.microsoft.com/fwlink/"
+_REPOSITORY = "https://github.com/microsoft/mdatp-xplat.git"
 SERVICE_HOSTS = ("go.microsoft.com", "definitionupdates.microsoft.com")
 
 MIB = 1024 * 1024
@@ -45,6 +46,8 @@ class Source:
     connect_timeout: float
     min_speed: int
     path: str | None
+    origin: str | None
+    commit: str | None
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,8 @@ def parse(fields: Any, where: str = "the settings") -> Settings:
             connect_timeout=float(source.get("connectTimeout")),
             min_speed=source.get("minSpeed"),
             path=source.get("path") or None,
+            origin=source.get("origin") or None,
+            commit=(source.get("commit") or "").lower() or None,
         ),
     )
 
@@ -263,6 +268,34 @@ def _proxy(value: Any) -> str | None:
     return _url(value, ("http",), "http://proxy.example.com:3128", userinfo=True, path=False)
 
 
+def _origin(value: Any) -> str | None:
+    """Where Microsoft's script is got from. What looks like an option or another transport of git is no address."""
+    if value in (None, "") or _absolute(value) is None:
+        return None
+    if isinstance(value, str) and "://" not in value:
+        if re.match(r"[\w][\w.-]*@[\w][\w.-]*:[!-~]+\Z", value, re.ASCII) and ":-" not in value:
+            return None
+        return f"must be an address such as {_REPOSITORY} or git@host:path, or an absolute path"
+    fault = _url(value, ("https", "http", "ssh", "file"), _REPOSITORY, userinfo=True)
+    if fault:
+        return fault
+    parts = urlsplit(value)
+    if parts.scheme == "file":
+        return _absolute(unquote(parts.path)) and "must name an absolute path after file://"
+    words = unquote(f"{parts.username or ''}{parts.password or ''}")
+    if not words.isprintable() or (parts.hostname or "").startswith("-") or (parts.username or "").startswith("-"):
+        return f"must be an address such as {_REPOSITORY}"
+    if parts.scheme == "ssh" and parts.password is not None:
+        return "must not carry a password: ssh takes a key of the account that runs the sync"
+    return None
+
+
+def _commit(value: Any) -> str | None:
+    if value in (None, "") or (isinstance(value, str) and re.match(r"[0-9A-Fa-f]{40}\Z", value)):
+        return None
+    return f"must be the 40 hexadecimal digits of a commit, not {_shown(value)}"
+
+
 def _url(value: Any, schemes: tuple[str, ...], sample: str, userinfo: bool = False, path: bool = True) -> str | None:
     # What the value looks like is not shown: it may carry a password in an unexpected place.
     advice = f"must be an address such as {sample}"
@@ -270,7 +303,8 @@ def _url(value: Any, schemes: tuple[str, ...], sample: str, userinfo: bool = Fal
         return advice
     try:
         parts = urlsplit(value)
-        usable = parts.scheme in schemes and parts.hostname and (parts.port is None or parts.port > 0)
+        local = parts.scheme == "file" and parts.netloc in ("", "localhost")
+        usable = parts.scheme in schemes and (local or parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         usable = False
     if not usable or parts.fragment:
@@ -316,6 +350,8 @@ _SOURCE: dict[str, tuple[Check, Any]] = {
     "type": (_choice("microsoft", "mirror", "script"), "microsoft"),
     "url": (_service_url, None),
     "path": (_optional_path, None),
+    "origin": (_origin, None),
+    "commit": (_commit, None),
     "caFile": (_optional_path, None),
     "clientCert": (_optional_path, None),
     "clientKey": (_optional_path, None),
@@ -364,8 +400,7 @@ def _check_together(top: _Fields, proof: _Fields, source: _Fields, faults: list[
         faults.append("source.clientKey is of no use without source.clientCert")
     if source.get("type") == "mirror" and not source.get("url"):
         faults.append("source.url is missing: it must be the root of the mirror to copy")
-    if (source.get("type") == "script") != bool(source.get("path")):
-        faults.append("source.path (the folder that holds Microsoft's script) and source.type script go together")
+    _check_script(source, faults)
     parts = urlsplit(source.get("url") or SERVICE_URL)
     if parts.scheme == "http" and (parts.hostname or "").endswith(".microsoft.com"):
         faults.append("source.url must use https: Microsoft's service is not offered over plain http")
@@ -373,3 +408,20 @@ def _check_together(top: _Fields, proof: _Fields, source: _Fields, faults: list[
         path = source.get(key)
         if path and not Path(path).is_file():
             faults.append(f"source.{key} names a file that is not there: {path}")
+
+
+def _check_script(source: _Fields, faults: list[str]) -> None:
+    kept, got = bool(source.get("path")), bool(source.get("origin"))
+    if source.get("type") != "script":
+        named = [key for key in ("path", "origin", "commit") if source.get(key)]
+        faults.extend(f"source.{key} is for source.type script only" for key in named)
+        return
+    if kept and got:
+        faults.append("source.path (a folder that you keep) and source.origin exclude each other")
+    if not kept and not got:
+        faults.append(
+            "source.path (the folder that holds Microsoft's script) or source.origin (where to get it) is missing: "
+            "source.type script needs one of them"
+        )
+    if source.get("commit") and not got:
+        faults.append("source.commit is of no use without source.origin")

@@ -19,7 +19,7 @@ from ..mirror.conftest import CHECKOUT
 from ..mirror.test_mirror_sync import Proxy
 from .conftest import ARCHITECTURES, ENGINE, PRODUCTION, SIZE, folders, version
 
-SCRIPT = "xplat_offline_updates_download.sh"
+SCRIPT, POWERSHELL = "xplat_offline_updates_download.sh", "xplat_offline_updates_download.ps1"
 NEEDED = ("bash", "curl", "jq")
 OTHERS = ("awk", "cat", "cp", "cut", "date", "dirname", "du", "env", "mkdir", "mv", "rm", "sed", "sync", "touch", "tr")
 
@@ -184,6 +184,73 @@ def test_through_a_proxy(scripted, service):
     assert "secret" not in scripted.run("status", "--json").text
 
 
+@pytest.mark.parametrize("edition", ["0.0.2", "1.2"])
+def test_one_platform_is_new_and_the_other_is_not(scripted, service, monkeypatch, edition):
+    """The edition of 2026 ends after the first platform that it had a manifest of."""
+    monkeypatch.setenv("SCRIPT_EDITION", edition)
+    scripted.configure(downloadMacUpdates=True)
+    scripted.publish(2)
+    for platform, number in (("mac", 3), ("linux", 3), ("mac", 4)):
+        service.publish(version(number), size=SIZE, platform=platform)
+        scripted.sync_well()
+        assert [scripted.serves(path) for path in folders("production", platform=platform)] == [number, number]
+    service.publish(version(5), size=SIZE, arch="arm64")
+    scripted.sync_well()
+    assert scripted.numbers("production") == [3, 5]
+    scripted.agree()
+
+
+def test_a_rollback_is_respected(scripted, service):
+    """The script alone would bring the newer package back."""
+    scripted.publish(2)
+    scripted.well("rollback", "production")
+    service.publish(version(3), size=SIZE)
+    service.clear_requests()
+    assert set(scripted.sync_well().outcomes().values()) == {"held"}
+    assert (scripted.numbers("production"), fetched(service)) == ([1, 1], [])
+    scripted.well("release", "production")
+    scripted.sync_well()
+    assert scripted.numbers("production") == [3, 3]
+
+
+def test_nothing_of_it_is_left(scripted):
+    """Its log, its scratch files and what it said do not grow, and none of it lies where clients look."""
+    scripted.publish(2)
+    before = {path for path in scripted.root.rglob("*") if ".releases" not in path.parts and path.is_file()}
+    said = (scripted.root / ".state" / "script" / "output.log").stat().st_size
+    for number in (3, 4):
+        scripted.publish(number)
+    assert {path for path in scripted.root.rglob("*") if ".releases" not in path.parts and path.is_file()} == before
+    assert (scripted.root / ".state" / "script" / "output.log").stat().st_size < 2 * said
+    assert not Path("/tmp/mdatp_offline_updates.log").exists()
+
+
+def test_powershell_where_the_other_one_cannot_run(scripted, clone, service, tmp_path, monkeypatch):
+    """A stand-in of PowerShell, which hands the stand-in of the script to bash."""
+    folder = clone / "linux" / "definition_downloader"
+    (folder / POWERSHELL).write_text("# for PowerShell\n")
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    for name in (*NEEDED, *OTHERS):
+        if name != "jq":
+            (bin_folder / name).symlink_to(shutil.which(name))
+    service.publish(version(2), size=SIZE)
+    pwsh = bin_folder / "pwsh"
+    pwsh.write_text(
+        f'#!/bin/bash\necho "arguments: $*"\nPATH={os.environ["PATH"]}\n'
+        f'for script; do :; done\n[ "$script" = "$PWD/{POWERSHELL}" ] || exit 9\n'
+        f"cp {folder / SCRIPT} run.sh\nbash run.sh\n"
+    )
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(bin_folder))
+        assert codes(scripted.sync()) == {"script_failed"}
+        pwsh.chmod(0o755)
+        scripted.sync_well()
+    assert scripted.numbers("production") == [2, 2]
+    told = (scripted.root / ".state" / "script" / "output.log").read_text()
+    assert "arguments: -NoLogo -NoProfile -NonInteractive -File /" in told
+
+
 # -- its faults --------------------------------------------------------------------------------------------------------
 
 # What the service does to the package, and to the versions that are asked for after it.
@@ -210,7 +277,7 @@ VERSIONS_FAULTS = {
     "hung up": ("close", {}),
     "other quotes": (
         "text",
-        {"text": "<versions><engine>1.1</engine><signatures date='x'>1.2</signatures></versions>"},
+        {"body": "<versions><engine>1.1</engine><signatures date='x'>1.2</signatures></versions>"},
     ),
 }
 
@@ -224,8 +291,10 @@ def unharmed(scripted, service):
     assert scripted.served() == before[PRODUCTION]
     assert scripted.run("verify").status == 0
     assert list((scripted.root / ".incoming").iterdir()) == []
+    assert scripted.numbers("production_back") in ([None, None], [None, 1])
     service.clear_faults()
     scripted.sync_well()
+    assert scripted.numbers("production_back") == [1, 1], "what failed did not become n-1"
     scripted.agree()
     return run
 
@@ -248,6 +317,9 @@ def test_versions_that_are_none_are_not_published(scripted, service, fault):
     service.fault(name, kind="info", arch="x86_64", skip=2, **options)
     run = unharmed(scripted, service)
     assert codes(run) == {"script_failed"}
+    # Where its question breaks off, the script never gets beyond that package, however often it is run.
+    others = "failed" if fault == "hung up" else "updated"
+    assert run.outcomes() == dict(zip(folders("production"), ("failed", others)))
     assert scripted.numbers("production") == [2, 2]
 
 
@@ -277,11 +349,12 @@ def test_a_release_that_lands_while_another_unit_is_being_fetched(scripted, serv
     assert scripted.numbers("production") == [3, 3]
 
 
-def test_the_first_failure_ends_the_script_and_the_next_run_carries_on(scripted, service):
+@pytest.mark.parametrize("failing", ARCHITECTURES)
+def test_the_first_failure_ends_the_script_and_not_the_sync(scripted, service, failing):
     service.publish(version(2), size=SIZE)
-    service.fault("reset", kind="package", arch="arm64")
+    service.fault("reset", kind="package", arch=failing)
     run = scripted.sync()
-    assert run.outcomes() == dict(zip(folders("production"), ("updated", "failed")))
+    assert run.outcomes() == {path: "failed" if path.endswith(failing) else "updated" for path in run.units}
     assert run.status == 1
     service.clear_faults()
     scripted.sync_well()
@@ -371,6 +444,7 @@ def test_a_missing_program_is_told(scripted, service, tmp_path, monkeypatch, mis
     assert run.status == 1
     assert codes(run) == {"script_failed"}
     assert missing in run.error()["hint"]
+    assert missing in run.error()["message"]
     assert scripted.snapshot() == before
     scripted.sync_well()
 
@@ -427,8 +501,8 @@ def test_what_is_no_file_is_no_package(scripted, clone, service, leave):
     lines = ["set -e"]
     for path in folders("production"):
         manifest = f'{{"EngineVersion": "{ENGINE}", "DefinitionVersion": "{version(2)}"}}'
-        lines += [f"mkdir -p $PWD/downloads/{path}", f"cd $PWD/downloads/{path}", f"echo '{manifest}' > manifest.json"]
-        lines += [leave, "cd - > /dev/null"]
+        lines += [f'folder="$(jq -r .downloadFolder settings.json)/{path}"', 'mkdir -p "$folder"', 'cd "$folder"']
+        lines += [f"echo '{manifest}' > manifest.json", leave, "cd - > /dev/null"]
     (clone / "linux" / "definition_downloader" / SCRIPT).write_text("\n".join(lines) + "\n")
     service.publish(version(2), size=SIZE)
     before = scripted.snapshot()

@@ -128,6 +128,31 @@ WRONG = {
         "http://definitionupdates.microsoft.com/",
     ],
     "source.path": ["script", 5, []],
+    "source.origin": [
+        5,
+        [],
+        "mdatp-xplat",
+        "github.com/microsoft/mdatp-xplat",
+        "ftp://example.com/xplat.zip",
+        "git://example.com/xplat.git",
+        "ext::sh -c id",
+        "--upload-pack=id",
+        "https://",
+        "https:///xplat.zip",
+        "https://exa mple.com/xplat.zip",
+        "https://example.com:0/xplat.zip",
+        "https://example.com/xplat.zip#main",
+        "https://user:a%0ab@example.com/xplat.git",
+        "ssh://-oProxyCommand=id/xplat.git",
+        "ssh://-x@example.com/xplat.git",
+        "ssh://git:secret@example.com/xplat.git",
+        "-x@example.com:xplat.git",
+        "git@-oProxyCommand=id:xplat.git",
+        "git@example.com:--upload-pack=id",
+        "file://server/xplat.git",
+        "file:xplat.git",
+    ],
+    "source.commit": ["main", "HEAD", "1" * 39, "1" * 41, "g" * 40, 5, []],
     "source.caFile": ["ca.pem", 5, "/no/such/file.pem", "/"],
     "source.clientCert": ["client.pem", "/no/such/file.pem"],
     "source.clientKey": ["client.key", True],
@@ -195,10 +220,33 @@ def test_all_faults_are_named_at_once():
         ({"source": {"type": "mirror"}}, "source.url is missing"),
         ({"source": {"type": "script"}}, "source.path"),
         ({"source": {"path": "/opt/script"}}, "source.path"),
+        ({"source": {"type": "script"}}, "source.origin"),
+        ({"source": {"origin": "/opt/xplat.zip"}}, "source.origin is for source.type script only"),
+        ({"source": {"type": "mirror", "url": "https://a/", "commit": "1" * 40}}, "source.commit is for source.type"),
+        ({"source": {"type": "script", "path": "/opt/script", "origin": "/opt/x.zip"}}, "exclude each other"),
+        ({"source": {"type": "script", "path": "/opt/script", "commit": "1" * 40}}, "without source.origin"),
     ],
 )
 def test_keys_that_do_not_fit_together(fields, said):
     assert said in faults_of(fields)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://github.com/microsoft/mdatp-xplat.git",
+        "https://token:x-oauth@git.example.com:8443/xplat.git",
+        "http://[2001:db8::1]/xplat.zip",
+        "ssh://git@example.com:2222/srv/xplat.git",
+        "git@example.com:microsoft/mdatp-xplat.git",
+        "file:///srv/xplat.git",
+        "file://localhost/srv/xplat.git",
+        "/srv/a folder/xplat.zip",
+    ],
+)
+def test_where_the_script_may_be_got_from(origin):
+    found = parse({"source": {"type": "script", "origin": origin, "commit": "AB" * 20}}).source
+    assert (found.origin, found.commit, found.path) == (origin, "ab" * 20, None)
 
 
 @pytest.mark.parametrize("fields", [None, [], "text", 5, True])
@@ -217,6 +265,9 @@ def test_settings_are_an_object(fields):
         {"source": {"proxy": ["http://user:hunter2@proxy.example.com"]}},
         {"source": {"proxy": {"user": "u", "password": "hunter2"}}},
         {"source": {"url": "https://user:hunter2@example.com/"}},
+        {"source": {"origin": "https://user:hunter2@exa mple.com/x.git"}},
+        {"source": {"origin": "ssh://user:hunter2@example.com/x.git"}},
+        {"source": {"origin": "https://user:hunter2@example.com/x.git"}},
         {"source": {"proxyPassword": "hunter2"}},
         {"retain": 0, "source": {"proxy": "http://user:hunter2@proxy.example.com"}},
         {"source": [{"proxy": "http://user:hunter2@proxy"}]},

@@ -1,0 +1,522 @@
+"""Microsoft's script, kept up to date from a git repository or a zip by the syncs themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from simulators.certificates import Authority
+
+from ..mirror.conftest import CHECKOUT
+from ..mirror.test_mirror_sync import Proxy
+from .conftest import PRODUCTION, SIZE, version
+from .upstreams import HOME, SCRIPT, Repository, has_git, remade, serving
+
+
+@pytest.fixture(autouse=True)
+def programs():
+    missing = [name for name in ("bash", "curl", "jq", "git") if not shutil.which(name)]
+    if missing or not has_git():
+        pytest.skip("NOT TESTED: getting Microsoft's script needs {}, not installed here".format(", ".join(missing)))
+
+
+@pytest.fixture
+def upstream(tmp_path):
+    repository = Repository(tmp_path / "upstream")
+    repository.release(1)
+    return repository
+
+
+@pytest.fixture
+def web(tmp_path):
+    with serving(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def scripted(mirror, service, monkeypatch):
+    """A mirror that serves release 1, and whose script is yet to be got."""
+    monkeypatch.setenv("DEFINITION_SERVICE", service.url)
+    mirror.configure(channels=[], source={"type": "script"})
+    return mirror
+
+
+class Origin:
+    """One way to the upstream: the address, and what a release of the upstream needs to be seen there."""
+
+    def __init__(self, upstream, tmp_path, web, kind):
+        self.upstream, self.zip_path = upstream, tmp_path / "xplat.zip"
+        self.address = {
+            "git file": f"file://{upstream.folder}",
+            "git path": str(upstream.folder),
+            "git http": f"{web.url}/git/upstream",
+            "git plain http": f"{web.url}/upstream/.git",
+            "zip path": str(self.zip_path),
+            "zip http": f"{web.url}/xplat.zip",
+        }[kind]
+        self.is_zip = kind.startswith("zip")
+        if self.is_zip:
+            upstream.zip(self.zip_path)
+
+    def release(self, number, **options):
+        commit = self.upstream.release(number, **options)
+        if self.is_zip:
+            self.upstream.zip(self.zip_path)
+        return commit
+
+    def gone(self):
+        self.zip_path.unlink() if self.is_zip else self.upstream.folder.rename(self.upstream.folder.with_name("away"))
+
+
+@pytest.fixture
+def origin(upstream, tmp_path, web):
+    return lambda kind: Origin(upstream, tmp_path, web, kind)
+
+
+WAYS = ("git file", "git path", "git http", "git plain http", "zip path", "zip http")
+
+
+def ran(mirror):
+    """Which edition of the script ran last."""
+    output = (mirror.root / ".state" / "script" / "output.log").read_text(encoding="utf-8")
+    found = set(re.findall(r"^edition (\d+)$", output, re.MULTILINE))
+    assert len(found) == 1, output
+    return int(found.pop())
+
+
+def copied(mirror):
+    """The files of the copy, and what tells whether they were written again."""
+    folder = mirror.root / ".state" / "script" / "current"
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+
+
+def copies(mirror):
+    return list((mirror.root / ".state" / "script" / "copies").iterdir())
+
+
+def notes(run):
+    return [note for unit in run.units.values() for note in unit["notes"]]
+
+
+def published(mirror):
+    return json.loads((mirror.root / PRODUCTION / "release.json").read_text(encoding="utf-8"))["origin"]
+
+
+def fails(mirror, code):
+    """A sync that fails loudly by that code, and changes nothing."""
+    before = mirror.snapshot()
+    run = mirror.sync()
+    assert run.status == 1, run.text
+    assert {unit["error"]["code"] for unit in run.units.values()} == {code}, run.text
+    assert run.error()["message"] and run.error()["hint"]
+    assert mirror.snapshot() == before
+    assert list((mirror.root / ".incoming").iterdir()) == []
+    return run
+
+
+# -- where it is got from ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", WAYS)
+def test_the_next_sync_takes_what_is_new(scripted, origin, kind):
+    there = origin(kind)
+    scripted.configure(source={"origin": there.address})
+    run = scripted.publish(2)
+    assert (ran(scripted), notes(run)) == (1, [])
+    assert published(scripted) == f"Microsoft's script at commit {there.upstream.editions[1]}"
+    before = copied(scripted)
+    names = {"origin.json", "tree/VERSION", f"tree/{HOME}/{SCRIPT}", f"tree/{HOME}/xplat_offline_updates_download.ps1"}
+    assert set(before) == names
+    scripted.publish(3)
+    assert (ran(scripted), copied(scripted)) == (1, before)
+    there.release(2)
+    run = scripted.publish(4)
+    assert (ran(scripted), notes(run)) == (2, [])
+    assert published(scripted) == f"Microsoft's script at commit {there.upstream.editions[2]}"
+    assert len(copies(scripted)) == 1
+    assert scripted.numbers("production") == [4, 4]
+    scripted.agree()
+
+
+def test_a_web_server_is_asked_whether_the_zip_is_new(scripted, origin, web):
+    scripted.configure(source={"origin": origin("zip http").address})
+    scripted.publish(2)
+    web.requests.clear()
+    scripted.publish(3)
+    ((_method, path, headers),) = web.requests
+    assert path == "/xplat.zip"
+    assert headers["If-Modified-Since"]
+
+
+def test_the_origin_is_left_alone_while_there_is_nothing_to_fetch(scripted, origin, web):
+    scripted.configure(source={"origin": origin("zip http").address})
+    scripted.sync_well()
+    scripted.sync("--check")
+    assert web.requests == []
+
+
+def test_check_writes_nothing(scripted, origin, web, service):
+    scripted.configure(source={"origin": origin("git http").address})
+    service.publish(version(2), size=SIZE)
+    before = scripted.tree()
+    assert set(scripted.sync("--check").outcomes().values()) == {"updated"}
+    assert (scripted.tree(), web.requests) == (before, [])
+
+
+def test_the_script_alone_is_enough(scripted, upstream, tmp_path):
+    """A repository or zip of the folder itself, with no more than the script."""
+    repository = Repository(tmp_path / "small")
+    repository.write(SCRIPT, (upstream.folder / HOME / SCRIPT).read_text(encoding="utf-8"))
+    commit = repository.commit(1)
+    scripted.configure(source={"origin": str(tmp_path / "small")})
+    scripted.publish(2)
+    assert published(scripted).endswith(commit)
+    small = repository.zip(tmp_path / "small.zip")
+    scripted.configure(source={"origin": str(small)})
+    scripted.publish(3)
+    assert (ran(scripted), published(scripted)[-40:]) == (1, commit)
+    remade(small, comment=b"")
+    scripted.publish(4)
+    assert published(scripted) == "Microsoft's script"
+
+
+def test_a_copy_of_another_origin_is_none(scripted, upstream, tmp_path, service):
+    scripted.configure(source={"origin": str(upstream.folder)})
+    scripted.publish(2)
+    scripted.configure(source={"origin": str(tmp_path / "nothing")})
+    service.publish(version(3), size=SIZE)
+    assert "nothing" in fails(scripted, "script_missing").error()["message"]
+    scripted.configure(source={"origin": str(upstream.folder)})
+    scripted.sync_well()
+
+
+def test_the_settings_of_the_operator_are_never_touched(scripted, upstream):
+    """Neither those of the mirror, nor those that lie in the clone; and those in the clone are not obeyed."""
+    scripted.configure(source={"origin": str(upstream.folder)}, downloadMacUpdates=False)
+    clone = upstream.folder / HOME / "settings.json"
+    clone.write_text('{"downloadFolder": "/nowhere", "logFilePath": "/nowhere/log"}', encoding="utf-8")
+    scripted.publish(2)
+    upstream.release(2)
+    scripted.publish(3)
+    assert ran(scripted) == 2
+    assert json.loads(scripted.settings_file.read_text(encoding="utf-8")) == scripted.settings
+    assert not list((scripted.root / ".state").rglob("settings.json"))
+    assert not (scripted.root / "mac").exists()
+    assert upstream.git("status", "--porcelain") == ""
+
+
+# -- pinned ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", WAYS)
+def test_a_pinned_commit_stays(scripted, origin, kind, web):
+    there = origin(kind)
+    first = there.upstream.editions[1]
+    scripted.configure(source={"origin": there.address, "commit": first.upper()})
+    scripted.publish(2)
+    there.release(2)
+    web.requests.clear()
+    scripted.publish(3)
+    assert (ran(scripted), published(scripted)[-40:], web.requests) == (1, first, [])
+    scripted.configure(source={"commit": there.upstream.editions[2]})
+    scripted.publish(4)
+    assert (ran(scripted), published(scripted)[-40:]) == (2, there.upstream.editions[2])
+    if not there.is_zip:
+        # Back to one that is no longer the newest.
+        scripted.configure(source={"commit": first})
+        scripted.publish(5)
+        assert ran(scripted) == 1
+
+
+@pytest.mark.parametrize("kind", ["git file", "git http", "git plain http", "zip http"])
+def test_another_commit_than_the_pinned_one_is_never_run(scripted, origin, kind, service):
+    there = origin(kind)
+    scripted.configure(source={"origin": there.address})
+    scripted.publish(2)
+    scripted.configure(source={"commit": "0123456789" * 4})
+    service.publish(version(3), size=SIZE)
+    service.clear_requests()
+    message = fails(scripted, "script_commit").error()["message"]
+    assert "0123456789" * 4 in message
+    assert there.upstream.editions[1] in message, "what is there instead is told"
+    assert service.asked("package") == []
+    there.gone()
+    assert there.upstream.editions[1] in fails(scripted, "script_commit").error()["message"]
+    scripted.configure(source={"commit": None})
+    assert notes(scripted.sync_well()), "the present copy is good enough without the pin"
+
+
+@pytest.mark.parametrize(
+    ("comment", "said"), [(b"", "no commit"), (b"4" * 40, "4" * 40), (b"a comment of a person", "no commit")]
+)
+def test_a_zip_must_name_the_pinned_commit(scripted, origin, upstream, comment, said, service):
+    there = origin("zip path")
+    remade(there.zip_path, comment=comment)
+    scripted.configure(source={"origin": there.address, "commit": upstream.editions[1]})
+    service.publish(version(2), size=SIZE)
+    assert said in fails(scripted, "script_commit").error()["message"]
+
+
+# -- what goes wrong ---------------------------------------------------------------------------------------------------
+
+NO_UPDATE = ("gone", "no zip", "cut short", "without the script", "a link")
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [("zip http", fault) for fault in NO_UPDATE] + [("git file", f) for f in ("gone", "without the script", "a link")],
+)
+def test_without_an_update_the_present_copy_goes_on(scripted, origin, kind, fault, service):
+    there = origin(kind)
+    scripted.configure(source={"origin": there.address})
+    scripted.publish(2)
+    before = copied(scripted)
+    script = there.upstream.folder / HOME / SCRIPT
+    if fault == "gone":
+        there.gone()
+    elif fault == "no zip":
+        there.zip_path.write_text("<html>Please log in</html>")
+    elif fault == "cut short":
+        there.zip_path.write_bytes(there.zip_path.read_bytes()[:-200])
+    else:
+        script.unlink()
+        (script.parent / "xplat_offline_updates_download.ps1").unlink()
+        if fault == "a link":
+            script.symlink_to("/bin/true")
+        there.upstream.commit(2)
+        if there.is_zip:
+            there.upstream.zip(there.zip_path)
+    run = scripted.publish(3)
+    assert (ran(scripted), copied(scripted)) == (1, before)
+    (note,) = notes(run)
+    assert "could not be brought up to date" in note
+    assert list((scripted.root / ".incoming").iterdir()) == []
+    # And without a copy there is nothing to go on with.
+    shutil.rmtree(scripted.root / ".state" / "script")
+    service.publish(version(4), size=SIZE)
+    fails(scripted, "script_missing")
+
+
+def test_a_damaged_copy_is_got_again(scripted, upstream):
+    scripted.configure(source={"origin": str(upstream.folder)})
+    scripted.publish(2)
+    script = scripted.root / ".state" / "script" / "current" / "tree" / HOME / SCRIPT
+    script.write_text(script.read_text(encoding="utf-8") + "exit 1\n", encoding="utf-8")
+    assert notes(scripted.publish(3)) == []
+    assert ran(scripted) == 1
+    assert not script.read_text(encoding="utf-8").endswith("exit 1\n")
+
+
+@pytest.mark.parametrize("kind", ["git http", "zip http"])
+def test_an_origin_that_hangs_is_given_up(scripted, origin, kind, web, tmp_path):
+    there = origin(kind)
+    scripted.configure(source={"origin": there.address})
+    scripted.publish(2)
+    there.release(2)
+    end = threading.Event()
+    web.disturb = lambda _handler: end.wait(60)
+    driver = tmp_path / "impatient.py"
+    driver.write_text(
+        f"import sys\nsys.path.insert(0, {str(CHECKOUT / 'plugins' / 'module_utils')!r})\n"
+        "from _mirror import script_origin\nscript_origin.LEAST_PATIENCE = 2.0\n"
+        "from _mirror.cli import main\nsys.exit(main())\n"
+    )
+    scripted.service.publish(version(3), size=SIZE)
+    run = scripted.sync(command=[sys.executable, str(driver)])
+    end.set()
+    assert run.status == 0, run.text
+    assert (ran(scripted), scripted.numbers("production")) == (1, [3, 3])
+    assert "timeout" in notes(run)[0]
+
+
+def test_without_git_it_is_told(scripted, upstream, tmp_path, monkeypatch, service):
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    for name in ("bash", "curl", "jq", "awk", "sed"):
+        (bin_folder / name).symlink_to(shutil.which(name))
+    scripted.configure(source={"origin": f"file://{upstream.folder}"})
+    service.publish(version(2), size=SIZE)
+    monkeypatch.setenv("PATH", str(bin_folder))
+    error = fails(scripted, "script_missing").error()
+    assert "git is not installed" in error["message"]
+    assert "git" in error["hint"]
+
+
+@pytest.mark.parametrize("moment", ["before write", "before point", "after point", "before remove_tree"])
+def test_killed_while_it_is_brought_up_to_date(scripted, upstream, tmp_path, moment):
+    """Either copy may be there afterwards, but a whole one, and the next sync brings it up to date."""
+    scripted.configure(source={"origin": str(upstream.folder)})
+    scripted.publish(2)
+    upstream.release(2)
+    when, name = moment.split()
+    driver = tmp_path / "killed.py"
+    driver.write_text(
+        f"import os, sys\nsys.path.insert(0, {str(CHECKOUT / 'plugins' / 'module_utils')!r})\n"
+        f"from _mirror import script_origin\nreal = script_origin.{name}\n"
+        "def deadly(*arguments):\n"
+        f"    if {when == 'after'}:\n        real(*arguments)\n"
+        "    os.kill(os.getpid(), 9)\n"
+        f"script_origin.{name} = deadly\n"
+        "from _mirror.cli import main\nsys.exit(main())\n"
+    )
+    scripted.service.publish(version(3), size=SIZE)
+    run = scripted.sync(command=[sys.executable, str(driver)])
+    assert run.status == -signal.SIGKILL
+    assert copied(scripted)
+    upstream.folder.rename(tmp_path / "away")
+    run = scripted.sync_well()
+    assert ran(scripted) == (2 if moment == "after point" else 1)
+    (tmp_path / "away").rename(upstream.folder)
+    assert notes(scripted.publish(4)) == []
+    assert (ran(scripted), len(copies(scripted))) == (2, 1)
+    assert list((scripted.root / ".incoming").iterdir()) == []
+
+
+# -- the way there -----------------------------------------------------------------------------------------------------
+
+
+def everything_written(mirror):
+    return b"".join(
+        path.read_bytes() for path in mirror.directory.rglob("*") if path.is_file() and path != mirror.settings_file
+    )
+
+
+@pytest.mark.parametrize("path", ["git/upstream", "xplat.zip"])
+def test_through_a_proxy_with_a_private_authority(scripted, upstream, tmp_path, server_certificate, service, path):
+    upstream.zip(tmp_path / "xplat.zip")
+    with serving(tmp_path, server_certificate.server_context()) as web, Proxy("mirror", "hidden") as proxy:
+        proxied = f"http://mirror:hidden@127.0.0.1:{proxy.port}"
+        scripted.configure(source={"origin": f"{web.url}/{path}", "proxy": proxied})
+        scripted.publish(2)
+        assert ran(scripted) == 1
+        assert f"127.0.0.1:{web.server_address[1]}" in proxy.tunnels
+        upstream.release(2)
+        upstream.zip(tmp_path / "xplat.zip")
+        seen = len(web.requests)
+        web.disturb = lambda handler: handler.send_error(503) or True
+        service.publish(version(3), size=SIZE)
+        run = scripted.sync_well()
+        assert len(web.requests) > seen
+        assert "503" in notes(run)[0]
+    assert "hidden" not in run.text
+    assert b"hidden" not in everything_written(scripted)
+
+
+@pytest.mark.parametrize("path", ["git/upstream", "xplat.zip"])
+def test_a_certificate_that_is_not_trusted(scripted, upstream, tmp_path, service, path):
+    """What comes from there would be run, so nobody gets around the check."""
+    upstream.zip(tmp_path / "xplat.zip")
+    stranger = Authority(tmp_path / "stranger").issue("server", ["127.0.0.1"])
+    with serving(tmp_path, stranger.server_context()) as web:
+        scripted.configure(source={"origin": f"{web.url}/{path}"})
+        service.publish(version(2), size=SIZE)
+        assert "certificate" in fails(scripted, "script_missing").error()["message"]
+        assert web.requests == []
+
+
+@pytest.mark.parametrize("path", ["git/upstream", "upstream/.git", "xplat.zip"])
+def test_a_password_in_the_address(scripted, upstream, tmp_path, web, service, path):
+    """It reaches the server, and nobody else."""
+    upstream.zip(tmp_path / "xplat.zip")
+    web.credentials = "reader:pass/word%s"
+    address = f"{web.url_with('reader:pass%2Fword%25s')}/{path}"
+    scripted.configure(source={"origin": address})
+    run = scripted.publish(2)
+    assert ran(scripted) == 1
+    written = everything_written(scripted)
+    web.credentials = "reader:another"
+    service.publish(version(3), size=SIZE)
+    run = scripted.sync("--json")
+    assert run.status == 0, run.text
+    assert notes(run)
+    for text in ("pass/word", "pass%2Fword"):
+        assert text not in run.text + scripted.run("status", "--json").text
+        assert text.encode() not in written + everything_written(scripted)
+
+
+@pytest.mark.parametrize("way", ["git", "zip"])
+def test_a_password_is_not_carried_to_another_host(scripted, upstream, tmp_path, web, service, way):
+    upstream.zip(tmp_path / "xplat.zip")
+    with serving(tmp_path) as other:
+
+        def elsewhere(handler):
+            handler.send_response(302)
+            target = other.url.replace("127.0.0.1", "localhost") + handler.path
+            for name, value in {"Location": target, "Content-Length": "0"}.items():
+                handler.send_header(name, value)
+            handler.end_headers()
+            return True
+
+        web.disturb = elsewhere
+        path = {"git": "git/upstream", "zip": "xplat.zip"}[way]
+        scripted.configure(source={"origin": f"{web.url_with('reader:secret')}/{path}"})
+        service.publish(version(2), size=SIZE)
+        fails(scripted, "script_missing")
+        assert [headers for _method, _path, headers in other.requests if "Authorization" in headers] == []
+
+
+def test_the_configuration_of_the_user_plays_no_part(scripted, upstream, tmp_path, monkeypatch):
+    """No address is replaced, no hook runs, no question is asked, no other repository is written to."""
+    home = tmp_path / "home"
+    hooks = home / "template" / "hooks"
+    hooks.mkdir(parents=True)
+    for name in ("post-checkout", "reference-transaction", "post-index-change"):
+        (hooks / name).write_text(f"#!/bin/sh\ntouch {home}/ran\n")
+        (hooks / name).chmod(0o755)
+    (home / ".gitconfig").write_text(
+        f'[url "{tmp_path}/elsewhere"]\n\tinsteadOf = {upstream.folder}\n'
+        f"[init]\n\ttemplateDir = {home}/template\n[core]\n\thooksPath = {hooks}\n"
+    )
+    for name, value in {
+        "HOME": str(home),
+        "GIT_DIR": str(upstream.folder / ".git"),
+        "GIT_CONFIG_GLOBAL": str(home / ".gitconfig"),
+        "GIT_TEMPLATE_DIR": str(home / "template"),
+        "GIT_TRACE": str(home / "trace"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    scripted.configure(source={"origin": str(upstream.folder)})
+    scripted.publish(2)
+    assert ran(scripted) == 1
+    assert sorted(path.name for path in home.iterdir()) == [".gitconfig", "template"]
+
+
+@pytest.fixture
+def public():
+    """A folder that every user can get at, as pytest's own cannot."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: acting as another user takes root")
+@pytest.mark.parametrize("kept", ["origin", "path"])
+def test_root_acts_as_the_owner(scripted, upstream, public, kept):
+    """Git and the script run as the owner of the mirror, so that the owner's own runs can go on with what is there."""
+    owner = pwd.getpwnam("nobody")
+    body = (upstream.folder / HOME / SCRIPT).read_text(encoding="utf-8")
+    upstream.release(2, script=body.replace('echo "edition', 'echo "user $(id -u) $(id -ru)"\necho "edition'))
+    shutil.copytree(scripted.root, public / "mirror", symlinks=True)
+    shutil.copytree(upstream.folder, public / "upstream")
+    authority = shutil.copy(scripted.settings["source"]["caFile"], public)
+    scripted.root = public / "mirror"
+    for path in (scripted.root, *scripted.root.rglob("*")):
+        os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
+    address = {"origin": f"file://{public}/upstream", "path": f"{public}/upstream"}[kept]
+    scripted.configure(downloadFolder=str(scripted.root), source={kept: address, "caFile": str(authority)})
+    scripted.publish(2)
+    output = (scripted.root / ".state" / "script" / "output.log").read_text(encoding="utf-8")
+    assert f"user {owner.pw_uid} {owner.pw_uid}\n" in output
+    assert [path for path in scripted.root.rglob("*") if path.lstat().st_uid != owner.pw_uid] == []
+    assert scripted.numbers("production") == [2, 2]
