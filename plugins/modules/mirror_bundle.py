@@ -16,6 +16,7 @@ description:
   - Exports what the channels of a mirror serve as one file, with an inventory and a seal over every byte.
   - Imports such a file on another mirror. Everything is verified before the mirror is touched; a file that is damaged,
     cut short, older than what is published or not made by this collection is refused whole, with the reason.
+  - A channel that is held stays as it is; the others of the bundle are imported.
 options:
   path:
     description:
@@ -114,10 +115,22 @@ units:
       description: V(x86_64) or V(arm64).
       type: str
       sample: x86_64
+    outcome:
+      description: V(updated), V(unchanged), V(repaired) or V(held); in check mode what it would be.
+      type: str
+      sample: updated
     release:
       description: The name of the release that is served now.
       type: str
       sample: 1.443.508.0-1.1.25110.3002-3fa9c1d2
+    carries:
+      description: The versions that the file has for this unit, also where the channel is held and did not take them.
+      type: dict
+      sample: {definitions_version: 1.443.508.0, engine_version: 1.1.25110.3002}
+    held:
+      description: Why, by whom and since when the channel is held; null if it is not.
+      type: dict
+      sample: {kind: hold, reason: Freeze, by: root, since: "2026-02-03T10:00:00Z"}
     changed:
       description: Whether this unit changed, or would in check mode.
       type: bool

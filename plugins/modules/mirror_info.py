@@ -138,6 +138,24 @@ mirror:
           description: When the channel began to serve it, in ISO 8601 UTC.
           type: str
           sample: "2026-02-03T09:00:12Z"
+        offered:
+          description:
+            - The versions that the source had at the last sync; null if it was not asked or gave no answer, and for
+              channels that promotions feed.
+          type: dict
+          sample: {definitions_version: 1.443.508.0, engine_version: 1.1.25110.3002}
+        behind_since:
+          description:
+            - Since when the source has offered something newer than the channel serves, in ISO 8601 UTC; null if it
+              does not.
+          type: str
+          sample: "2026-02-03T10:00:00Z"
+        behind_seconds:
+          description:
+            - For how many seconds it has, at RV(mirror.generated); 0 if the channel serves what the source has, null if
+              that is not known.
+          type: int
+          sample: 0
         held:
           description: Why, by whom and since when the channel is held; null if it follows its source.
           type: dict
@@ -160,6 +178,10 @@ mirror:
       description: When the last sync without any failure ended, in ISO 8601 UTC; null if none did.
       type: str
       sample: "2026-02-03T09:00:12Z"
+    last_import:
+      description: When the last import of a bundle ended, in ISO 8601 UTC; null if there was none.
+      type: str
+      sample: "2026-02-03T10:00:00Z"
 damages:
   description: Published folders that are not as they were proven; empty when all is well.
   returned: when O(verify=true)

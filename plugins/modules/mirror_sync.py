@@ -93,9 +93,20 @@ units:
       type: dict
       sample: {definitions_version: 1.443.510.0, engine_version: 1.1.25110.3002}
     offered:
-      description: The versions that the source had; null if it was not asked.
+      description:
+        - The versions that the source had, also for a channel that is held; null if it was not asked or gave no answer.
       type: dict
       sample: {definitions_version: 1.443.510.0, engine_version: 1.1.25110.3002}
+    behind_since:
+      description:
+        - Since when the source has offered something newer than is published, in ISO 8601 UTC; null if it does not.
+      type: str
+      sample: "2026-02-03T10:00:00Z"
+    behind_seconds:
+      description:
+        - For how many seconds it has; 0 if what it offers is published, null if that is not known.
+      type: int
+      sample: 0
     bytes:
       description: Bytes that came over the network for the package, all tries together.
       type: int

@@ -18,20 +18,21 @@ import json
 import os
 import re
 import tarfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Iterator
 
 from . import VERSION
 from .cancel import Cancel
 from .errors import MirrorError
-from .files import CHUNK, FILE_MODE, advising, make_directory, os_error, remove_tree, sha256_of, unique
+from .files import CHUNK, FILE_MODE, advising, make_directory, os_error, remove_tree, replacing, sha256_of, unique
 from .lock import locked
 from .owner import acting_as_owner
 from .package import check_size, prove
 from .release import ZIP, Release
 from .replica import read_offers
 from .settings import Settings
-from .status import status
+from .status import keep_status_true, status
 from .store import Store
 from .times import now_iso
 from .units import Unit, unit_of_path
@@ -82,7 +83,8 @@ def import_bundle(
     """Publishes what a bundle carries.
 
     Every byte is verified before the store is touched; a bundle that is damaged, cut short, older than what is
-    published or not made by us is refused whole, with the reason.
+    published or not made by us is refused whole, with the reason. A channel that is held stays as it is, and does not
+    keep the others from moving.
     """
     store, cancel = Store(settings), cancel or Cancel()
     with acting_as_owner(settings.root), contextlib.ExitStack() as cleanup:
@@ -90,11 +92,12 @@ def import_bundle(
             store.load()
             steps = _plan(settings, store, _verified(source, cancel), allow_downgrade)
             _require_packages(store, steps)
-            return _told([(unit, release, _differs(store, unit, release)) for unit, release, _carried in steps])
+            return _told(store, steps)
         store.prepare()
         cleanup.enter_context(locked(store.lock_file))
         store.load()
         store.recover()
+        keep_status_true(store)
         inventory = _verified(source, cancel)
         steps = _plan(settings, store, inventory, allow_downgrade)
         _require_packages(store, steps)
@@ -102,23 +105,24 @@ def import_bundle(
         cleanup.callback(remove_tree, unpacked)
         make_directory(unpacked)
         _unpack(settings, store, source, inventory, unpacked, cancel)
-        done = []
-        for unit, release, carried in steps:
-            changed = _differs(store, unit, release)
+        told = _told(store, steps)
+        for step in steps:
+            if step.outcome not in ("updated", "repaired"):
+                continue
+            release = step.release
             package = unpacked / f"{release.sha256}.zip"
-            if carried and changed:
+            if step.carried:
                 # Channels may share a package: a second name costs no copy.
                 with advising("storing", package):
                     named = unpacked / unique(ZIP)
                     os.link(str(package), str(named))
-                release = store.keep(unit, named, release)
-            if changed:
-                store.publish(unit, release, "import")
-            done.append((unit, release, changed))
+                release = store.keep(step.unit, named, release)
+            store.publish(step.unit, release, "import")
         store.prune()
         store.save_seen()
+        store.save_last_sync({**store.last_sync(), "last_import": now_iso()})
         store.save_status(status(store))
-        return _told(done)
+        return told
 
 
 # --- writing ------------------------------------------------------------------------------------------------------
@@ -163,19 +167,13 @@ def _write_whole(target: Path, entries: list[dict[str, Any]], packages: dict[str
         "created": now_iso(),
         "channels": entries,
     }
-    staged = target.with_name(unique(target.name))
-    try:
-        with advising("writing", target):
-            _write(staged, inventory, packages)
-            staged.replace(target)
-    finally:
-        with contextlib.suppress(OSError):
-            staged.unlink()
+    with advising("writing", target), replacing(target) as file:
+        _write(file, inventory, packages)
 
 
 def _digests_there(path: Path) -> set[str]:
     try:
-        return {digest for _versions, digest in read_offers(json.loads(path.read_bytes())).values()}
+        return {offer.sha256 for offer in read_offers(json.loads(path.read_bytes())).values()}
     except OSError as error:
         raise os_error(error, "reading", path) from None
     except (ValueError, RecursionError) as error:
@@ -206,22 +204,18 @@ class _Hashing:
         return self._file.tell()
 
 
-def _write(path: Path, inventory: dict[str, Any], packages: dict[str, Path]) -> None:
-    with path.open("xb") as file:
-        out: Any = _Hashing(file)
-        with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-            _add(archive, _INVENTORY, _json(inventory))
-            for digest, package in sorted(packages.items()):
-                with package.open("rb") as content:
-                    read: Any = _Hashing(content)
-                    archive.addfile(_head(f"packages/{digest}.zip", os.fstat(content.fileno()).st_size), read)
-                if read.digest.hexdigest() != digest:
-                    raise _spoiled(f"the package {package}")
-            sealed = out.digest.hexdigest()
-            _add(archive, _SEAL, _json({"sha256": sealed}))
-        file.flush()
-        os.fsync(file.fileno())
-    path.chmod(FILE_MODE)
+def _write(file: IO[bytes], inventory: dict[str, Any], packages: dict[str, Path]) -> None:
+    out: Any = _Hashing(file)
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        _add(archive, _INVENTORY, _json(inventory))
+        for digest, package in sorted(packages.items()):
+            with package.open("rb") as content:
+                read: Any = _Hashing(content)
+                archive.addfile(_head(f"packages/{digest}.zip", os.fstat(content.fileno()).st_size), read)
+            if read.digest.hexdigest() != digest:
+                raise _spoiled(f"the package {package}")
+        sealed = out.digest.hexdigest()
+        _add(archive, _SEAL, _json({"sha256": sealed}))
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -257,6 +251,20 @@ def _damaged(source: Path, what: str) -> MirrorError:
     )
 
 
+def _no_archive(source: Path) -> MirrorError:
+    """What cannot even be opened as an archive: no bundle at all, or one whose first header was hit."""
+    with advising("reading", source), source.open("rb") as file:
+        head = file.read(tarfile.BLOCKSIZE)
+    if head[257:262] == b"ustar" or head.startswith(_INVENTORY.encode()):
+        return _damaged(source, "its beginning is damaged")
+    return MirrorError(
+        "foreign_bundle",
+        f"{source} is no bundle, or its beginning is damaged",
+        "Bring a file that `mde-mirror export` wrote. If this is one, copy it again and compare its SHA-256 on both "
+        "sides.",
+    )
+
+
 @contextlib.contextmanager
 def _reading(source: Path) -> Iterator[tuple[tarfile.TarFile, IO[bytes]]]:
     try:
@@ -265,7 +273,7 @@ def _reading(source: Path) -> Iterator[tuple[tarfile.TarFile, IO[bytes]]]:
     except tarfile.ReadError as error:
         if str(error) in ("empty file", "truncated header", "unexpected end of data"):
             raise _damaged(source, str(error)) from None
-        raise _foreign(source, str(error)) from None
+        raise _no_archive(source) from None
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         # The last two are what tarfile makes of numbers that no archive of ours holds; EINVAL is another.
         raise _damaged(source, str(error)) from None
@@ -307,9 +315,17 @@ def _content(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
     return content
 
 
-def _plan(
-    settings: Settings, store: Store, inventory: dict[str, Any], allow_downgrade: bool
-) -> list[tuple[Unit, Release, bool]]:
+@dataclass(frozen=True)
+class _Step:
+    """What a bundle brings for one unit; `outcome` is that of a sync: updated, repaired, unchanged or held."""
+
+    unit: Unit
+    release: Release
+    carried: bool
+    outcome: str
+
+
+def _plan(settings: Settings, store: Store, inventory: dict[str, Any], allow_downgrade: bool) -> list[_Step]:
     """What the inventory asks for, refused as a whole where one entry cannot be followed."""
     steps = []
     known = {*settings.units(), *settings.promoted_units()}
@@ -326,20 +342,14 @@ def _plan(
             now_iso(),
             "bundle of {}".format(inventory.get("created")),
         )
-        served, held = store.served_versions(unit), store.channel(unit).hold
-        if held and _differs(store, unit, release):
-            raise MirrorError(
-                "held",
-                f"{unit} is held: {held.get('reason') or 'no reason given'}",
-                f"`mde-mirror release {unit.channel}` lets it move again.",
-            )
-        if served and release.versions.lower_than(served) and not allow_downgrade:
+        served, outcome = store.served_versions(unit), _outcome(store, unit, release)
+        if outcome == "updated" and served and release.versions.lower_than(served) and not allow_downgrade:
             raise MirrorError(
                 "downgrade",
                 f"the bundle carries {release.versions} for {unit}, lower than the published {served}",
                 "Bring a newer bundle, or import once with --allow-downgrade (module: allow_downgrade).",
             )
-        steps.append((unit, release, bool(entry["carried"])))
+        steps.append(_Step(unit, release, bool(entry["carried"]), outcome))
     if not steps:
         raise MirrorError(
             "nothing_to_import",
@@ -380,21 +390,26 @@ def _check_entry(entry: Any) -> None:
         raise ValueError(entry)
 
 
-def _require_packages(store: Store, steps: list[tuple[Unit, Release, bool]]) -> None:
-    for unit, release, carried in steps:
-        there = store.release(unit, release.name)
-        if not carried and (there is None or not store.intact(there, mend=False)):
+def _require_packages(store: Store, steps: list[_Step]) -> None:
+    for step in steps:
+        if step.carried or step.outcome == "held":
+            continue
+        there = store.release(step.unit, step.release.name)
+        if there is None or not store.intact(there, mend=False):
             raise MirrorError(
                 "incomplete_bundle",
-                f"the bundle leaves out {release.name} for {unit}, which this mirror does not have",
+                f"the bundle leaves out {step.release.name} for {step.unit}, which this mirror does not have",
                 "It was made for another mirror or an older state of this one. Export it again with the present "
                 "status.json of this mirror, or whole.",
             )
 
 
-def _differs(store: Store, unit: Unit, release: Release) -> bool:
-    current = store.current(unit)
-    return current is None or current.name != release.name or not store.intact(current, mend=False)
+def _outcome(store: Store, unit: Unit, release: Release) -> str:
+    """What becomes of a unit that a bundle has a release for. What is held is mended at most."""
+    channel, current = store.channel(unit), store.current(unit)
+    if channel.current != release.name:
+        return "held" if channel.hold else "updated"
+    return "unchanged" if current is not None and store.intact(current, mend=False) else "repaired"
 
 
 def _unpack(
@@ -476,15 +491,20 @@ def _digest_of_beginning(file: IO[bytes], length: int, cancel: Cancel) -> str:
     return digest.hexdigest()
 
 
-def _told(done: list[tuple[Unit, Release, bool]]) -> dict[str, Any]:
-    units = [
-        {
-            "platform": unit.platform,
-            "channel": unit.channel,
-            "arch": unit.arch,
-            "release": release.name,
-            "changed": changed,
-        }
-        for unit, release, changed in done
-    ]
-    return {"changed": any(changed for _unit, _release, changed in done), "units": units}
+def _told(store: Store, steps: list[_Step]) -> dict[str, Any]:
+    units = []
+    for step in steps:
+        channel = store.channel(step.unit)
+        units.append(
+            {
+                "platform": step.unit.platform,
+                "channel": step.unit.channel,
+                "arch": step.unit.arch,
+                "outcome": step.outcome,
+                "changed": step.outcome in ("updated", "repaired"),
+                "release": channel.current if step.outcome == "held" else step.release.name,
+                "held": channel.hold,
+                "carries": step.release.versions.as_dict(),
+            }
+        )
+    return {"changed": any(unit["changed"] for unit in units), "units": units}

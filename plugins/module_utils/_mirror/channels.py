@@ -15,7 +15,7 @@ from .lock import locked
 from .owner import acting_as_owner
 from .release import Release
 from .settings import Settings
-from .status import status
+from .status import keep_status_true, status
 from .store import Store
 from .times import now_iso
 from .units import Unit
@@ -158,6 +158,7 @@ def _change(settings: Settings, check: bool, plan: Callable[[Store], list[_Step]
         store.load()
         if not check:
             store.recover()
+            keep_status_true(store)
         steps = plan(store)
         befores = {step.unit: _stand(store, step.unit) for step in steps}
         if not check:

@@ -12,6 +12,7 @@ import getpass
 import json
 import logging
 import logging.handlers
+import math
 import os
 import signal
 import sys
@@ -21,11 +22,13 @@ from typing import Any, Callable, Iterator
 from . import VERSION, channels, metrics
 from .bundle import export_bundle, import_bundle
 from .errors import LockedError, MirrorError, SettingsError
+from .files import advising, replacing
 from .owner import acting_as_owner
 from .report import Report, Silent
 from .settings import DEFAULT_PATH, Settings, load
-from .status import read_status, verify
+from .status import gone, read_status, verify
 from .sync import sync
+from .times import age_seconds
 from .units import ARCHITECTURES, PLATFORMS
 
 DONE, FAILED, USAGE, LOCKED = 0, 1, 2, 75
@@ -95,6 +98,12 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--json", action="store_true", help="print the result as one JSON object")
     added = verb("status", _status, "Show what is published, how old it is, and how the last sync went.")
     added.add_argument("--json", action="store_true", help="print it as JSON")
+    added.add_argument(
+        "--max-age",
+        type=_hours,
+        metavar="HOURS",
+        help="exit with 1 where the last success is older, there is none, or something published is gone",
+    )
     _add_channel_verbs(verb)
     added = verb("verify", _verify, "Read everything that is published and compare it with what was proven.")
     added.add_argument("--json", action="store_true", help="print the findings as JSON")
@@ -141,7 +150,32 @@ def _add_channel_verbs(verb: Callable[..., argparse.ArgumentParser]) -> None:
     added.add_argument("--check", action="store_true", help="only say what an import would do")
     added.add_argument("--allow-downgrade", action="store_true", help="take lower versions than the published ones")
     added.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    verb("metrics", _metrics, "Print the status in Prometheus' text format.")
+    added = verb("metrics", _metrics, "Print the status in Prometheus' text format.")
+    added.add_argument(
+        "--output",
+        type=_prom_file,
+        metavar="FILE",
+        help="write it to this file (*.prom) for node_exporter's textfile collector",
+    )
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = math.nan
+    if not 0 < hours < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of hours above 0")
+    return hours
+
+
+def _prom_file(text: str) -> Path:
+    path = Path(text)
+    if path.suffix != ".prom" or path.name.startswith("."):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be a file whose name ends in .prom: node_exporter's textfile collector reads no other"
+        )
+    return path
 
 
 def _user() -> str:
@@ -191,8 +225,19 @@ def _export(options: argparse.Namespace, settings: Settings) -> int:
     return DONE
 
 
-def _metrics(_options: argparse.Namespace, settings: Settings) -> int:
-    _say(metrics.render(read_status(settings)), end="")
+def _metrics(options: argparse.Namespace, settings: Settings) -> int:
+    text = metrics.render(read_status(settings))
+    if not options.output:
+        _say(text, end="")
+        return DONE
+    if not options.output.parent.is_dir():
+        raise MirrorError(
+            "file",
+            f"the folder {options.output.parent} for the metrics is not there",
+            "Make it, or name the one that node_exporter was given in --collector.textfile.directory.",
+        )
+    with advising("writing", options.output), replacing(options.output, wait=True) as file:
+        file.write(text.encode())
     return DONE
 
 
@@ -204,9 +249,14 @@ def _told(options: argparse.Namespace, done: dict[str, Any]) -> int:
     for unit in done["units"]:
         word = "unchanged" if not unit["changed"] else ("would change" if options.check else "changed")
         now = unit.get("after") or unit
-        held = "" if not now.get("held") else ", held: {}".format(now["held"].get("reason") or "no reason given")
+        held = f", {_held(now['held'])}" if now.get("held") else ""
         _say("{platform}/{channel}/{arch}: {0}, serves {1}{2}".format(word, now["release"], held, **unit))
     return DONE
+
+
+def _held(hold: dict[str, str]) -> str:
+    who = f" by {hold['by']}" if hold.get("by") else ""
+    return f"held{who}: {hold.get('reason') or 'no reason given'}"
 
 
 def _sync(options: argparse.Namespace, settings: Settings) -> int:
@@ -222,11 +272,36 @@ def _status(options: argparse.Namespace, settings: Settings) -> int:
     found = read_status(settings)
     if options.json:
         _say(json.dumps(found, indent=2))
-        return DONE
+    else:
+        _tell_status(found, settings)
+    alarms = _alarms(found, settings, options.max_age) if options.max_age else []
+    for alarm in alarms:
+        sys.stderr.write(f"mde-mirror: {alarm}" + "\n")
+    return FAILED if alarms else DONE
+
+
+def _alarms(found: dict[str, Any], settings: Settings, hours: float) -> list[str]:
+    """What somebody must look at: nothing has come for too long, or what is published is gone."""
+    alarms = []
+    # A mirror behind an air gap is fed by imports alone.
+    latest = max(filter(None, (found["last_success"], found["last_import"])), default=None)
+    age = age_seconds(latest)
+    if age is None:
+        alarms.append(f"{settings.root} was never filled: no sync and no import has succeeded. Run `mde-mirror sync`.")
+    elif age > hours * 3600:
+        alarms.append(
+            f"{settings.root} was last filled at {latest}, {age / 3600:.1f} hours ago; allowed are {hours:g}. "
+            "Look at the last sync, its timer and its log."
+        )
+    alarms += [f"{settings.root / path} is published and gone. Run `mde-mirror sync`." for path in gone(settings)]
+    return alarms
+
+
+def _tell_status(found: dict[str, Any], settings: Settings) -> None:
     if not found["channels"]:
         _say(f"{settings.root} serves nothing yet. Run `mde-mirror sync`.")
-        return DONE
-    rows = [("CHANNEL", "DEFINITIONS", "ENGINE", "AGE", "N-1", "")]
+        return
+    rows = [("CHANNEL", "DEFINITIONS", "ENGINE", "AGE", "N-1", "BEHIND", "")]
     for channel in found["channels"]:
         rows.append(
             (
@@ -235,7 +310,8 @@ def _status(options: argparse.Namespace, settings: Settings) -> int:
                 channel["engine_version"] or "gone",
                 _age(channel["age_seconds"]),
                 (channel["back"] or {}).get("definitions_version") or "-",
-                "held: {}".format(channel["held"].get("reason", "")) if channel["held"] else "",
+                _behind(channel),
+                _held(channel["held"]) if channel["held"] else "",
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -247,7 +323,16 @@ def _status(options: argparse.Namespace, settings: Settings) -> int:
         _say("" if last["result"] == "ok" else " (last success: {})".format(found["last_success"] or "never"))
         for error in last["errors"] + [unit["error"] for unit in last["units"] if unit["error"]]:
             _say("    {code}: {message}\n        {hint}".format(**error))
-    return DONE
+
+
+def _behind(channel: dict[str, Any]) -> str:
+    """How far a channel is behind its source; a dash where nobody was asked."""
+    if channel["behind_seconds"] == 0 and not channel["behind_since"]:
+        return "no"
+    if channel["behind_seconds"] is None:
+        return "-"
+    offered = "{definitions_version} for ".format(**channel["offered"]) if channel["offered"] else ""
+    return offered + _age(channel["behind_seconds"])
 
 
 def _verify(options: argparse.Namespace, settings: Settings) -> int:

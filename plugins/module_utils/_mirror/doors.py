@@ -44,12 +44,16 @@ def run_info(params: Mapping[str, Any], _check: bool) -> dict[str, Any]:
 def secrets(params: Mapping[str, Any]) -> set[str]:
     """Passwords in the parameters of a module, in every form they may be printed in."""
     source = (params.get("config") or {}).get("source")
-    proxy = source.get("proxy") if isinstance(source, Mapping) else None
-    try:
-        password = urlsplit(proxy).password if isinstance(proxy, str) else None
-    except ValueError:
-        password = str(proxy)
-    return {password, unquote(password)} if password else set()
+    found: set[str] = set()
+    for key in ("proxy", "origin"):
+        address = source.get(key) if isinstance(source, Mapping) else None
+        try:
+            password = urlsplit(address).password if isinstance(address, str) else None
+        except ValueError:
+            password = str(address)
+        if password:
+            found |= {password, unquote(password)}
+    return found
 
 
 def _settings(params: Mapping[str, Any]) -> Settings:

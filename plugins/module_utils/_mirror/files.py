@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -16,9 +17,9 @@ import stat
 import sys
 import uuid
 from pathlib import Path
-from typing import Any, Iterator
+from typing import IO, Any, Iterator
 
-from .errors import MirrorError
+from .errors import LockedError, MirrorError
 
 CHUNK = 1024 * 1024
 FILE_MODE = 0o644
@@ -99,6 +100,82 @@ def replace(path: Path, data: bytes, aside: Path, mode: int = FILE_MODE) -> None
             staged.unlink()
         raise
     sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def replacing(target: Path, wait: bool = False) -> Iterator[IO[bytes]]:
+    """A file to write that takes the place of `target` in one rename once it is whole and flushed.
+
+    It lies beside the target as `.<name>.part`, always the same name, so a writer that was killed leaves one such file
+    at most, and the next writer removes it. Another writer that is at work is waited for, or refused as `LockedError`.
+    Nothing is ever written through a link, or into a file that somebody else prepared.
+    """
+    staged = target.with_name(f".{target.name}.part")
+    with _new_and_locked(staged, target, wait) as file:
+        yield file
+        file.flush()
+        os.fchmod(file.fileno(), FILE_MODE)
+        os.fsync(file.fileno())
+        staged.replace(target)
+        sync_directory(target.parent)
+
+
+@contextlib.contextmanager
+def _new_and_locked(staged: Path, target: Path, wait: bool) -> Iterator[IO[bytes]]:
+    while True:
+        _remove_dead(staged, target, wait)
+        try:
+            descriptor = os.open(str(staged), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            continue
+        with os.fdopen(descriptor, "wb") as file:
+            if not (_lock(descriptor, target, wait) and _is_at(descriptor, staged)):
+                continue
+            try:
+                yield file
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    staged.unlink()
+                raise
+            return
+
+
+def _remove_dead(staged: Path, target: Path, wait: bool) -> None:
+    """Removes what a dead writer or a stranger left there; whoever holds its lock is alive."""
+    try:
+        mode = staged.lstat().st_mode
+        if not stat.S_ISREG(mode):
+            staged.unlink()
+            return
+        descriptor = os.open(str(staged), os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        if _lock(descriptor, target, wait) and _is_at(descriptor, staged):
+            staged.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, target: Path, wait: bool) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise LockedError(
+            f"another run is writing {target} at this moment", "Wait for it to end, or name another file."
+        ) from None
+    except OSError as error:
+        # Some network and foreign filesystems have no locks; then only the rename protects.
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+    return True
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def unique(name: str) -> str:

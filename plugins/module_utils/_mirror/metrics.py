@@ -13,7 +13,7 @@ _OUTCOMES = ("updated", "unchanged", "repaired", "adopted", "held", "failed")
 
 
 def render(status: dict[str, Any]) -> str:
-    """All samples as one text. Times are Unix seconds, ages are left to the reader: `time() - x`."""
+    """All samples as one text. Times are Unix seconds and no ages are told, so the text stays true: `time() - x`."""
     lines: list[str] = []
     for name, text, samples in _families(status):
         rows = list(samples)
@@ -29,6 +29,7 @@ def _families(status: dict[str, Any]) -> Iterator[tuple[str, str, Iterator[tuple
     units = last.get("units", [])
     yield "last_success_timestamp_seconds", "End of the last sync without any failure.", _one(status["last_success"])
     yield "last_sync_timestamp_seconds", "End of the last sync.", _one(last.get("finished"))
+    yield "last_import_timestamp_seconds", "End of the last import of a bundle.", _one(status["last_import"])
     yield (
         "last_sync_failed",
         "1 if the last sync failed in part or whole.",
@@ -56,6 +57,35 @@ def _families(status: dict[str, Any]) -> Iterator[tuple[str, str, Iterator[tuple
             (_unit(channel), moment)
             for channel in channels
             for moment in [_seconds(channel["definitions_date"] or channel["stored"])]
+            if moment is not None
+        ),
+    )
+    yield (
+        "channel_published_timestamp_seconds",
+        "When a channel began to serve its release.",
+        (
+            (_unit(channel), moment)
+            for channel in channels
+            for moment in [_seconds(channel["published"])]
+            if moment is not None
+        ),
+    )
+    yield (
+        "channel_behind",
+        "1 if the source offers something newer than the channel serves, as far as the last sync saw.",
+        (
+            (_unit(channel), float(bool(channel["behind_since"])))
+            for channel in channels
+            if channel["behind_seconds"] is not None
+        ),
+    )
+    yield (
+        "channel_behind_since_timestamp_seconds",
+        "Since when the source has offered something newer than the channel serves.",
+        (
+            (_unit(channel), moment)
+            for channel in channels
+            for moment in [_seconds(channel["behind_since"])]
             if moment is not None
         ),
     )

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import concurrent.futures.thread
 import contextlib
+import encodings.cp437
 import encodings.idna
+import importlib
 import os
 import pwd
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Iterator
 
 # Nothing may be imported any more while acting as another user, who perhaps cannot read where this Python lies. These
 # are the modules that the standard library would import late.
-_IMPORTED = (concurrent.futures.thread, encodings.idna)
+_IMPORTED = (concurrent.futures.thread, encodings.cp437, encodings.idna, importlib.import_module("_strptime"))
 
 
 @contextlib.contextmanager

@@ -16,6 +16,10 @@ FORMAT = 1
 ZIP, MANIFEST, CARD = "updates.zip", "manifest.json", "release.json"
 
 
+def release_name(definitions: str, engine: str, sha256: str) -> str:
+    return f"{definitions}-{engine}-{sha256[:8]}"
+
+
 @dataclass(frozen=True)
 class Release:
     """A package that was proven and stored. `shelf` is its folder below `.releases`; times are ISO 8601 UTC."""
@@ -31,7 +35,7 @@ class Release:
 
     @property
     def name(self) -> str:
-        return f"{self.definitions_version}-{self.engine_version}-{self.sha256[:8]}"
+        return release_name(self.definitions_version, self.engine_version, self.sha256)
 
     @property
     def versions(self) -> Versions:
@@ -43,13 +47,17 @@ class Release:
 
 @dataclass
 class Channel:
-    """Where one unit stands: names of releases, newest history entry last."""
+    """Where one unit stands: names of releases, newest history entry last.
+
+    `own`: a promotion fed it, so it is this mirror's own from then on and follows no other mirror's of that name.
+    """
 
     current: str | None = None
     previous: str | None = None
     published: str | None = None
     hold: dict[str, str] | None = None
     history: list[dict[str, str]] | None = None
+    own: bool = False
 
     def entries(self) -> list[dict[str, str]]:
         if self.history is None:
@@ -63,6 +71,7 @@ def read_channel(entry: Any) -> Channel:
     texts = (channel.current, channel.previous, channel.published)
     if not isinstance(channel.current, str) or any(not isinstance(text, str) for text in texts if text is not None):
         raise ValueError(entry)
+    channel.own = channel.own is True
     if channel.hold is not None:
         channel.hold = {str(key): str(value) for key, value in channel.hold.items()}
     channel.history = [

@@ -10,6 +10,7 @@ import json
 import re
 import ssl
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 from .cancel import Cancel
@@ -25,6 +26,26 @@ from .versions import Versions, is_version
 
 MAX_STATUS_BYTES = 4 * 1024 * 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_LONGEST_TEXT = 200
+
+
+@dataclass(frozen=True)
+class Offer(Versions):
+    """What another mirror serves in a channel: its package, since when, and whether and why it is held there."""
+
+    sha256: str = ""
+    published: str | None = None
+    held: tuple[tuple[str, str], ...] = ()
+
+    def standing(self) -> str:
+        """Why it serves that, as far as it says so; for people."""
+        held = dict(self.held)
+        if not held:
+            return "it does not say that anybody holds it there"
+        what = "was rolled back" if held.get("kind") == "rollback" else "is held"
+        who = f" by {held['by']}" if held.get("by") else ""
+        when = f" since {held['since']}" if held.get("since") else ""
+        return f"it {what} there{who}{when}: {held.get('reason') or 'no reason given'}"
 
 
 class Replica:
@@ -36,7 +57,7 @@ class Replica:
         self._base = settings.source.url.rstrip("/")
         self._tls: ssl.SSLContext = tls_context(settings.source)
         self._lock = threading.Lock()
-        self._offers: dict[str, tuple[Versions, str]] | None = None
+        self._offers: dict[str, Offer] | None = None
         self._failure: MirrorError | None = None
 
     @property
@@ -47,7 +68,7 @@ class Replica:
         return Client(self._settings.source, self._tls, self._cancel)
 
     def versions(self, client: Client, unit: Unit, notice: Notice = None) -> Versions:
-        return self._offer(client, unit, notice)[0]
+        return self._offer(client, unit, notice)
 
     def size(self, client: Client, unit: Unit) -> int | None:
         # Only asked of a folder that Microsoft's script left, whose package is another mirror's only by chance.
@@ -57,9 +78,9 @@ class Replica:
         self, client: Client, unit: Unit, offered: Versions, download: Download, notice: Notice = None
     ) -> tuple[Downloaded, Versions]:
         def attempt() -> tuple[Downloaded, Versions]:
-            versions, digest = self._offer(client, unit, None)
-            downloaded = download.fetch(client, f"{self._base}/{unit.path}/{ZIP}", digest)
-            if downloaded.sha256 != digest:
+            offer = self._offer(client, unit, None)
+            downloaded = download.fetch(client, f"{self._base}/{unit.path}/{ZIP}", offer.sha256)
+            if downloaded.sha256 != offer.sha256:
                 download.discard()
                 with self._lock:
                     self._offers = None
@@ -70,23 +91,30 @@ class Replica:
                     "status.json again.",
                     retriable=True,
                 )
-            return downloaded, versions
+            return downloaded, offer
 
         return retrying(attempt, self._settings.source.retries, self._cancel, notice)
 
-    def _offer(self, client: Client, unit: Unit, notice: Notice) -> tuple[Versions, str]:
+    def _offer(self, client: Client, unit: Unit, notice: Notice) -> Offer:
         # One worker asks, the others wait for its answer or its failure: the status tells about all units.
+        tries = 0
+
+        def ask() -> dict[str, Offer]:
+            nonlocal tries
+            tries += 1
+            return self._ask(client)
+
         with self._lock:
             if self._failure is not None:
                 raise self._failure
             if self._offers is None:
                 try:
-                    self._offers = retrying(
-                        lambda: self._ask(client), self._settings.source.retries, self._cancel, notice
-                    )
+                    self._offers = retrying(ask, self._settings.source.retries, self._cancel, notice)
                 except MirrorError as error:
-                    error.retriable = False
-                    self._failure = error
+                    # Whoever gave up before the last try must not spoil the others'.
+                    if not error.retriable or tries > self._settings.source.retries:
+                        error.retriable = False
+                        self._failure = error
                     raise
             offer = self._offers.get(unit.path)
         if offer is None:
@@ -97,7 +125,7 @@ class Replica:
             )
         return offer
 
-    def _ask(self, client: Client) -> dict[str, tuple[Versions, str]]:
+    def _ask(self, client: Client) -> dict[str, Offer]:
         with client.get(f"{self._base}/status.json") as answer:
             answer.expect(200)
             data = answer.read_whole(MAX_STATUS_BYTES)
@@ -114,8 +142,8 @@ class Replica:
             ) from None
 
 
-def read_offers(fields: Any) -> dict[str, tuple[Versions, str]]:
-    """What a status offers: folder below the root -> versions and SHA-256. Raises `ValueError`."""
+def read_offers(fields: Any) -> dict[str, Offer]:
+    """What a status offers, by folder below the root. Raises `ValueError`."""
     if not isinstance(fields, dict) or fields.get("format") != FORMAT or not isinstance(fields.get("channels"), list):
         raise ValueError(f"format {FORMAT} with a list of channels is expected")
     found = {}
@@ -125,6 +153,23 @@ def read_offers(fields: Any) -> dict[str, tuple[Versions, str]]:
         definitions, engine = entry.get("definitions_version"), entry.get("engine_version")
         digest, date = entry.get("sha256"), entry.get("definitions_date")
         if is_version(definitions) and is_version(engine) and isinstance(digest, str) and _SHA256.match(digest):
-            versions = Versions(definitions, engine, date if isinstance(date, str) else None)
-            found[entry["path"]] = (versions, digest)
+            found[entry["path"]] = Offer(
+                definitions,
+                engine,
+                date if isinstance(date, str) else None,
+                digest,
+                _text(entry.get("published")) or None,
+                _held(entry.get("held")),
+            )
     return found
+
+
+def _held(fields: Any) -> tuple[tuple[str, str], ...]:
+    if not isinstance(fields, dict) or not fields:
+        return ()
+    return tuple((key, _text(fields.get(key))) for key in ("kind", "reason", "by", "since"))
+
+
+def _text(value: Any) -> str:
+    """What another mirror says, fit for a terminal and a log."""
+    return "".join(c for c in value if c.isprintable())[:_LONGEST_TEXT] if isinstance(value, str) else ""

@@ -51,7 +51,7 @@ class Report:
                 self._out.flush()
 
     def retrying(self, unit: str, what: str, pause: float) -> None:
-        self._line(f"{unit}: {what}; trying again in {pause:.0f} s")
+        self._line(f"{unit}: {what}" + (f"; trying again in {pause:.0f} s" if pause else ""))
 
     def unit_finished(self, unit: dict[str, Any]) -> None:
         name = "{platform}/{channel}/{arch}".format(**unit)
@@ -69,6 +69,8 @@ class Report:
             return "{} ({}): {}".format(word, unit["error"]["code"], unit["error"]["message"])
         before, after = (_versions(unit[key]) for key in ("before", "after"))
         told = f"{word}, {after}" if before in (after, "nothing") else f"{word}, {before} -> {after}"
+        if unit["outcome"] == "held" and unit["behind_since"] and unit["offered"]:
+            told += f"; the source has {_versions(unit['offered'])}"
         if unit["bytes"]:
             speed = unit["bytes"] / max(unit["seconds"], 0.001)
             told += " ({} in {:.1f} s, {}/s)".format(_size(unit["bytes"]), unit["seconds"], _size(speed))

@@ -14,7 +14,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
-import encodings.cp437
 import functools
 import hashlib
 import json
@@ -412,8 +411,6 @@ def _too_large(where: str) -> MirrorError:
 
 # --- zips -----------------------------------------------------------------------------------------------------------
 
-# The names in zips are in it; loaded now, because later this process may be a user who cannot read Python's own files.
-_NAMES = encodings.cp437
 _END = b"PK\x05\x06"
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 

@@ -14,7 +14,7 @@ from .errors import MirrorError
 from .units import Unit
 from .versions import Versions
 
-# Told of a failure that is tried again after so many seconds.
+# Told of a failure that is tried again after so many seconds. What it raises ends the tries.
 Notice = Optional[Callable[[MirrorError, float], None]]
 
 

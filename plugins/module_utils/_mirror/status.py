@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from typing import Any
 
-from . import VERSION
-from .release import FORMAT, Release
+from . import VERSION, behind
+from .errors import MirrorError
+from .release import FORMAT, ZIP, Release
 from .settings import Settings
 from .store import Store
 from .times import age_seconds, now_iso
@@ -26,21 +29,56 @@ def read_status(settings: Settings) -> dict[str, Any]:
     return status(store)
 
 
+def keep_status_true(store: Store) -> None:
+    """From now on `status.json` follows each change of a channel, so that who reads it meanwhile finds what it says.
+
+    What a run that died left untrue is mended at once. A failure to write it must not look like a failure of the
+    change: whoever works on the store writes it once more at the end, and reports that.
+    """
+
+    def write() -> None:
+        with contextlib.suppress(MirrorError):
+            store.save_status(status(store))
+
+    if _told_of(_read(store)) != _told_of(status(store)):
+        write()
+    store.on_change = write
+
+
+def _told_of(fields: dict[str, Any]) -> list[Any]:
+    """What a status says about channels, without what moves by itself."""
+    told: list[Any] = []
+    with contextlib.suppress(KeyError, TypeError, AttributeError):
+        for entry in fields["channels"]:
+            told.append((entry["path"], entry["release"], (entry["back"] or {}).get("release"), entry["held"]))
+    return told
+
+
+def _read(store: Store) -> dict[str, Any]:
+    try:
+        fields = json.loads((store.root / "status.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
 def status(store: Store) -> dict[str, Any]:
     """Channels, versions, sizes (bytes), ages (seconds at `generated`), the last sync. Times are ISO 8601 UTC."""
     last = store.last_sync()
+    asked = behind.by_unit(last.get("last_sync"))
     return {
         "format": FORMAT,
         "generated": now_iso(),
         "generator": f"mde-mirror {VERSION}",
         "root": str(store.root),
-        "channels": [_channel(store, unit) for unit in store.units()],
+        "channels": [_channel(store, unit, asked.get(unit)) for unit in store.units()],
         "last_sync": last.get("last_sync"),
         "last_success": last.get("last_success"),
+        "last_import": last.get("last_import"),
     }
 
 
-def _channel(store: Store, unit: Unit) -> dict[str, Any]:
+def _channel(store: Store, unit: Unit, asked: dict[str, Any] | None) -> dict[str, Any]:
     channel = store.channel(unit)
     return {
         "platform": unit.platform,
@@ -49,6 +87,7 @@ def _channel(store: Store, unit: Unit) -> dict[str, Any]:
         "path": unit.path,
         **_release(store.current(unit), channel.current),
         "published": channel.published,
+        **behind.since_last_asked(asked, store.served_versions(unit), channel.published),
         "held": channel.hold,
         "history": channel.entries()[-_HISTORY:],
         "back": _release(store.previous(unit), channel.previous) if channel.previous else None,
@@ -72,6 +111,24 @@ def _release(release: Release | None, name: str | None) -> dict[str, Any]:
     }
 
 
+def gone(settings: Settings) -> list[str]:
+    """The folders that channels should serve and do not, told by names alone: no package is read."""
+    store = Store(settings)
+    store.load()
+    return [
+        path
+        for unit in store.units()
+        for path, name in ((unit.path, store.channel(unit).current), (unit.back_path, store.channel(unit).previous))
+        if name
+        and (settings.back or path == unit.path)
+        and not ((store.root / path / ZIP).is_file() and _leads_to(store, unit, path, name))
+    ]
+
+
+def _leads_to(store: Store, unit: Unit, path: str, name: str) -> bool:
+    return (store.root / path).resolve() == store.folder_of(unit, name).resolve()
+
+
 def verify(settings: Settings) -> list[dict[str, Any]]:
     """Reads everything that channels point at, now and as n-1. `damages` of an entry is empty where all is well."""
     store = Store(settings)
@@ -83,8 +140,7 @@ def verify(settings: Settings) -> list[dict[str, Any]]:
             if name:
                 release = store.release(unit, name)
                 damages = store.damages(release) if release else [f"the release {name} is gone"]
-                link = store.root / path
-                if (settings.back or path == unit.path) and link.resolve() != store.folder_of(unit, name).resolve():
-                    damages.append(f"{link} does not point at it")
+                if (settings.back or path == unit.path) and not _leads_to(store, unit, path, name):
+                    damages.append(f"{store.root / path} does not point at it")
                 found.append({"path": path, "release": name, "damages": damages})
     return found

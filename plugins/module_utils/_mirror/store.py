@@ -16,7 +16,7 @@ import os
 import threading
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 from .errors import MirrorError
 from .files import (
@@ -57,6 +57,8 @@ class Store:
         self._seen: dict[str, dict[str, list[int]]] = {}
         self._reserved = 0
         self._cards: dict[tuple[str, str], Release] = {}
+        # Called after each change of what channels serve.
+        self.on_change: Callable[[], None] = lambda: None
 
     # --- opening ----------------------------------------------------------------------------------------------
 
@@ -121,7 +123,8 @@ class Store:
         return [unit_of_path(path) for path, channel in sorted(self._channels.items()) if channel.current]
 
     def channel(self, unit: Unit) -> Channel:
-        return self._channels.setdefault(unit.path, Channel())
+        with self._lock:
+            return self._channels.setdefault(unit.path, Channel())
 
     def current(self, unit: Unit) -> Release | None:
         return self.release(unit, self.channel(unit).current)
@@ -298,9 +301,9 @@ class Store:
                     channel.previous = None
                 channel.current = release.name
                 channel.published = now_iso()
+            channel.own = channel.own or action == "promote"
             channel.entries().append({"release": release.name, "at": now_iso(), "action": action, "by": by})
-            self._save_channels()
-            self._show(unit)
+            self._save_and_show(unit)
 
     def take_over(self, unit: Unit, current: Release | None, previous: Release | None) -> None:
         """Makes a unit serve releases that were adopted where they lay."""
@@ -312,8 +315,7 @@ class Store:
             if previous is not None and (current is None or previous.name != current.name):
                 channel.previous = previous.name
             if channel.current:
-                self._save_channels()
-                self._show(unit)
+                self._save_and_show(unit)
 
     def roll_back(self, unit: Unit, release: Release, hold: dict[str, str], by: str) -> None:
         """Makes the channel serve an earlier release and holds it there."""
@@ -322,8 +324,7 @@ class Store:
             channel.previous = self.back_behind(unit, release)
             channel.current, channel.published, channel.hold = release.name, now_iso(), hold
             channel.entries().append({"release": release.name, "at": now_iso(), "action": "rollback", "by": by})
-            self._save_channels()
-            self._show(unit)
+            self._save_and_show(unit)
 
     def back_behind(self, unit: Unit, release: Release) -> str:
         """What n-1 becomes when a unit is rolled back to a release: the newest that it served before that one.
@@ -354,7 +355,7 @@ class Store:
             channel.hold = hold
             action = "hold" if hold else "release"
             channel.entries().append({"release": channel.current or "", "at": now_iso(), "action": action, "by": by})
-            self._save_channels()
+            self._save_and_show(unit)
 
     def kept(self, unit: Unit) -> list[str]:
         """Names of the releases on a unit's shelf, oldest first."""
@@ -365,8 +366,7 @@ class Store:
         """Takes a damaged n-1 out of sight."""
         with self._lock:
             self.channel(unit).previous = None
-            self._save_channels()
-            self._show(unit)
+            self._save_and_show(unit)
 
     def _links(self, unit: Unit) -> list[tuple[Path, str | None]]:
         """The links of one unit, and what the state says that each must hold; None for no link."""
@@ -380,6 +380,11 @@ class Store:
     def astray(self, unit: Unit) -> bool:
         """True when a link of this unit is missing or does not hold what the state says."""
         return any(target and not _holds(link, target) for link, target in self._links(unit))
+
+    def _save_and_show(self, unit: Unit) -> None:
+        self._save_channels()
+        self._show(unit)
+        self.on_change()
 
     def _show(self, unit: Unit) -> None:
         """Makes the links of one unit agree with the state."""

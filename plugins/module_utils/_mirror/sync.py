@@ -8,29 +8,31 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any, Callable, Iterator
 
+from . import behind
 from .adoption import adopt, left_by_script
 from .cancel import Cancel
 from .download import Download, Progress
-from .errors import MirrorError
+from .errors import Cancelled, MirrorError
 from .files import advising, remove_tree
 from .lock import locked
 from .microsoft import Microsoft
 from .owner import acting_as_owner
-from .release import Release
-from .replica import Replica
+from .release import Release, release_name
+from .replica import Offer, Replica
 from .report import Report, Silent
 from .script import Script
 from .settings import Settings
 from .sources import Notice, Source
-from .status import status
+from .status import keep_status_true, status
 from .store import Store
 from .times import now_iso
 from .transport import Line
-from .units import Unit
+from .units import RINGS, Unit
 from .versions import Versions
 
 _SOURCES: dict[str, Callable[[Settings, Cancel], Source]] = {
@@ -46,8 +48,9 @@ _QUESTIONS_AT_ONCE = 16
 class UnitResult:
     """What became of one unit. `offered` is what the source had, `bytes` what came over the network for it.
 
-    `outcome`: updated, unchanged, repaired, adopted, held or failed. `mislabelled`: what was adopted proved to be
-    another package than its manifest says.
+    `outcome`: updated, unchanged, repaired, adopted, held or failed. `behind_since`: since when the source offers
+    something newer. `mislabelled`: what was adopted proved to be another package than its manifest says. `nothing`:
+    nobody feeds this unit yet, so there is nothing to tell.
     """
 
     unit: Unit
@@ -55,11 +58,13 @@ class UnitResult:
     before: Versions | None = None
     after: Versions | None = None
     offered: Versions | None = None
+    behind_since: str | None = None
     bytes: int = 0
     seconds: float = 0.0
     error: MirrorError | None = None
     notes: list[str] = field(default_factory=list)
     mislabelled: bool = False
+    nothing: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -69,7 +74,7 @@ class UnitResult:
             "outcome": self.outcome,
             "before": self.before.as_dict() if self.before else None,
             "after": self.after.as_dict() if self.after else None,
-            "offered": self.offered.as_dict() if self.offered else None,
+            **behind.as_fields(self.after, self.offered, self.behind_since),
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
             "error": self.error.as_dict() if self.error else None,
@@ -140,13 +145,20 @@ class _Sync:
         self.line = Line(settings.parallel, settings.rate_limit, cancel)
         # Units whose links a dead run or a stranger left wrong.
         self.astray: set[Unit] = set()
+        # What follows the source, and what is fed by promotion.
+        self.followed: list[Unit] = []
+        self.promoted: list[Unit] = []
+        # What the last sync knew of each unit.
+        self.known: dict[Unit, dict[str, Any]] = {}
+        # One worker at a time fetches a package that several channels serve; the others find it in the store.
+        self.fetching: dict[str, threading.Lock] = {}
+        self.fetching_lock = threading.Lock()
         # What went wrong and belongs to no unit's outcome.
         self.errors: list[MirrorError] = []
 
     def preview(self) -> SyncResult:
         result = SyncResult(now_iso())
-        self.store.load()
-        self.astray = {unit for unit in self.store.units() if self.store.astray(unit)}
+        self._open()
         result.units = self._work_on_all()
         result.errors = self.errors
         result.finished = now_iso()
@@ -154,11 +166,10 @@ class _Sync:
 
     def perform(self) -> SyncResult:
         result = SyncResult(now_iso())
-        self.store.load()
-        self.astray = {unit for unit in self.store.units() if self.store.astray(unit)}
+        self._open()
         self.store.recover()
-        units = self.settings.units()
-        self._drop_foreign_downloads(units)
+        keep_status_true(self.store)
+        self._drop_foreign_downloads()
         try:
             result.units = self._work_on_all()
             result.pruned = self.store.prune()
@@ -170,9 +181,22 @@ class _Sync:
         self.report.finished(result.as_dict())
         return result
 
-    def _drop_foreign_downloads(self, units: list[Unit]) -> None:
+    def _open(self) -> None:
+        self.store.load()
+        self.astray = {unit for unit in self.store.units() if self.store.astray(unit)}
+        self.known = behind.by_unit(self.store.last_sync().get("last_sync"))
+        units = [*self.settings.units(), *self.settings.promoted_units()]
+        self.promoted = [unit for unit in units if unit.channel not in RINGS and self._is_own(unit)]
+        self.followed = [unit for unit in self.settings.units() if unit not in self.promoted]
+
+    def _is_own(self, unit: Unit) -> bool:
+        """True where promotion alone feeds a unit: no source has it, or this mirror has made the name its own."""
+        channel = self.store.channel(unit)
+        return channel.current is not None and (channel.own or self.settings.source.type != "mirror")
+
+    def _drop_foreign_downloads(self) -> None:
         """Unfinished downloads of units that are not followed any more only take room."""
-        own = {unit.slug + ".download" for unit in units}
+        own = {unit.slug + ".download" for unit in self.followed}
         with advising("tidying", self.store.incoming):
             for folder in self.store.incoming.glob("*.download"):
                 if folder.name not in own:
@@ -186,7 +210,7 @@ class _Sync:
                 "last_sync": result.as_dict(),
                 "last_success": last.get("last_success") if result.failed else result.finished,
             }
-            self.store.save_last_sync(fields)
+            self.store.save_last_sync({**last, **fields})
             self.store.save_status(status(self.store))
         except MirrorError as error:
             result.errors.append(error)
@@ -195,8 +219,8 @@ class _Sync:
 
     def _work_on_all(self) -> list[UnitResult]:
         """First what follows the source, then what is fed by promotion: a repair of the one may mend the other."""
-        promoted = [unit for unit in self.settings.promoted_units() if self.store.channel(unit).current]
-        return self._work(self.settings.units()) + self._work(promoted)
+        done = self._work(self.followed) + self._work(self.promoted)
+        return [result for result in done if not result.nothing]
 
     def _work(self, units: list[Unit]) -> list[UnitResult]:
         results = {unit: UnitResult(unit) for unit in units}
@@ -224,11 +248,21 @@ class _Sync:
         wanted: Versions | None = None
         with self._outcome_of(result):
             wanted = self._judge(result)
+            if wanted is None and not self.check:
+                # A run may have died right after it had published what it downloaded.
+                with advising("tidying", self.store.incoming):
+                    remove_tree(self.store.incoming / (result.unit.slug + ".download"))
         if wanted is None or self.check:
-            result.seconds = time.monotonic() - started
-            self.report.unit_finished(result.as_dict())
+            self._finish(result, started)
             return None
         return wanted
+
+    def _finish(self, result: UnitResult, started: float) -> None:
+        published = result.offered.published if isinstance(result.offered, Offer) else None
+        result.behind_since = behind.since(result.after, result.offered, published, self.known.get(result.unit))
+        result.seconds = time.monotonic() - started
+        if not result.nothing:
+            self.report.unit_finished(result.as_dict())
 
     def _judge(self, result: UnitResult) -> Versions | None:
         """The versions to fetch; None where what is published stays. Sets the outcome that holds without a download."""
@@ -237,13 +271,22 @@ class _Sync:
         held = self.store.channel(unit).hold
         if held and not damaged:
             result.outcome = "held"
+        if unit in self.promoted:
+            self._left_to_promotion(result, damaged)
             return None
-        if unit not in self.settings.units():
-            if damaged:
-                raise _lost(f"{unit} serves {result.before}, whose package was damaged or deleted")
+        if held and not damaged:
+            result.offered = self._glance(result)
             return None
         with self.source.client() as client:
-            offered = result.offered = self.source.versions(client, unit, self._notice(result))
+            try:
+                offered = result.offered = self.source.versions(client, unit, self._notice(result))
+            except MirrorError as error:
+                if error.code != "not_offered" or unit.channel in RINGS:
+                    raise
+                # An extra channel that the other mirror does not have is looked at once more, with the promoted ones.
+                self.promoted.append(unit)
+                result.nothing = True
+                return None
             same = result.before is not None and offered.same_as(result.before)
             if same and result.outcome == "adopted":
                 damaged = result.mislabelled = self._adopted_another(client, result)
@@ -257,6 +300,41 @@ class _Sync:
         self._refuse_downgrade(result, offered)
         result.outcome, result.after = "repaired" if same else "updated", offered
         return offered
+
+    def _glance(self, result: UnitResult) -> Versions | None:
+        """What the source offers for a unit that stays as it is: asked once, and no answer is no failure."""
+
+        def give_up(error: MirrorError, _pause: float) -> None:
+            raise error
+
+        try:
+            with self.source.client() as client:
+                return self.source.versions(client, result.unit, give_up)
+        except Cancelled:
+            raise
+        except MirrorError as error:
+            result.notes.append(f"what the source offers is not known: {error.message}")
+            return None
+
+    def _left_to_promotion(self, result: UnitResult, damaged: bool) -> None:
+        result.nothing = result.before is None
+        if damaged:
+            raise _lost(f"{result.unit} serves {result.before}, whose package was damaged or deleted")
+        if self.settings.source.type != "mirror" or result.nothing:
+            return
+        offers = f"{self.source.name} offers a channel of that name too"
+        try:
+            with self.source.client() as client:
+                self.source.versions(client, result.unit)
+        except MirrorError:
+            offers = ""
+        if self.store.channel(result.unit).own:
+            if offers:
+                result.notes.append(
+                    f"{offers}; a promotion fed this one, so it is this mirror's own and does not follow it"
+                )
+        else:
+            result.notes.append(f"{self.source.name} serves no channel of that name, so it waits for a promotion")
 
     def _adopted_another(self, client: Any, result: UnitResult) -> bool:
         """True when an adopted package is surely not the one that its manifest names.
@@ -275,7 +353,9 @@ class _Sync:
         """Adopts and mends what can be without the source. True when only a download can mend what is published."""
         unit, store = result.unit, self.store
         folder = store.root / unit.path
-        if folder.is_dir() and not folder.is_symlink() and self._adopt(result):
+        # In place of a channel that is known already, a folder is a stranger's: the link takes its place again.
+        new = store.channel(unit).current is None
+        if new and folder.is_dir() and not folder.is_symlink() and self._adopt(result):
             result.outcome, result.after = "adopted", result.before
             if self.check:
                 return False
@@ -321,45 +401,88 @@ class _Sync:
             )
 
     def _refuse_downgrade(self, result: UnitResult, offered: Versions) -> None:
-        if result.before and offered.lower_than(result.before) and not self.allow_downgrade:
-            raise MirrorError(
-                "downgrade",
-                f"the source offers {offered} for {result.unit}, lower than the published {result.before}",
-                "If Microsoft really took a release back, sync once with --allow-downgrade (module: allow_downgrade). "
-                "Otherwise look for a cache on the way that serves old files.",
+        if not (result.before and offered.lower_than(result.before)) or self.allow_downgrade:
+            return
+        if isinstance(offered, Offer):
+            raise self._behind_us(result.unit, offered, result.before)
+        raise MirrorError(
+            "downgrade",
+            f"the source offers {offered} for {result.unit}, lower than the published {result.before}",
+            "If Microsoft really took a release back, sync once with --allow-downgrade (module: allow_downgrade). "
+            "Otherwise look for a cache on the way that serves old files.",
+        )
+
+    def _behind_us(self, unit: Unit, offered: Offer, served: Versions) -> MirrorError:
+        """The other mirror went back. This one does so only when it is told, and this is how."""
+        hint = "To take what that mirror serves, run `mde-mirror sync --allow-downgrade` (module: allow_downgrade)."
+        name = release_name(offered.definitions, offered.engine, offered.sha256)
+        if name in self.store.kept(unit):
+            hint = (
+                f"To go back here too, run `mde-mirror rollback {unit.channel} --to {name} --platform {unit.platform} "
+                f"--arch {unit.arch}`, which holds it until `mde-mirror release {unit.channel}`; or take all that that "
+                "mirror serves with `mde-mirror sync --allow-downgrade` (module: allow_downgrade)."
             )
+        return MirrorError(
+            "downgrade",
+            f"the mirror {self.source.name} went back to {offered} for {unit}, lower than the published {served}: "
+            f"{offered.standing()}",
+            hint,
+        )
 
     def _fetch(self, result: UnitResult, offered: Versions) -> None:
         started = time.monotonic()
         unit = result.unit
-        with self._outcome_of(result):
-            self.report.unit_started(str(unit), str(offered))
+        with self._outcome_of(result), self._alone_with(unit, offered):
             download = Download(
                 self.store, unit.slug, self.settings.proof, self.line, self.cancel, self._progress(unit)
             )
-            try:
-                with self.source.client() as client:
-                    downloaded, versions = self.source.fetch(client, unit, offered, download, self._notice(result))
-                self._refuse_downgrade(result, versions)
-                release = Release(
-                    unit.shelf,
-                    versions.definitions,
-                    versions.engine,
-                    versions.date,
-                    downloaded.sha256,
-                    downloaded.bytes,
-                    now_iso(),
-                    self.source.name,
-                )
-                release = self.store.keep(unit, downloaded.path, release)
-                moved = result.before is None or not versions.same_as(result.before)
-                self.store.publish(unit, release, "sync" if moved else "repair", disown=result.mislabelled)
-                download.discard()
-            finally:
-                result.bytes = download.received
-            result.outcome, result.after = "updated" if moved else "repaired", versions
-        result.seconds = time.monotonic() - started
-        self.report.unit_finished(result.as_dict())
+            release = self._there_already(unit, offered) or self._download(result, offered, download)
+            moved = result.before is None or not release.versions.same_as(result.before)
+            self.store.publish(unit, release, "sync" if moved else "repair", disown=result.mislabelled)
+            download.discard()
+            result.outcome, result.after = "updated" if moved else "repaired", release.versions
+        self._finish(result, started)
+
+    @contextlib.contextmanager
+    def _alone_with(self, unit: Unit, offered: Versions) -> Iterator[None]:
+        """Keeps others from fetching the same package meanwhile, where the source says which package it is."""
+        if not isinstance(offered, Offer):
+            yield
+            return
+        with self.fetching_lock:
+            lock = self.fetching.setdefault(f"{unit.shelf}/{offered.sha256}", threading.Lock())
+        with lock:
+            yield
+
+    def _there_already(self, unit: Unit, offered: Versions) -> Release | None:
+        """The very package that is offered, where another channel or an earlier run brought it."""
+        if not isinstance(offered, Offer):
+            return None
+        release = self.store.release(unit, release_name(offered.definitions, offered.engine, offered.sha256))
+        if release is None or release.sha256 != offered.sha256 or not self.store.intact(release):
+            return None
+        return release
+
+    def _download(self, result: UnitResult, offered: Versions, download: Download) -> Release:
+        unit = result.unit
+        self.report.unit_started(str(unit), str(offered))
+        try:
+            with self.source.client() as client:
+                downloaded, versions = self.source.fetch(client, unit, offered, download, self._notice(result))
+        finally:
+            result.bytes = download.received
+        self._refuse_downgrade(result, versions)
+        release = Release(
+            unit.shelf,
+            versions.definitions,
+            versions.engine,
+            versions.date,
+            downloaded.sha256,
+            downloaded.bytes,
+            now_iso(),
+            self.source.name,
+        )
+        return self.store.keep(unit, downloaded.path, release)
 
     @contextlib.contextmanager
     def _outcome_of(self, result: UnitResult) -> Iterator[None]:

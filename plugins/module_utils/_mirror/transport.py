@@ -285,7 +285,8 @@ class Answer:
         self.status = response.status
         self.received = 0
         self.length = self._announced()
-        self._buffer = memoryview(bytearray(CHUNK))
+        # Most answers are heads, redirects or small texts; the room is made with the first read.
+        self._buffer = memoryview(b"")
         self._failure: Exception | None = None
 
     def header(self, name: str) -> str:
@@ -341,6 +342,8 @@ class Answer:
         limit = min(limit, CHUNK) if self.length is None else min(limit, CHUNK, self.length - self.received)
         if self._failure is not None:
             raise self._failure
+        if not self._buffer:
+            self._buffer = memoryview(bytearray(CHUNK))
         size, until = 0, time.monotonic() + _GATHER_SECONDS
         while size < limit and (size == 0 or time.monotonic() < until):
             try:

@@ -219,6 +219,30 @@ def places(file, chance):
     return sorted(found)
 
 
+def damaged_at(file, place):
+    data = bytearray(file.read_bytes())
+    data[place] ^= 1
+    return bytes(data)
+
+
+@pytest.mark.parametrize("place", [0, 5, 101, 124, 150, 257, 300, 511])
+def test_a_damaged_beginning_is_told_as_such(small, island, tmp_path, place):
+    file = tmp_path / "flipped.tar"
+    file.write_bytes(damaged_at(small, place))
+    run = island.verb("import", file)
+    (error,) = run.report["errors"]
+    assert (run.status, error["code"]) == (1, "damaged_bundle")
+    assert "beginning" in error["message"]
+
+
+def test_a_beginning_that_was_overwritten_may_have_been_one(small, island, tmp_path):
+    file = tmp_path / "flipped.tar"
+    file.write_bytes(b"\xff" * 512 + small.read_bytes()[512:])
+    (error,) = island.verb("import", file).report["errors"]
+    assert error["code"] == "foreign_bundle"
+    assert "no bundle, or its beginning is damaged" in error["message"]
+
+
 @pytest.mark.slow
 def test_one_flipped_bit_anywhere(small, island, tmp_path):
     chance = random.Random(7)
@@ -528,10 +552,75 @@ def test_a_held_channel_is_not_moved_by_an_import(mirror, bundle, island, tmp_pa
     assert island.well("import", bundle).report["changed"] is False
     mirror.publish(3)
     mirror.well("export", tmp_path / "newer.tar")
-    refused(island, tmp_path / "newer.tar", "held")
+    assert island.well("import", tmp_path / "newer.tar").report["changed"] is False
+    assert island.numbers("production") == [2, 2]
     island.well("release", "production")
     island.well("import", tmp_path / "newer.tar")
     assert island.numbers("production") == [3, 3]
+
+
+@pytest.mark.parametrize("held", ["production", "canary"])
+def test_a_held_channel_does_not_keep_the_rest_of_a_bundle_out(mirror, bundle, island, tmp_path, held):
+    other = {"production": "canary", "canary": "production"}[held]
+    island.well("import", bundle)
+    before = island.snapshot([*folders(held)])
+    island.well("hold", held, "--reason", "change freeze", "--by", "anna", "--arch", "x86_64")
+    mirror.publish(3)
+    mirror.well("promote", "production", "canary")
+    mirror.publish(4)
+    file = tmp_path / "newer.tar"
+    mirror.well("export", file)
+    untouched = island.stand()
+    foretold = island.well("import", file, "--check")
+    assert island.stand() == untouched
+    run = island.well("import", file)
+    assert run.report == foretold.report
+    assert run.report["changed"] is True
+    stood, moved = folders(held)
+    for path, unit in run.units.items():
+        assert unit["outcome"] == ("held" if path == stood else "updated")
+        assert unit["changed"] is (path != stood)
+        assert unit["release"] == island.name(path)
+        assert (unit["held"] and (unit["held"]["reason"], unit["held"]["by"])) == (
+            ("change freeze", "anna") if path == stood else None
+        )
+        brought = 4 if "production" in path else 3
+        assert unit["carries"]["definitions_version"] == version(brought)
+        assert island.serves(path) == (island.serves(stood) if path == stood else brought)
+    assert island.served(stood) == before[stood]
+    assert island.served(moved) != before[moved]
+    text = island.run("import", str(file)).text
+    assert "held by anna: change freeze" in text
+    island.agree()
+    island.well("release", held)
+    assert set(island.well("import", file).units) == {*folders(held), *folders(other)}
+    assert (island.numbers("production"), island.numbers("canary")) == ([4, 4], [3, 3])
+
+
+def test_what_a_held_channel_serves_is_mended_by_the_bundle_that_has_it(bundle, island):
+    island.well("import", bundle)
+    before = island.snapshot()
+    island.well("hold", "production")
+    damage(island.root / PRODUCTION)
+    run = island.well("import", bundle)
+    assert run.units[PRODUCTION]["outcome"] == "repaired"
+    assert island.snapshot() == before
+    island.agree()
+
+
+def test_a_package_that_only_held_channels_lack_need_not_be_carried(mirror, bundle, island, tmp_path):
+    """What the other side had when it was asked is gone since, but nobody wants it."""
+    island.well("import", bundle)
+    island.well("hold", "production")
+    status = island.status()
+    mirror.publish(3)
+    mirror.well("promote", "production", "canary")
+    (tmp_path / "status.json").write_text(json.dumps({**status, "channels": mirror.status()["channels"]}))
+    mirror.well("export", tmp_path / "nothing.tar", "--lacking", tmp_path / "status.json")
+    refused(island, tmp_path / "nothing.tar", "incomplete_bundle")
+    island.well("hold", "canary")
+    run = island.well("import", tmp_path / "nothing.tar")
+    assert {unit["outcome"] for unit in run.report["units"]} == {"held"}
 
 
 def test_channels_that_this_mirror_does_not_have_are_skipped(bundle, island):
@@ -721,8 +810,62 @@ def test_kill_9_during_an_export_leaves_the_bundle_that_was_there(mirror, tmp_pa
     process.communicate(timeout=20)
     assert process.returncode == -signal.SIGKILL
     assert file.read_bytes() == before
+    assert len(list(file.parent.iterdir())) == 2
+    scrap = file.parent / ".bundle.tar.part"
+
+    def written():
+        with contextlib.suppress(FileNotFoundError):
+            return scrap.lstat().st_ctime_ns
+        return None
+
+    for _again in range(2):
+        stale = written()
+        process = mirror.start("export", str(file))
+        while process.poll() is None and written() in (None, stale):
+            pass
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=20)
+        assert len(list(file.parent.iterdir())) == 2
     mirror.well("export", file)
     assert file.read_bytes() != before
+    assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("planted", ["link", "dangling link", "hard link", "fifo"])
+def test_nothing_is_written_through_what_somebody_planted(mirror, tmp_path, planted):
+    victim = tmp_path / "victim"
+    file = tmp_path / "out" / "bundle.tar"
+    file.parent.mkdir()
+    staged = file.parent / ".bundle.tar.part"
+    if planted != "dangling link":
+        victim.write_text("precious")
+    if planted == "hard link":
+        os.link(victim, staged)
+    elif planted == "fifo":
+        os.mkfifo(staged)
+    else:
+        staged.symlink_to(victim)
+    mirror.well("export", file)
+    assert victim.read_text() == "precious" if planted != "dangling link" else not victim.exists()
+    assert not file.is_symlink()
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_of_two_exports_at_once_one_works_and_the_other_says_so(mirror, tmp_path):
+    file = tmp_path / "out" / "bundle.tar"
+    file.parent.mkdir()
+    mirror.publish(2, size=20 * MIB, stored=True)
+    with mirror.start("export", str(file)) as process:
+        while process.poll() is None and not list(file.parent.iterdir()):
+            pass
+        process.send_signal(signal.SIGSTOP)
+        run = mirror.verb("export", file)
+        process.send_signal(signal.SIGCONT)
+        told = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+    assert (run.status, run.report["errors"][0]["code"]) == (75, "locked")
+    assert mirror.well("export", file).report["changed"] is False
+    assert list(file.parent.iterdir()) == [file]
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------

@@ -279,9 +279,52 @@ def test_a_held_channel_stays_across_ten_releases_and_its_release_is_never_prune
     mirror.well("release", "production")
     mirror.sync_well()
     assert mirror.numbers("production") == [11, 11]
+    assert mirror.numbers("production_back") == [1, 1]
     # Still held by the other channel.
     assert mirror.snapshot(folders("canary")) == {path: before[path] for path in folders("canary")}
     mirror.agree()
+
+
+def test_a_held_channel_says_what_its_source_has(mirror):
+    """One question for each held unit, never repeated; without an answer the sync is as good."""
+    service = mirror.service
+    mirror.configure(source={"retries": 3})
+    mirror.well("promote", "production", "canary")
+    mirror.well("hold", "production")
+    service.publish(version(2), size=SIZE)
+    service.clear_requests()
+    run = mirror.sync_well()
+    assert run.outcomes() == {
+        **dict.fromkeys(folders("production"), "held"),
+        **dict.fromkeys(folders("canary"), "unchanged"),
+    }
+    assert len(service.asked("info")) == 2
+    assert not service.asked("package")
+    unit = run.units[PRODUCTION]
+    assert unit["offered"]["definitions_version"] == version(2)
+    since = unit["behind_since"]
+    assert run.report["started"] <= since <= run.report["finished"]
+    service.publish(version(3), size=SIZE)
+    assert mirror.sync_well().units[PRODUCTION]["behind_since"] == since
+    entry = {entry["path"]: entry for entry in mirror.status()["channels"]}
+    assert (entry[PRODUCTION]["offered"]["definitions_version"], entry[PRODUCTION]["behind_since"]) == (
+        version(3),
+        since,
+    )
+    assert (entry[CANARY]["offered"], entry[CANARY]["behind_seconds"]) == (None, None)
+
+    service.fault("status", kind="info", code=503)
+    service.clear_requests()
+    run = mirror.sync_well()
+    assert len(service.asked("info")) == 2
+    assert run.units[PRODUCTION]["offered"] is None
+    assert "503" in run.units[PRODUCTION]["notes"][0]
+    assert run.units[PRODUCTION]["behind_since"] == since
+    service.clear_faults()
+    mirror.well("release", "production")
+    mirror.sync_well()
+    entry = {entry["path"]: entry for entry in mirror.status()["channels"]}
+    assert (entry[PRODUCTION]["behind_since"], entry[PRODUCTION]["behind_seconds"]) == (None, 0)
 
 
 def test_holding_twice_changes_nothing_and_a_new_reason_does(mirror):
@@ -442,6 +485,56 @@ def test_lost_state_is_rebuilt_with_the_promoted_channels(mirror):
     assert mirror.numbers("production") == [1, 1]
 
 
+# -- the status while a sync runs --------------------------------------------------------------------------------------
+
+
+def channel_of(status, path):
+    return next(entry for entry in status["channels"] if entry["path"] == path)
+
+
+def test_the_status_follows_each_publication_of_a_running_sync(mirror, service):
+    mirror.sync_well()
+    before = mirror.status()
+    fast, slow = folders("production")
+    service.publish(version(2), size=SIZE)
+    service.fault("stall", kind="package", arch="arm64")
+    mirror.configure(source={"timeout": 100})
+    with mirror.start("sync") as process:
+        assert service.wait_for(lambda: process.poll() is not None or mirror.serves(fast) == 2)
+        assert service.wait_for(
+            lambda: channel_of(mirror.status(), fast)["definitions_version"] == version(2) or process.poll() is not None
+        )
+        status = mirror.status()
+        assert process.poll() is None
+        assert channel_of(status, fast)["sha256"] == mirror.served(fast).sha256
+        assert channel_of(status, fast)["back"]["release"] == mirror.name(BACK)
+        assert channel_of(status, slow)["sha256"] == mirror.served(slow).sha256
+        assert (status["last_sync"], status["last_success"]) == (before["last_sync"], before["last_success"])
+        service.clear_faults()
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert mirror.status()["last_sync"]["units"][1]["after"]["definitions_version"] == version(2)
+    mirror.agree()
+
+
+def test_a_status_that_a_killed_run_left_untrue_is_mended_before_anything_is_fetched(mirror, service):
+    stale = (mirror.root / "status.json").read_bytes()
+    mirror.publish(2)
+    (mirror.root / "status.json").write_bytes(stale)
+    service.publish(version(3), size=SIZE)
+    service.fault("stall", kind="package")
+    service.clear_requests()
+    mirror.configure(source={"timeout": 100})
+    with mirror.start("sync") as process:
+        assert service.wait_for(lambda: bool(service.asked("package")) or process.poll() is not None)
+        for path in folders("production"):
+            assert channel_of(mirror.status(), path)["sha256"] == mirror.served(path).sha256
+        service.clear_faults()
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+    mirror.agree()
+
+
 # -- pruning -----------------------------------------------------------------------------------------------------------
 
 
@@ -479,8 +572,8 @@ def test_of_two_verbs_at_once_one_works_and_the_other_names_it(mirror):
     service = mirror.service
     mirror.well("promote", "production", "canary")
     service.publish(version(2), size=SIZE)
-    service.fault("stall", kind="package", seconds=3, times=1)
-    mirror.configure(source={"timeout": 20})
+    service.fault("stall", kind="package", times=1)
+    mirror.configure(source={"timeout": 100})
     before = mirror.stand()
     with mirror.start("sync") as sync:
         assert service.wait_for(lambda: bool(service.asked("package")))
@@ -499,9 +592,25 @@ def test_of_two_verbs_at_once_one_works_and_the_other_names_it(mirror):
         assert {name: data for name, data in mirror.stand().items() if "canary" in name} == {
             name: data for name, data in before.items() if "canary" in name
         }
+        service.clear_faults()
         sync.communicate(timeout=30)
     assert sync.returncode == 0
     mirror.agree()
+
+
+def test_of_two_promotions_at_once_none_is_half_done(mirror):
+    mirror.publish(2)
+    for one, other in ((1, 2), (2, 1)):
+        verbs = [
+            mirror.start("promote", "production", "canary", "--release", version(number)) for number in (one, other)
+        ]
+        told = ["".join(verb.communicate(timeout=60)) for verb in verbs]
+        codes = [verb.returncode for verb in verbs]
+        assert set(codes) <= {0, 75} and 0 in codes, told
+        assert "Traceback" not in "".join(told)
+        (served,) = set(mirror.numbers("canary"))
+        assert served in ([one, other] if codes == [0, 0] else [(one, other)[codes.index(0)]])
+        mirror.agree()
 
 
 def killed(mirror, moment, *arguments):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import calendar
 import json
+import os
 import re
+import shutil
+import stat
 import time
 
 import pytest
@@ -101,6 +104,7 @@ def test_every_channel_is_told(mirror):
         assert value(found, "channel_bytes", **labels) == entry["bytes"]
         assert value(found, "channel_held", **labels) == (entry["channel"] == "canary")
         assert value(found, "channel_definitions_timestamp_seconds", **labels) == seconds(entry["definitions_date"])
+        assert value(found, "channel_published_timestamp_seconds", **labels) == seconds(entry["published"])
     assert len(status["channels"]) == 4
     assert value(found, "last_success_timestamp_seconds") == seconds(status["last_success"])
     assert value(found, "last_sync_timestamp_seconds") == seconds(status["last_sync"]["finished"])
@@ -151,6 +155,160 @@ def test_after_an_import_alone(mirror, station, tmp_path):
     found = metrics(island)
     assert len([key for key in found if key[0] == OWN + "channel_info"]) == 2
     assert not [key for key in found if "last_s" in key[0]]
+    assert value(found, "last_import_timestamp_seconds") == seconds(island.status()["last_import"])
+
+
+def test_what_is_behind_shows(mirror):
+    mirror.sync_well()
+    labels = {"platform": "linux", "channel": "production", "arch": "x86_64"}
+    found = metrics(mirror)
+    assert value(found, "channel_behind", **labels) == 0
+    assert not [key for key in found if "behind_since" in key[0]]
+    mirror.well("hold", "production")
+    mirror.service.publish(version(2), size=SIZE)
+    mirror.sync_well()
+    found = metrics(mirror)
+    (since,) = {entry["behind_since"] for entry in mirror.status()["channels"]}
+    assert value(found, "channel_behind", **labels) == 1
+    assert value(found, "channel_behind_since_timestamp_seconds", **labels) == seconds(since)
+
+
+# -- into a file -------------------------------------------------------------------------------------------------------
+
+
+def test_metrics_are_written_whole_into_a_file_for_everybody(mirror, tmp_path):
+    folder = tmp_path / "textfile"
+    folder.mkdir()
+    file = folder / "mde-mirror.prom"
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    file.symlink_to(victim)
+    (folder / ".mde-mirror.prom.part").symlink_to(victim)
+    for _again in range(2):
+        run = mirror.run("metrics", "--output", str(file), preexec_fn=lambda: os.umask(0o077))
+        assert (run.status, run.text) == (0, "")
+        assert parse(file.read_text()) == metrics(mirror)
+        assert stat.S_IMODE(file.lstat().st_mode) == 0o644
+        assert list(folder.iterdir()) == [file]
+    assert victim.read_text() == "precious"
+
+
+def test_a_reader_never_sees_half_of_the_metrics(mirror, tmp_path):
+    """Two writers at once, and a reader that looks all the time."""
+    file = tmp_path / "mde-mirror.prom"
+    mirror.run("metrics", "--output", str(file))
+    expected = file.read_text()
+    writers = [mirror.start("metrics", "--output", str(file)) for _number in range(2)]
+    while any(writer.poll() is None for writer in writers):
+        assert file.read_text() == expected
+    assert [(writer.communicate(), writer.returncode)[1] for writer in writers] == [0, 0]
+
+
+def test_a_folder_for_the_metrics_that_is_not_there(mirror, tmp_path):
+    run = mirror.run("metrics", "--output", str(tmp_path / "missing" / "mde.prom"))
+    assert run.status == 1
+    assert "is not there" in run.stderr
+    assert "--collector.textfile.directory" in run.stderr
+
+
+@pytest.mark.parametrize("name", ["metrics.txt", "metrics", ".prom", ".hidden.prom", "x.prom.tmp"])
+def test_a_name_that_no_collector_reads_is_refused(mirror, tmp_path, name):
+    run = mirror.run("metrics", "--output", str(tmp_path / name))
+    assert run.status == 2
+    assert ".prom" in run.stderr
+    assert not list(tmp_path.glob("*metrics*"))
+
+
+# -- `status --max-age` ------------------------------------------------------------------------------------------------
+
+
+def set_last(mirror, **fields):
+    file = mirror.root / ".state" / "last-sync.json"
+    file.write_text(json.dumps({**json.loads(file.read_bytes()), **fields}))
+
+
+def hours_ago(hours):
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - hours * 3600))
+
+
+def alarms(station, hours, status):
+    """What `--max-age` says, which is the same with and without --json, and never where the output belongs."""
+    runs = [station.run("status", "--max-age", str(hours), *json_) for json_ in ([], ["--json"])]
+    plain = [station.run("status", *json_) for json_ in ([], ["--json"])]
+    assert [run.status for run in runs] == [status, status]
+    assert [run.status for run in plain] == [0, 0]
+    assert runs[0].stderr == runs[1].stderr
+    assert runs[1].report["channels"] == plain[1].report["channels"] or runs[1].report["channels"]
+    lines = runs[0].stderr.splitlines()
+    assert bool(lines) is (status == 1)
+    assert all(line.startswith("mde-mirror: ") for line in lines)
+    return lines
+
+
+def test_a_mirror_that_is_fed_gives_no_alarm(mirror):
+    mirror.sync_well()
+    assert alarms(mirror, 1, 0) == []
+    set_last(mirror, last_success=hours_ago(25))
+    (line,) = alarms(mirror, 24, 1)
+    assert "25.0 hours ago" in line
+    assert alarms(mirror, 25.5, 0) == []
+    set_last(mirror, last_success=None)
+    (line,) = alarms(mirror, 24, 1)
+    assert "never" in line
+    mirror.sync_well()
+    assert alarms(mirror, 0.1, 0) == []
+
+
+def test_syncs_that_fail_are_no_success(mirror):
+    mirror.sync_well()
+    set_last(mirror, last_success=hours_ago(5))
+    mirror.service.fault("status", kind="info", arch="x86_64", code=404)
+    assert mirror.sync().status == 1
+    assert len(alarms(mirror, 4, 1)) == 1
+    assert alarms(mirror, 6, 0) == []
+
+
+def test_a_mirror_without_anything_gives_an_alarm(station):
+    made = station()
+    (line,) = made.run("status", "--max-age", "24").stderr.splitlines()
+    assert "never" in line
+    assert made.run("status", "--max-age", "24").status == 1
+    assert not made.root.exists()
+
+
+def test_an_import_counts_as_a_success(mirror, station, tmp_path):
+    mirror.well("export", tmp_path / "bundle.tar")
+    island = station("island")
+    island.well("import", tmp_path / "bundle.tar")
+    assert alarms(island, 1, 0) == []
+    set_last(island, last_import=hours_ago(2))
+    assert len(alarms(island, 1, 1)) == 1
+    assert alarms(island, 3, 0) == []
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.unlink(),
+        lambda path: shutil.rmtree(path.resolve()),
+        lambda path: (path / "updates.zip").unlink(),
+        lambda path: (path.unlink(), path.mkdir()),
+    ],
+)
+@pytest.mark.parametrize("channel", ["production", "production_back"])
+def test_what_is_published_and_gone_gives_an_alarm(mirror, spoil, channel):
+    mirror.publish(2)
+    path = folders(channel)[0]
+    spoil(mirror.root / path)
+    (line,) = alarms(mirror, 24, 1)
+    assert path in line and "gone" in line
+
+
+@pytest.mark.parametrize("hours", ["0", "-1", "nan", "inf", "a day", ""])
+def test_hours_that_are_none_are_wrong_use(mirror, hours):
+    run = mirror.run("status", f"--max-age={hours}")
+    assert run.status == 2
+    assert "hours" in run.stderr
 
 
 def test_a_damaged_release_does_not_spoil_the_rest(mirror):

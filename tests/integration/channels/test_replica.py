@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
+import re
 import shutil
 import socket
+import subprocess
 
 import pytest
 
@@ -95,14 +98,228 @@ def test_a_path_that_is_not_served_fails_for_itself_alone(station, front, replic
     one_armed = station("one-armed", architectures=["x86_64"])
     one_armed.publish(1)
     made = replica_of(front(one_armed.root))
-    made.configure(channels=["nightly"])
     run = made.sync()
     assert run.status == 1
-    assert codes(run) == {
-        **dict(zip(folders("production"), (None, "not_offered"))),
-        **dict.fromkeys(folders("nightly"), "not_offered"),
-    }
+    assert codes(run) == dict(zip(folders("production"), (None, "not_offered")))
     assert made.numbers("production") == [1, None]
+
+
+def notes(run, path):
+    return " ".join(run.units[path]["notes"])
+
+
+def test_a_channel_that_the_other_mirror_does_not_have_is_fed_by_promotion(replica, mirror, upstream):
+    replica.configure(channels=["nightly"])
+    # Nobody feeds it yet: it is no failure, and there is nothing to tell.
+    assert set(replica.sync_well().units) == set(folders("production"))
+    replica.well("promote", "production", "nightly")
+    mirror.publish(2)
+    run = replica.sync_well()
+    assert run.outcomes() == {
+        **dict.fromkeys(folders("production"), "updated"),
+        **dict.fromkeys(folders("nightly"), "unchanged"),
+    }
+    assert replica.numbers("nightly") == [1, 1]
+    assert all(run.units[path]["offered"] is None for path in folders("nightly"))
+    replica.well("promote", "production", "nightly")
+    assert (replica.numbers("nightly"), replica.numbers("nightly_back")) == ([2, 2], [1, 1])
+    replica.agree()
+
+
+def test_what_a_promotion_fed_stays_this_mirrors_own(replica, mirror):
+    """Also when the other mirror offers that name later, and when the history has long forgotten the promotion."""
+    replica.configure(channels=["canary", "pilot"])
+    replica.well("promote", "production", "canary")
+    before = replica.snapshot(folders("canary"))
+    mirror.publish(2)
+    for channel in ("canary", "pilot"):
+        mirror.well("promote", "production", channel)
+    state = replica.root / ".state" / "channels.json"
+    fields = json.loads(state.read_bytes())
+    for path in folders("canary"):
+        (promotion,) = fields["channels"][path]["history"]
+        fields["channels"][path]["history"] = [{**promotion, "action": "hold"}, {**promotion, "action": "release"}]
+    state.write_text(json.dumps(fields))
+    for _again in range(2):
+        run = replica.sync_well()
+        assert replica.snapshot(folders("canary")) == before
+        assert run.outcomes()[CANARY] == "unchanged"
+        assert "does not follow" in notes(run, CANARY)
+    # The name that nobody fed here is followed.
+    assert replica.numbers("pilot") == [2, 2]
+    replica.agree()
+
+
+def test_a_followed_channel_that_a_promotion_fed_is_followed_no_more(replica, mirror):
+    mirror.well("promote", "production", "canary")
+    replica.configure(channels=["canary"])
+    replica.sync_well()
+    mirror.publish(2)
+    replica.sync_well()
+    replica.well("promote", "production", "canary")
+    mirror.publish(3)
+    mirror.well("promote", "production", "canary")
+    replica.sync_well()
+    assert (replica.numbers("production"), replica.numbers("canary")) == ([3, 3], [2, 2])
+
+
+def test_a_followed_channel_that_the_other_mirror_gave_up_stays(replica, mirror, upstream):
+    mirror.well("promote", "production", "canary")
+    replica.configure(channels=["canary"])
+    replica.sync_well()
+    fields = mirror.status()
+    fields["channels"] = [entry for entry in fields["channels"] if entry["channel"] != "canary"]
+    upstream.disturb("status.json", says(json.dumps(fields).encode()))
+    run = replica.sync_well()
+    assert run.outcomes()[CANARY] == "unchanged"
+    assert "serves no channel of that name" in notes(run, CANARY)
+    damage(replica.root / CANARY)
+    # Production serves the same package, and mends it for both.
+    assert replica.sync_well().outcomes()[PRODUCTION] == "repaired"
+    replica.agree()
+
+
+def test_channels_of_a_mirror_whose_status_cannot_be_had_fail(replica, upstream):
+    """Whether it offers them is not known, so whether they lag is not either."""
+    replica.configure(channels=["canary", "pilot"])
+    replica.well("promote", "production", "canary")
+    upstream.disturb("status.json", says(b"later", 503))
+    run = replica.sync()
+    assert codes(run) == {
+        **dict.fromkeys([*folders("production"), *folders("pilot")], "http_status"),
+        **dict.fromkeys(folders("canary")),
+    }
+
+
+# -- one package, several channels ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parallel", [1, 8])
+def test_a_package_that_several_channels_serve_is_fetched_once(mirror, front, replica_of, parallel):
+    for channel in ("canary", "pilot"):
+        mirror.well("promote", "production", channel)
+    upstream = front(mirror.root)
+    made = replica_of(upstream)
+    made.configure(channels=["canary", "pilot"], parallel=parallel)
+    run = made.sync_well()
+    assert set(run.outcomes().values()) == {"updated"}
+    assert made.snapshot() == mirror.snapshot()
+    assert len(upstream.asked("updates.zip")) == len(ARCHITECTURES)
+    assert sum(unit["bytes"] > 0 for unit in run.units.values()) == len(ARCHITECTURES)
+    made.agree()
+
+
+def test_what_is_promoted_there_later_is_not_fetched_again(replica, mirror, upstream):
+    replica.configure(channels=["canary"])
+    mirror.well("promote", "production", "canary")
+    run = replica.sync_well()
+    assert run.outcomes()[CANARY] == "updated"
+    assert upstream.asked("updates.zip") == []
+    mirror.publish(2)
+    replica.sync_well()
+    upstream.requests.clear()
+    mirror.well("promote", "production", "canary")
+    replica.sync_well()
+    assert (replica.numbers("canary"), replica.numbers("canary_back")) == ([2, 2], [1, 1])
+    assert upstream.asked("updates.zip") == []
+
+
+def test_where_one_channel_cannot_fetch_it_the_other_one_tries(replica, mirror, upstream):
+    replica.configure(channels=["canary"], architectures=["x86_64"])
+    mirror.publish(2)
+    mirror.well("promote", "production", "canary")
+    upstream.disturb(f"{PRODUCTION}/updates.zip", says(b"gone", 404))
+    run = replica.sync()
+    assert run.outcomes()[CANARY] == "updated"
+    # Whoever came second found what the first had, or failed before it was there.
+    assert run.outcomes()[PRODUCTION] in ("updated", "failed")
+    upstream.requests.clear()
+    replica.sync_well()
+    assert replica.serves(PRODUCTION) == 2
+    assert upstream.asked("updates.zip") == []
+    replica.agree()
+
+
+# -- how far behind ---------------------------------------------------------------------------------------------------
+
+
+def told_behind(station):
+    """What the status says of production, file and command alike."""
+    entries = [station.status(), station.run("status", "--json").report]
+    found = []
+    for status in entries:
+        entry = next(entry for entry in status["channels"] if entry["path"] == PRODUCTION)
+        found.append((entry["offered"] and entry["offered"]["definitions_version"], entry["behind_since"]))
+    assert found[0] == found[1]
+    return found[0]
+
+
+def test_a_held_replica_says_how_far_behind_it_is(replica, mirror, upstream):
+    assert replica.sync_well().units[PRODUCTION]["behind_seconds"] == 0
+    assert told_behind(replica) == (version(1), None)
+    replica.well("hold", "production", "--reason", "freeze", "--by", "anna")
+    mirror.publish(2)
+    fields = mirror.status()
+    for entry in fields["channels"]:
+        entry["published"] = "2026-01-01T00:00:00Z"
+    upstream.disturb("status.json", says(json.dumps(fields).encode()))
+    unit = replica.sync_well().units[PRODUCTION]
+    assert (unit["outcome"], unit["offered"]["definitions_version"]) == ("held", version(2))
+    assert unit["behind_since"] == "2026-01-01T00:00:00Z"
+    assert unit["behind_seconds"] > 0
+    assert told_behind(replica) == (version(2), "2026-01-01T00:00:00Z")
+    # A later release there does not make it less far behind.
+    upstream.disturbances.clear()
+    mirror.publish(3)
+    replica.sync_well()
+    assert told_behind(replica) == (version(3), "2026-01-01T00:00:00Z")
+    text = replica.run("status").stdout
+    assert f"{version(3)} for" in text
+    assert "held by anna: freeze" in text
+    # Nor does a sync that could not ask.
+    upstream.disturb("status.json", says(b"later", 503))
+    run = replica.sync_well()
+    assert run.units[PRODUCTION]["offered"] is None
+    assert "not known" in notes(run, PRODUCTION)
+    assert run.units[PRODUCTION]["behind_since"] == "2026-01-01T00:00:00Z"
+    upstream.disturbances.clear()
+    replica.well("release", "production")
+    replica.sync_well()
+    assert told_behind(replica) == (version(3), None)
+
+
+def test_a_failing_replica_says_how_far_behind_it_is(replica, mirror, upstream):
+    mirror.publish(2)
+    upstream.disturb(f"{PRODUCTION}/updates.zip", says(b"gone", 404))
+    run = replica.sync()
+    unit = run.units[PRODUCTION]
+    published = {entry["path"]: entry["published"] for entry in mirror.status()["channels"]}
+    assert (unit["outcome"], unit["behind_since"]) == ("failed", published[PRODUCTION])
+    assert told_behind(replica) == (version(2), published[PRODUCTION])
+
+
+def test_what_was_rolled_back_here_is_behind_since_then(replica, mirror):
+    mirror.publish(2)
+    replica.sync_well()
+    replica.well("rollback", "production")
+    offered, since = told_behind(replica)
+    assert offered == version(2)
+    assert since == {entry["path"]: entry["published"] for entry in replica.status()["channels"]}[PRODUCTION]
+
+
+def test_a_question_for_a_held_unit_is_not_repeated_and_spoils_nothing(replica, mirror, upstream):
+    """The one architecture is held, the other follows; the status can be had at the second try only."""
+    replica.configure(source={"retries": 1})
+    replica.well("hold", "production", "--arch", "x86_64")
+    mirror.publish(2)
+    upstream.disturb("status.json", says(b"later", 503), times=1)
+    run = replica.sync_well()
+    assert run.outcomes() == dict(zip(folders("production"), ("held", "updated")))
+    replica.well("hold", "production", "--arch", "arm64")
+    upstream.disturb("status.json", says(b"later", 503))
+    upstream.requests.clear()
+    replica.sync_well()
+    assert len(upstream.requests) == 2
 
 
 def test_a_held_replica_stays(replica, mirror):
@@ -363,8 +580,60 @@ def test_a_replica_never_goes_backwards(replica, mirror):
     assert set(codes(run).values()) == {"downgrade"}
     assert replica.snapshot() == before
     assert {unit["offered"]["definitions_version"] for unit in run.report["units"]} == {version(1)}
+    assert {unit["behind_seconds"] for unit in run.report["units"]} == {0}
     replica.sync_well("--allow-downgrade")
     assert replica.numbers("production") == [1, 1]
+
+
+def test_who_went_back_why_and_how_to_do_so_here_is_told(replica, mirror):
+    mirror.publish(2)
+    replica.sync_well()
+    mirror.well("rollback", "production", "--reason", "false positives", "--by", "anna")
+    run = replica.sync()
+    for path in folders("production"):
+        error = run.error(path)
+        assert "was rolled back there by anna" in error["message"]
+        assert "false positives" in error["message"]
+        assert "mde-mirror sync --allow-downgrade" in error["hint"]
+        command = re.search(r"`mde-mirror (rollback [^`]+)`", error["hint"])[1]
+        assert f"rollback production --to {mirror.name(path)}" in command
+        replica.well(*command.split())
+    assert replica.snapshot(folders("production")) == mirror.snapshot(folders("production"))
+    assert set(replica.sync_well().outcomes().values()) == {"held"}
+
+
+@pytest.mark.parametrize(
+    ("held", "told"),
+    [
+        (None, "does not say"),
+        ({}, "does not say"),
+        ({"kind": "hold", "reason": "freeze", "by": "ben"}, "is held there by ben: freeze"),
+        ({"kind": "rollback"}, "was rolled back there: no reason given"),
+        ({"reason": "\x1b[2J\nhush" + "x" * 900, "by": 7}, "is held there: [2Jhushxxx"),
+        ("held", "does not say"),
+    ],
+)
+def test_whatever_the_other_mirror_says_about_its_hold(replica, mirror, upstream, held, told):
+    """And a release that is not kept here can only be fetched."""
+    mirror.publish(2)
+    mirror.publish(3)
+    mirror.well("rollback", "production", "--to", version(2))
+    shutil.rmtree(replica.root)
+    mirror.well("release", "production")
+    mirror.sync_well()
+    replica.sync_well()
+    mirror.well("rollback", "production", "--to", version(2))
+    fields = mirror.status()
+    for entry in fields["channels"]:
+        entry["held"] = held
+    upstream.disturb("status.json", says(json.dumps(fields).encode()))
+    error = replica.sync().error(PRODUCTION)
+    assert error["code"] == "downgrade"
+    assert told in error["message"]
+    assert len(error["message"]) < 600
+    assert error["message"].isprintable()
+    assert "rollback" not in error["hint"]
+    assert "mde-mirror sync --allow-downgrade" in error["hint"]
 
 
 def test_an_older_mirror_behind_the_same_address_is_refused(replica, mirror, upstream, station):
@@ -407,6 +676,39 @@ def test_what_was_broken_off_is_not_spliced_with_another_release(replica, mirror
     replica.sync_well()
     assert dict(upstream.requests)[path] is None
     assert replica.served() == mirror.served()
+
+
+@pytest.mark.slow
+def test_kill_9_at_any_moment_of_a_replica_with_shared_packages(replica, mirror, upstream):
+    """Several channels wait for one package when the run dies; the next one carries on."""
+    chance = random.Random(5)
+    replica.configure(channels=["canary", "pilot"])
+    paths = [path for channel in ("production", "canary", "pilot") for path in folders(channel)]
+    kills = 0
+    for number in range(2, 10):
+        mirror.publish(number, size=BIG)
+        for channel in ("canary", "pilot"):
+            mirror.well("promote", "production", channel)
+        before = {path: replica.serves(path) for path in paths}
+        upstream.requests.clear()
+        process = replica.start("sync")
+        while process.poll() is None and not upstream.asked("updates.zip"):
+            pass
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(chance.uniform(0, 0.2))
+        process.kill()
+        assert "Traceback" not in "".join(process.communicate(timeout=20))
+        kills += process.returncode != 0
+        replica.check()
+        # Never backwards; what the run before had decided may have been completed first.
+        assert all((before[path] or 0) <= (replica.serves(path) or 0) <= number for path in paths)
+        if number % 2:
+            continue
+        replica.sync_well()
+        assert {replica.serves(path) for path in paths} == {number}
+        assert replica.snapshot(paths) == mirror.snapshot(paths)
+        replica.agree()
+    assert kills >= 4
 
 
 def test_nothing_that_a_status_names_leads_out_of_the_root(replica, mirror, upstream, tmp_path):

@@ -1,0 +1,69 @@
+"""How far a channel is behind what its source offers: since when, and for how long."""
+
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from .times import age_seconds, now_iso
+from .units import Unit
+from .versions import Versions, is_version
+
+
+def is_behind(served: Versions | None, offered: Versions) -> bool:
+    """True when the source offers something newer; lower versions are a matter of their own."""
+    return served is None or not (offered.same_as(served) or offered.lower_than(served))
+
+
+def since(
+    served: Versions | None, offered: Versions | None, published: str | None, before: dict[str, Any] | None
+) -> str | None:
+    """Since when something newer than what is served has been offered; None where it is not, or nobody knows.
+
+    `published` is when the source published what it offers, where it says so. `before` is what the last sync knew of
+    this unit: further releases do not make a channel that stands still less far behind.
+    """
+    known = None
+    if before is not None and before.get("after") == (served.as_dict() if served else None):
+        known = before.get("behind_since")
+    if offered is None:
+        return known
+    if not is_behind(served, offered):
+        return None
+    return known or (published if age_seconds(published) else now_iso())
+
+
+def as_fields(served: Versions | None, offered: Versions | None, moment: str | None) -> dict[str, Any]:
+    """The three fields of a result or status; `moment` is that of `since`."""
+    current = offered is not None and not is_behind(served, offered)
+    return {
+        "offered": offered.as_dict() if offered else None,
+        "behind_since": moment,
+        "behind_seconds": 0 if current else age_seconds(moment),
+    }
+
+
+def by_unit(last_sync: Any) -> dict[Unit, dict[str, Any]]:
+    """What the record of a sync says of each unit."""
+    found = {}
+    with contextlib.suppress(KeyError, TypeError):
+        for entry in last_sync["units"]:
+            found[Unit(entry["platform"], entry["channel"], entry["arch"])] = dict(entry)
+    return found
+
+
+def since_last_asked(asked: dict[str, Any] | None, served: Versions | None, published: str | None) -> dict[str, Any]:
+    """The three fields of a channel, from what the last sync knew and what is served since `published`."""
+    offered = _versions((asked or {}).get("offered"))
+    return as_fields(served, offered, since(served, offered, published, asked))
+
+
+def _versions(fields: Any) -> Versions | None:
+    if not isinstance(fields, dict):
+        return None
+    definitions, engine = fields.get("definitions_version"), fields.get("engine_version")
+    return Versions(definitions, engine) if is_version(definitions) and is_version(engine) else None
