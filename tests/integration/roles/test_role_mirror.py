@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 import stat
 import subprocess
 import sys
-import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import pytest
 
 from simulators.download_service import DownloadService
 
+from .scheduled import SYNC, WATCH, check_units
 from .stage import NEW, OLD, Ansible, mirror_variables
 
 
@@ -47,29 +46,6 @@ def tree(folder: Path) -> dict[str, str]:
 
 def mode(path: str) -> str:
     return oct(stat.S_IMODE(Path(path).stat().st_mode))
-
-
-def check_units(units: Path, host: dict[str, Any]) -> None:
-    """The units are there, systemd understands them, and the service is locked down."""
-    unit, timer = units / "mde-mirror-sync.service", units / "mde-mirror-sync.timer"
-    assert (units / "timers.target.wants" / timer.name).resolve() == timer
-    assert f'ReadWritePaths="{host["mirror_root"]}"' in unit.read_text(encoding="utf-8")
-    if not shutil.which("systemd-analyze"):
-        warnings.warn("systemd-analyze is not installed: the units were not judged by systemd", stacklevel=1)
-        return
-
-    def analyze(*arguments: str) -> str:
-        command = ["systemd-analyze", "--no-pager", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return done.stdout + done.stderr
-
-    assert "mde-mirror-sync" not in analyze("verify", str(unit), str(timer))
-    judged = analyze("security", "--offline=true", str(unit))
-    exposure = re.search(r"Overall exposure level for \S+: ([0-9.]+)", judged)
-    if exposure is None:
-        warnings.warn(f"this systemd-analyze cannot measure a file: {judged}", stacklevel=1)
-        return
-    assert float(exposure.group(1)) < 2.0, judged
 
 
 def versions(host: dict[str, Any]) -> set[str]:
@@ -104,7 +80,9 @@ def test_from_nothing_to_a_mirror_and_away(
     assert mode(host["mirror_root"]) == "0o755"
     command = [sys.executable, host["mirror_command"], "status", "--settings", host["mirror_settings_file"]]
     assert OLD in subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    check_units(place / "systemd", host)
+    check_units(place / "systemd", *SYNC, *WATCH)
+    unit = (place / "systemd" / "mde-mirror-sync.service").read_text(encoding="utf-8")
+    assert f'ReadWritePaths="{host["mirror_root"]}"' in unit
 
     second = ansible.roles("mirror", "mirrors")
     assert (second.status, second.recap["m"].changed) == (0, 0), second.output
@@ -148,12 +126,22 @@ def test_refused_settings_do_not_go_live_and_passwords_are_not_shown(ansible: An
 def test_what_cannot_work_is_refused_in_words(ansible: Ansible, host: dict[str, Any], tmp_path: Path) -> None:
     typo = ansible.roles("mirror", "mirrors", mirror_scheduler="weekly", mirror_retain="three")
     assert typo.status == 2
-    assert "value of mirror_scheduler must be one of: auto, systemd, none, got: weekly" in typo.flat()
+    assert "value of mirror_scheduler must be one of: auto, systemd, cron, launchd, none, got: weekly" in typo.flat()
     assert "mirror_retain" in typo.output
 
     shared = ansible.roles("mirror", "mirrors", mirror_log_file="/var/log/sync.log")
     assert shared.status == 2
     assert "need a folder each that holds nothing else" in shared.flat()
+
+    pager = ansible.roles(
+        "mirror",
+        "mirrors",
+        mirror_alarm_command=["mail", "root"],
+        mirror_alarm_units=["page me"],
+        mirror_metrics_file="/x",
+    )
+    assert pager.status == 2
+    assert "mirror_alarm_command is a program by its absolute path" in pager.flat()
 
     if shutil.which("systemd-analyze"):
         never = ansible.roles("mirror", "mirrors", mirror_scheduler="systemd", mirror_schedule="now and then")

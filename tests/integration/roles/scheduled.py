@@ -1,0 +1,78 @@
+"""What the tests of a mirror's schedule share: systemd's own word on units, and cron's lines run as cron runs them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import warnings
+from pathlib import Path
+
+SYNC = ("mde-mirror-sync.service", "mde-mirror-sync.timer")
+WATCH = ("mde-mirror-watch.service", "mde-mirror-watch.timer")
+ALARM = "mde-mirror-alarm@.service"
+# How much of a host a service can reach, as systemd-analyze measures it; 10 is all of it.
+LOCKED_DOWN = 2.0
+
+
+def analyze(*arguments: str) -> str:
+    command = ["systemd-analyze", "--no-pager", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+def check_units(folder: Path, *names: str) -> None:
+    """These units are there and no others, their timers are on, systemd understands them, and they are locked down."""
+    assert sorted(path.name for path in folder.iterdir() if path.is_file()) == sorted(names)
+    timers = [name for name in names if name.endswith(".timer")]
+    assert sorted(path.name for path in (folder / "timers.target.wants").iterdir()) == sorted(timers)
+    assert all((folder / "timers.target.wants" / name).resolve() == folder / name for name in timers)
+    if not shutil.which("systemd-analyze"):
+        warnings.warn("systemd-analyze is not installed: the units were not judged by systemd", stacklevel=1)
+        return
+    assert "mde-mirror" not in analyze("verify", *(str(folder / name) for name in names))
+    for name in names:
+        # What an alarm calls is the operator's own and needs more room.
+        if name.endswith(".service") and name != ALARM:
+            judged = analyze("security", "--offline=true", str(folder / name))
+            exposure = re.search(r"Overall exposure level for \S+: ([0-9.]+)", judged)
+            if exposure is None:
+                warnings.warn(f"this systemd-analyze cannot measure a file: {judged}", stacklevel=1)
+                return
+            assert float(exposure.group(1)) < LOCKED_DOWN, judged
+
+
+class Cron:
+    """A file of /etc/cron.d, read as cron reads it."""
+
+    def __init__(self, path: Path) -> None:
+        text = path.read_text(encoding="utf-8")
+        assert text.endswith("\n"), "cron passes over a last line without its line break"
+        self.settings: dict[str, str] = {}
+        self.lines: dict[str, tuple[str, str, str]] = {}
+        for line in text.splitlines():
+            setting = re.fullmatch(r'([A-Z]+)="?([^"]*)"?', line)
+            if setting:
+                self.settings[setting.group(1)] = setting.group(2)
+            elif not line.startswith("#"):
+                fields = line.split(None, 6)
+                verb = re.search(r" (sync|watch) >", fields[6])
+                assert verb, line
+                self.lines[verb.group(1)] = (" ".join(fields[:5]), fields[5], fields[6])
+
+    def run(self, verb: str, programs: Path) -> subprocess.CompletedProcess[str]:
+        """Runs a line's command with nothing but the file's own environment, and `programs` in front of PATH."""
+        command = self.lines[verb][2]
+        # An unescaped % would end the command and begin its input.
+        assert not re.search(r"(?<!\\)%", command)
+        path = f"{programs}{os.pathsep}{self.settings['PATH']}"
+        return subprocess.run(
+            [self.settings["SHELL"], "-c", command.replace("\\%", "%")],
+            env={"PATH": path, "HOME": "/nonexistent", "LOGNAME": "mde-mirror"},
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )

@@ -1,0 +1,545 @@
+"""The mirror on Windows, without Windows: its tasks run against recorders in place of the modules, their options are
+compared with the documentation of the real modules, and its scripts are parsed (and run, where there is PowerShell).
+"""
+
+from __future__ import annotations
+
+import http.server
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import xml.etree.ElementTree as ElementTree
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.mde.offline.plugins.module_utils._mirror.replica import read_offers
+
+from tools.collection_tree import CHECKOUT, link_checkout
+
+ROLE = CHECKOUT / "roles" / "mirror"
+TASKS = sorted((ROLE / "tasks" / "windows").glob("*.yml"))
+SCRIPTS = sorted((ROLE / "files" / "windows").glob("*.ps1"))
+COLLECTIONS = ("ansible.windows", "community.windows", "microsoft.iis")
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+ZIP = f"https://example.com/mdatp-xplat/archive/{COMMIT}.zip"
+FACTS = {
+    "os_family": "Windows",
+    "os_product_type": "server",
+    "powershell_version": 5,
+    "env": {
+        "ProgramFiles": r"C:\Program Files",
+        "ProgramData": r"C:\ProgramData",
+        "SystemRoot": r"C:\Windows",
+        "SystemDrive": "C:",
+    },
+}
+GOOD = {
+    "mirror_root": r"D:\mde-mirror",
+    "mirror_source_type": "script",
+    "mirror_source_origin": ZIP,
+    "mirror_hosting": "http",
+    "mirror_http_server_name": "mirror.example.com",
+    "mirror_windows_account": "LOCAL SERVICE",
+    "mirror_windows_readers": [],
+    "mirror_windows_certificate": "",
+}
+# Stands in for every module of the three collections: notes what it was asked, and answers what the test laid out.
+RECORDER = """\
+#!/usr/bin/python
+# WANT_JSON
+import json, os, sys
+folder = os.environ["MDE_RECORDER"]
+with open(sys.argv[1]) as handle:
+    asked = json.load(handle)
+options = {key: value for key, value in asked.items() if not key.startswith("_ansible_")}
+with open(os.path.join(folder, "calls"), "a") as handle:
+    handle.write(json.dumps({"module": %(name)r, "options": options}) + "\\n")
+with open(os.path.join(folder, "answers.json")) as handle:
+    print(json.dumps({"changed": False, **json.load(handle).get(%(name)r, {})}))
+"""
+
+
+def windows_tasks() -> list[tuple[str, str, dict]]:
+    """Every task of the Windows path that calls a module of another collection: its place, module and options."""
+
+    def walk(tasks: list, place: str):
+        for task in tasks:
+            for part in ("block", "rescue", "always"):
+                yield from walk(task.get(part) or [], place)
+            for key, value in task.items():
+                if key.startswith(tuple(f"{name}." for name in COLLECTIONS)):
+                    yield f"{place}: {task['name']}", key, value
+
+    return [found for path in TASKS for found in walk(yaml.safe_load(path.read_text(encoding="utf-8")), path.name)]
+
+
+@pytest.fixture(scope="module")
+def recorders(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("recorders")
+    for name in {module for _place, module, _options in windows_tasks()}:
+        namespace, collection, module = name.split(".")
+        folder = root / "ansible_collections" / namespace / collection / "plugins" / "modules"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{module}.py").write_text(RECORDER % {"name": name}, encoding="utf-8")
+    return root
+
+
+class Stage:
+    """Plays the Windows path on hosts whose modules only note what they are asked."""
+
+    def __init__(self, folder: Path, recorders: Path) -> None:
+        self.folder = folder
+        self.recorders = recorders
+        self.answers: dict[str, dict] = {"ansible.windows.setup": {"ansible_facts": FACTS}}
+        self.calls: list[tuple[str, dict]] = []
+        self.known_facts: dict[str, object] = {}
+
+    def play(self, hosts: dict[str, dict], *options: str, entry: str = "windows/main") -> dict[str, str]:
+        """What was said to each host that failed; `calls` and `output` tell the rest."""
+        fixed = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+        inventory = {"all": {"hosts": {name: {**fixed, **variables} for name, variables in hosts.items()}}}
+        (self.folder / "inventory.json").write_text(json.dumps(inventory), encoding="utf-8")
+        facts = {"ansible.builtin.set_fact": {"cacheable": True, **self.known_facts}}
+        role = {"ansible.builtin.include_role": {"name": "mde.offline.mirror", "tasks_from": entry}}
+        address = {"ansible.builtin.debug": {"msg": "address is {{ mirror_address | default('unknown') }}"}}
+        play = {"hosts": "all", "gather_facts": False, "tasks": [*([facts] if self.known_facts else []), role, address]}
+        (self.folder / "play.yml").write_text(json.dumps([play]), encoding="utf-8")
+        (self.folder / "answers.json").write_text(json.dumps(self.answers), encoding="utf-8")
+        calls = self.folder / "calls"
+        calls.write_text("", encoding="utf-8")
+        environment = {
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": f"{link_checkout()}{os.pathsep}{self.recorders}",
+            "MDE_RECORDER": str(self.folder),
+        }
+        command = [sys.executable, "-m", "ansible", "playbook", "-i", "inventory.json", "play.yml", *options]
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        self.output = done.stdout + done.stderr
+        lines = calls.read_text(encoding="utf-8").splitlines()
+        self.calls = [(call["module"], call["options"]) for call in map(json.loads, lines)]
+        failures: dict[str, str] = {}
+        for host, result in re.findall(r"^(?:fatal|failed): \[(\w+)\].*? => (\{.*\})$", self.output, re.MULTILINE):
+            failures[host] = f"{failures.get(host, '')} {json.loads(result)['msg']}"
+        assert (done.returncode == 0) is not bool(failures), self.output
+        return failures
+
+    def asked(self, module: str) -> list[dict]:
+        return [options for name, options in self.calls if name == module]
+
+    def settings(self) -> dict:
+        (written,) = [copy for copy in self.asked("ansible.windows.win_copy") if "content" in copy]
+        assert written["dest"] == r"C:\Program Files\mde-mirror\script\settings.json"
+        return json.loads(written["content"])
+
+
+@pytest.fixture
+def stage(tmp_path, recorders) -> Stage:
+    return Stage(tmp_path, recorders)
+
+
+def test_mirror_is_built_hosted_and_synced(stage):
+    stage.answers["ansible.windows.win_powershell"] = {"result": {"served": ["linux/production/arch_x86_64: 1"]}}
+    variables = {
+        **GOOD,
+        "mirror_root": "D:/mde-mirror/",
+        "mirror_source_commit": COMMIT,
+        "mirror_preview": True,
+        "mirror_architectures": ["x86_64"],
+        "mirror_source_proxy": "http://proxy.example.com:3128",
+        "mirror_schedule_spread": "45min",
+        "mirror_schedule_interval": 14400,
+        "mirror_http_protocols": ["http", "https"],
+        "mirror_http_port": 8080,
+        "mirror_windows_certificate": "AB" * 20,
+    }
+    assert stage.play({"win": variables}) == {}
+
+    assert stage.settings() == {
+        "downloadFolder": r"D:\mde-mirror.work\downloads",
+        "downloadLinuxUpdates": True,
+        "downloadMacUpdates": False,
+        "downloadPreviewUpdates": True,
+        "backupPreviousUpdates": False,
+        "logFilePath": r"C:\ProgramData\mde-mirror\downloader.log",
+        "mirror": {
+            "root": r"D:\mde-mirror",
+            "architectures": ["x86_64"],
+            "back": True,
+            "proxy": "http://proxy.example.com:3128",
+        },
+    }
+    taken, synced = stage.asked("ansible.windows.win_powershell")
+    assert taken["parameters"] == {
+        "Source": r"C:\Program Files\mde-mirror\downloader.zip",
+        "Destination": r"C:\Program Files\mde-mirror\script\xplat_offline_updates_download.ps1",
+        "Commit": COMMIT,
+    }
+    assert synced["parameters"]["Status"] == r"D:\mde-mirror\status.json"
+    (fetched,) = stage.asked("ansible.windows.win_get_url")
+    assert (fetched["url"], fetched["proxy_url"]) == (ZIP, "http://proxy.example.com:3128")
+
+    (task,) = stage.asked("community.windows.win_scheduled_task")
+    (action,), (trigger,) = task["actions"], task["triggers"]
+    assert action["path"] == r"C:\Windows\System32\WindowsPowerShell\v1.0\powershell.exe"
+    assert action["arguments"].endswith(r'-File "C:\Program Files\mde-mirror\mde-mirror-sync.ps1"')
+    assert trigger["repetition"] == {"interval": "PT240M", "duration": "P1D"}
+    assert (trigger["random_delay"], task["execution_time_limit"]) == ("PT45M", "PT6H")
+    assert (task["username"], task["logon_type"], task["path"]) == (
+        "LOCAL SERVICE",
+        "service_account",
+        "\\mde-mirror\\",
+    )
+
+    (site,) = stage.asked("microsoft.iis.website")
+    plain, secure = site["bindings"]["set"]
+    assert (plain["port"], plain["hostname"]) == (8080, "mirror.example.com")
+    assert (secure["port"], secure["certificate_hash"]) == (443, "AB" * 20)
+    assert 'address is https://mirror.example.com"' in stage.output
+    opened, closed = (stage.asked("community.windows.win_firewall_rule")[n] for n in (1, 0))
+    assert (opened["localport"], closed["state"]) == ("8080,443", "absent")
+
+    # Web readers get no further than the root and the folder that packages come from.
+    reading = [rule["path"] for rule in stage.asked("ansible.windows.win_acl") if rule["rights"] == "ReadAndExecute"]
+    assert set(reading) == {r"D:\mde-mirror", r"D:\mde-mirror.work"}
+    modules = [module for module, _options in stage.calls]
+    assert modules.index("microsoft.iis.website") < len(modules) - 1 - modules[::-1].index(
+        "ansible.windows.win_powershell"
+    )
+
+
+def test_share_is_for_its_readers_and_replaces_the_site(stage):
+    stage.answers["ansible.windows.win_stat"] = {"stat": {"exists": True}}
+    variables = {
+        **GOOD,
+        "mirror_hosting": "smb",
+        "mirror_windows_readers": [r"EXAMPLE\linux-servers", r"EXAMPLE\admins"],
+        "mirror_windows_account": r"EXAMPLE\mde-mirror$",
+        "mirror_source_origin": "",
+        "mirror_source_path": r"D:\clones\mdatp-xplat",
+        "mirror_scheduler": "none",
+        "mirror_log_file": r"D:\logs\mde\downloader.log",
+    }
+    assert stage.play({"win": variables}) == {}
+    (share,) = stage.asked("ansible.windows.win_share")
+    assert (share["read"], share["encrypt"]) == (r"EXAMPLE\linux-servers,EXAMPLE\admins", True)
+    assert {"full", "change"}.isdisjoint(share)
+    (site,) = stage.asked("microsoft.iis.website")
+    assert site["state"] == "absent"
+    (task,) = stage.asked("community.windows.win_scheduled_task")
+    assert (task["logon_type"], task["triggers"][0]["enabled"]) == ("password", False)
+    assert stage.asked("ansible.windows.win_powershell")[0]["parameters"]["Source"] == r"D:\clones\mdatp-xplat"
+    assert stage.asked("ansible.windows.win_get_url") == []
+    assert stage.settings()["logFilePath"] == r"D:\logs\mde\downloader.log"
+    assert 'address is //mirror.example.com/mde-mirror"' in stage.output
+
+
+def test_check_mode_asks_for_no_sync_and_needs_nothing_that_is_only_promised(stage):
+    for module in ("win_file", "win_get_url", "win_feature"):
+        stage.answers[f"ansible.windows.{module}"] = {"changed": True}
+    assert stage.play({"win": GOOD}, "--check") == {}
+    assert stage.asked("ansible.windows.win_powershell") == []
+    assert stage.asked("ansible.windows.win_acl") == []
+    assert stage.asked("microsoft.iis.website") == []
+
+
+def test_everything_but_the_data_is_taken_away(stage):
+    stage.answers["ansible.windows.win_stat"] = {"stat": {"exists": True}}
+    assert stage.play({"win": {**GOOD, "mirror_state": "absent"}}) == {}
+    assert {options["state"] for _module, options in stage.calls if "state" in options} == {"absent"}
+    removed = {options["path"] for options in stage.asked("ansible.windows.win_file")}
+    assert removed == {r"D:\mde-mirror\web.config", r"C:\Program Files\mde-mirror", r"D:\mde-mirror.work"}
+    modules = [module for module, _options in stage.calls]
+    for module in ("win_scheduled_task", "win_firewall_rule"):
+        assert f"community.windows.{module}" in modules
+    assert modules.index("ansible.windows.win_share") < modules.index("community.windows.win_scheduled_task")
+
+
+@pytest.mark.parametrize("entry", ["main", "sync"])
+def test_role_takes_the_windows_path_by_itself(entry, stage):
+    stage.known_facts = {"os_family": "Windows", "python": {}, "service_mgr": "none"}
+    assert stage.play({"win": GOOD}, entry=entry) == {}
+    assert stage.calls[-1][0] == "ansible.windows.win_powershell"
+
+
+def test_failed_sync_says_what_the_host_said(stage):
+    error = [{"exception": {"message": "linux/production/arch_x86_64: updates.zip is empty"}}]
+    stage.answers["ansible.windows.win_powershell"] = {"failed": True, "error": error}
+    failures = stage.play({"win": GOOD}, entry="windows/sync")
+    assert "updates.zip is empty" in failures["win"]
+
+
+def test_what_cannot_work_is_refused_with_advice(stage):
+    wrong = {
+        "channels": ({"mirror_retain": 5}, "mirror_retain has no meaning"),
+        "settings": ({"mirror_settings": {"source": {"retries": 5}}}, "mirror_settings has no meaning"),
+        "source": ({"mirror_source_type": "microsoft"}, "mirror_source_type to script"),
+        "both": ({"mirror_source_path": r"D:\clone"}, "either mirror_source_origin"),
+        "clone": ({"mirror_source_origin": "https://example.com/mdatp-xplat.git"}, "zip of the mdatp-xplat repository"),
+        "commit": ({"mirror_source_commit": "0123456"}, "40 digits"),
+        "linux_root": ({"mirror_root": "/srv/mde-mirror"}, "paths of Windows"),
+        "drive": ({"mirror_root": "D:\\"}, "paths of Windows"),
+        "shared_root": ({"mirror_root": r"c:\program files"}, "holds nothing else"),
+        "system": ({"mirror_windows_account": "SYSTEM"}, "LOCAL SERVICE"),
+        "interval": ({"mirror_schedule_interval": 60}, "mirror_schedule_interval"),
+        "spread": ({"mirror_schedule_spread": "1h 30min"}, "mirror_schedule_spread"),
+        "scheduler": ({"mirror_scheduler": "cron"}, "mirror_scheduler auto or none"),
+        "proxy": ({"mirror_source_proxy": "http://me:secret@proxy:3128"}, "holds a user or password"),
+        "nfs": ({"mirror_hosting": "nfs"}, "http (IIS) or smb"),
+        "readers": ({"mirror_hosting": "smb"}, "mirror_windows_readers"),
+        "https": ({"mirror_http_protocols": ["https"]}, "mirror_windows_certificate"),
+    }
+    failures = stage.play({name: {**GOOD, **variables} for name, (variables, _advice) in wrong.items()})
+    lacking = {name: failures.get(name) for name, (_v, advice) in wrong.items() if advice not in failures.get(name, "")}
+    assert lacking == {}
+    assert "secret" not in stage.output
+    assert {module for module, _options in stage.calls} == {"ansible.windows.setup"}
+
+
+def test_a_workstation_is_refused(stage):
+    stage.answers["ansible.windows.setup"] = {"ansible_facts": {**FACTS, "os_product_type": "workstation"}}
+    assert "workstation" in stage.play({"win": GOOD})["win"]
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    """Imports one of the tools as they import each other."""
+    monkeypatch.syspath_prepend(str(CHECKOUT / "tools"))
+    yield importlib.import_module
+    for name in ("lint", "community_collections"):
+        sys.modules.pop(name, None)
+
+
+def strangers(options: dict, described: dict, place: str) -> list[str]:
+    """Options, and options in options, that the module's documentation does not know, or that it demands in vain."""
+    known = {alias: name for name, option in described.items() for alias in (name, *option.get("aliases", ()))}
+    found = [f"{place}: no option {name}" for name in options if name not in known]
+    given = {known[name] for name in options if name in known}
+    found += [f"{place}: {name} is missing" for name, o in described.items() if o.get("required") and name not in given]
+    for name, value in options.items():
+        option = described.get(known.get(name, ""), {})
+        choices = option.get("choices")
+        if choices and not (isinstance(value, str) and "{{" in value) and value not in choices:
+            found.append(f"{place}: {name} cannot be {value}")
+        for inner in value if isinstance(value, list) else [value]:
+            if option.get("suboptions") and isinstance(inner, dict):
+                found += strangers(inner, option["suboptions"], f"{place} {name}")
+    return found
+
+
+def test_modules_know_the_options_they_are_given(tool):
+    community = tool("community_collections")
+    try:
+        place = community.provide(*COLLECTIONS)
+    except community.Unavailable as exc:
+        pytest.skip(f"the options of the Windows modules were not compared with their documentation: {exc}")
+    tasks = windows_tasks()
+    names = sorted({module for _place, module, _options in tasks})
+    command = [sys.executable, "-m", "ansible", "doc", "--json", "--type", "module", *names]
+    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(place)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    documented = {name: entry["doc"].get("options", {}) for name, entry in json.loads(done.stdout).items()}
+    assert [text for where, module, options in tasks for text in strangers(options, documented[module], where)] == []
+
+
+def test_collections_come_out_of_the_wheel(tool, tmp_path, monkeypatch):
+    community = tool("community_collections")
+    wheel = tmp_path / "ansible-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name in ("ansible/windows", "ansible/windows_more", "community/windows"):
+            archive.writestr(f"ansible_collections/{name}/MANIFEST.json", "{}")
+    monkeypatch.setattr(community, "PLACE", tmp_path / "place")
+    monkeypatch.setattr(community, "_download", lambda folder: wheel)
+    assert community.provide("ansible.windows") == tmp_path / "place"
+    lie = {path.parent.name for path in (tmp_path / "place").rglob("MANIFEST.json")}
+    assert lie == {"windows"}
+    assert not community.folder_of("community.windows").exists()
+    with pytest.raises(community.Unavailable, match=r"holds no collection no\.such"):
+        community.provide("ansible.windows", "no.such")
+
+
+def test_lint_says_loudly_what_it_leaves_out(tool, tmp_path, monkeypatch, capsys):
+    lint, community = tool("lint"), tool("community_collections")
+    monkeypatch.setattr(community, "PLACE", tmp_path / "place")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    monkeypatch.delenv("MDE_SKIPPED", raising=False)
+    assert lint.windows_collections() == ([], ["--exclude", "roles/mirror/tasks/windows"])
+    said = capsys.readouterr().err
+    assert "SKIPPED ansible-lint of roles/mirror/tasks/windows" in said
+    assert "pip download" in said
+    assert (CHECKOUT / lint.WINDOWS_TASKS).is_dir()
+    assert set(lint.WINDOWS_COLLECTIONS) == set(COLLECTIONS)
+
+
+def test_only_these_collections_are_called():
+    # docs/windows.md tells users which collections to install.
+    called = {".".join(module.split(".")[:2]) for _place, module, _options in windows_tasks()}
+    page = (CHECKOUT / "docs" / "windows.md").read_text(encoding="utf-8")
+    assert called == set(COLLECTIONS)
+    assert [name for name in COLLECTIONS if f"name: {name}" not in page] == []
+
+
+def test_site_answers_nothing_but_get_and_head_for_packages():
+    server = ElementTree.parse(ROLE / "files" / "windows" / "web.config").getroot().find("system.webServer")
+    filtering = server.find("security/requestFiltering")
+    for kind, attribute, allowed in (
+        ("verbs", "verb", {"GET", "HEAD"}),
+        ("fileExtensions", "fileExtension", {".zip", ".json"}),
+    ):
+        rules = filtering.find(kind)
+        assert rules.get("allowUnlisted") == "false"
+        assert {rule.get(attribute) for rule in rules.findall("add") if rule.get("allowed") == "true"} == allowed
+        assert rules[0].tag == "clear"
+    assert server.find("directoryBrowse").get("enabled") == "false"
+    assert {rule.get("fileExtension") for rule in server.findall("staticContent/mimeMap")} == {".zip", ".json"}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_script_is_powershell(script):
+    reason = "PyPI's tree-sitter-powershell, which reads PowerShell's grammar, is not installed"
+    tree_sitter = pytest.importorskip("tree_sitter", reason=reason)
+    powershell = pytest.importorskip("tree_sitter_powershell", reason=reason)
+    parser = tree_sitter.Parser(tree_sitter.Language(powershell.language()))
+    text = script.read_bytes()
+    # Windows PowerShell reads a script without a byte order mark in the code page of the host.
+    assert text.isascii()
+
+    def wrong(node):
+        return (
+            [node]
+            if node.type == "ERROR" or node.is_missing
+            else [bad for child in node.children for bad in wrong(child)]
+        )
+
+    assert [f"line {node.start_point[0] + 1}: {node.text[:60]!r}" for node in wrong(parser.parse(text).root_node)] == []
+    assert parser.parse(text[: text.rindex(b"}")]).root_node.has_error
+
+
+# --- The sync itself, where there is PowerShell ---------------------------------------------------------------------
+
+# Leaves what the test laid out, unless a manifest says that it is there already; like the original it ends with 0.
+DOWNLOADER = """$settings = Get-Content -Raw (Join-Path $PSScriptRoot 'settings.json') | ConvertFrom-Json
+foreach ($arch in 'x86_64', 'arm64') {
+    $folder = Join-Path $settings.downloadFolder "linux/production/arch_$arch"
+    if (-not (Test-Path (Join-Path $folder 'manifest.json'))) {
+        New-Item -ItemType Directory -Force -Path $folder | Out-Null
+        Copy-Item -Path (Join-Path $PSScriptRoot 'left/*') -Destination $folder
+    }
+}
+exit 0
+"""
+
+
+class SyncStage:
+    """A mirror of one architecture, Microsoft's answer about versions, and what the downloader is going to leave."""
+
+    def __init__(self, folder: Path, address: str) -> None:
+        self.root, self.work, self.script = folder / "root", folder / "root.work", folder / "script"
+        self.address = address
+        self.served = self.root / "linux" / "production" / "arch_x86_64"
+        (self.script / "left").mkdir(parents=True)
+        self.root.mkdir()
+        (self.script / "xplat_offline_updates_download.ps1").write_text(DOWNLOADER)
+        settings = {
+            "downloadFolder": str(self.work / "downloads"),
+            "downloadLinuxUpdates": True,
+            "logFilePath": str(folder / "downloader.log"),
+            "mirror": {"root": str(self.root), "architectures": ["x86_64"], "back": True, "proxy": ""},
+        }
+        (self.script / "settings.json").write_text(json.dumps(settings))
+
+    def leave(self, version: str, damage: bool = False) -> None:
+        left = self.script / "left"
+        with zipfile.ZipFile(left / "updates.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("definitions", version * 5000)
+        if damage:
+            data = (left / "updates.zip").read_bytes()
+            (left / "updates.zip").write_bytes(data[: len(data) // 2])
+        manifest = {"EngineVersion": "1.1.1.1", "DefinitionVersion": version}
+        (left / "manifest.json").write_text(json.dumps(manifest))
+
+    def sync(self) -> int:
+        script = ROLE / "files" / "windows" / "mde-mirror-sync.ps1"
+        command = [shutil.which("pwsh"), "-NoProfile", "-NonInteractive", "-File", str(script)]
+        options = ["-SettingsFile", str(self.script / "settings.json"), "-Service", self.address]
+        return subprocess.run([*command, *options], stdin=subprocess.DEVNULL, check=False).returncode
+
+    def version(self, folder: Path) -> str:
+        return json.loads((folder / "manifest.json").read_text(encoding="utf-8-sig"))["DefinitionVersion"]
+
+
+@pytest.fixture
+def offered():
+    """What Microsoft's service says is new; a test changes it."""
+    return {"version": "1.443.508.0"}
+
+
+@pytest.fixture
+def sync_stage(tmp_path, offered):
+    if not shutil.which("pwsh"):
+        pytest.skip("no PowerShell (pwsh) on PATH: the sync of Windows mirrors was parsed but not run")
+
+    class Service(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = (
+                "<versions><engine>1.1.1.1</engine>"
+                f'<signatures date="2026-11-20 10:00:00Z">{offered["version"]}</signatures></versions>'
+            ).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/xml")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_words: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield SyncStage(tmp_path, f"http://127.0.0.1:{server.server_port}/fwlink/")
+        server.shutdown()
+
+
+def test_sync_publishes_what_is_proven_and_keeps_the_one_before(sync_stage, offered):
+    sync_stage.leave("1.443.508.0")
+    assert sync_stage.sync() == 0
+    offered["version"] = "1.443.509.0"
+    sync_stage.leave("1.443.509.0")
+    assert sync_stage.sync() == 0
+    assert sync_stage.version(sync_stage.served) == "1.443.509.0"
+    assert sync_stage.version(sync_stage.root / "linux/production_back/arch_x86_64") == "1.443.508.0"
+    assert not (sync_stage.root / "linux/production/arch_arm64").exists()
+    status = json.loads((sync_stage.root / "status.json").read_text())
+    assert read_offers(status).keys() == {"linux/production/arch_x86_64"}
+    assert status["last_sync"]["result"] == "ok"
+
+
+@pytest.mark.parametrize("fault", ["damaged", "moved", "lower", "nothing"])
+def test_sync_keeps_what_is_served_from_the_downloaders_faults(fault, sync_stage, offered):
+    sync_stage.leave("1.443.508.0")
+    assert sync_stage.sync() == 0
+    before = (sync_stage.served / "updates.zip").read_bytes()
+    offered["version"] = "1.443.400.0" if fault == "lower" else "1.443.509.0"
+    sync_stage.leave("1.443.510.0" if fault == "moved" else offered["version"], damage=fault == "damaged")
+    if fault == "nothing":
+        (sync_stage.script / "left" / "updates.zip").unlink()
+    assert sync_stage.sync() == 1
+    assert (sync_stage.served / "updates.zip").read_bytes() == before
+    assert sync_stage.version(sync_stage.served) == "1.443.508.0"
+    assert json.loads((sync_stage.root / "status.json").read_text())["last_sync"]["result"] == "failed"
+
+
+def test_sync_replaces_what_was_damaged_although_nothing_is_new(sync_stage):
+    sync_stage.leave("1.443.508.0")
+    assert sync_stage.sync() == 0
+    (sync_stage.served / "updates.zip").write_bytes(b"PK no more")
+    assert sync_stage.sync() == 0
+    assert zipfile.is_zipfile(sync_stage.served / "updates.zip")
