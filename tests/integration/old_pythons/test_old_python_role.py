@@ -1,0 +1,72 @@
+"""The whole role endpoint, played by ansible-core 2.16 on the Pythons of old hosts in the C locale."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from simulators.download_service import build_package
+from tests.integration.old_pythons.plays import Plays
+
+STAND_IN = Path(__file__).resolve().parents[3] / "simulators" / "mdatp.py"
+DEFINITIONS, ENGINE = "1.450.1.0", "1.1.25110.3002"
+
+
+def test_the_role_from_nothing_to_proof_and_back(old_plays: Plays, tmp_path: Path) -> None:
+    root, mirror = tmp_path / "Größe ☃ host", tmp_path / "Spiegel Größe"
+    subprocess.run([sys.executable, str(STAND_IN), "install", "--root", str(root), "--arch", "x86_64"], check=True)
+    folder = mirror / "linux/production/arch_x86_64"
+    build_package(folder / "updates.zip", DEFINITIONS, ENGINE, size=20_000)
+    manifest = {"EngineVersion": ENGINE, "DefinitionVersion": DEFINITIONS}
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    managed = root / "etc/opt/microsoft/mdatp/managed/mdatp_managed.json"
+    variables = {
+        "agent": str(root / "usr/bin/mdatp"),
+        "endpoint_managed_file": str(managed),
+        "endpoint_mirror": str(mirror),
+        "endpoint_enforcement_level": "real_time",
+        "endpoint_config": {"antivirusEngine": {"scanArchives": False}},
+        "endpoint_preflight": "always",
+        # What this machine lacks is not the question here.
+        "endpoint_fail_on": "never",
+    }
+
+    def play(*options: str, **more: str):
+        content = {
+            "name": "The role",
+            "hosts": "localhost",
+            "gather_facts": False,
+            "environment": {"LANG": "C", "LC_ALL": "C"},
+            "module_defaults": {
+                "group/mde.offline.all": {"mdatp": "{{ agent }}", "timeout": 60},
+                "mde.offline.definitions_update": {"wait": 20},
+            },
+            "roles": [{"role": "mde.offline.endpoint"}],
+        }
+        return old_plays.playbook([content], options, {**variables, **more})
+
+    def judged(results: list[dict]) -> list[str]:
+        return next(result["msg"] for result in reversed(results) if isinstance(result.get("msg"), list))
+
+    rehearsal = play("--check", "--diff")
+    assert rehearsal.status == 0, rehearsal.output
+    assert not managed.exists()
+    first = play("--diff")
+    assert first.status == 0, first.output
+    text = " ".join(judged(first.results))
+    assert f"definitions {DEFINITIONS}" in text, text
+    assert f"source {mirror}/linux/production" in " ".join(text.split())
+    assert "not_installed" not in text
+    written = json.loads(managed.read_text(encoding="utf-8"))
+    assert written["antivirusEngine"]["offlineDefinitionUpdateUrl"] == f"{mirror}/linux/production"
+    again = play()
+    assert again.status == 0, again.output
+    assert not any(result.get("changed") for result in again.results), again.output
+    typo = play(endpoint_fail_on="sometimes")
+    assert typo.status == 2
+    assert "must be one of: error, warning, never" in typo.output
+    gone = play(endpoint_state="absent")
+    assert gone.status == 0, gone.output
+    assert json.loads(managed.read_text(encoding="utf-8")) == {"antivirusEngine": {"enforcementLevel": "real_time"}}

@@ -1,0 +1,42 @@
+"""What the tests of the role endpoint share: what a mirror serves, and Pythons that count or live oddly."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from simulators.download_service import build_package
+
+
+def publish(root: Path, version: str) -> None:
+    """What a mirror serves, put there by hand."""
+    folder = root / "linux/production/arch_x86_64"
+    build_package(folder / "updates.zip", version, "1.1.26020.1002")
+    manifest = {"EngineVersion": "1.1.26020.1002", "DefinitionVersion": version}
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def interpreter(path: Path, script: str) -> str:
+    """A Python of a host that is started by a script of its own; `PYTHON` in the script stands for the real one."""
+    line = script.replace("PYTHON", f'{shlex.quote(sys.executable)} "$@"')
+    path.write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return str(path)
+
+
+class ModuleRuns:
+    """Counts how often Ansible starts Python on a host, which is what a host pays for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._log = folder / "runs"
+        self.interpreter = interpreter(
+            folder / "counting-python", f"echo run >> {shlex.quote(str(self._log))}; exec PYTHON"
+        )
+
+    def taken(self) -> int:
+        """How many there were since this was asked last."""
+        count = len(self._log.read_text(encoding="utf-8").splitlines()) if self._log.exists() else 0
+        self._log.unlink(missing_ok=True)
+        return count
