@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -22,6 +21,8 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT))
 
+from ending import Failed, status_of  # noqa: E402
+
 from simulators.download_service import build_package  # noqa: E402
 from simulators.static_web_server import StaticWebServer  # noqa: E402
 from tests.integration.roles.stage import Agent, Ansible, Run  # noqa: E402
@@ -29,10 +30,6 @@ from tests.integration.roles.stage import Agent, Ansible, Run  # noqa: E402
 VERSION, ENGINE = "1.449.108.0", "1.1.26020.1002"
 OBVIOUS = Path(__file__).with_name("obvious_endpoint.yml")
 ROUNDS = 3
-
-
-class Failed(Exception):
-    """One of them did not do its work, so its time says nothing."""
 
 
 @dataclass(frozen=True)
@@ -124,28 +121,19 @@ def compare(fleet: Fleet) -> None:
         print(f"    {way.name:28}{counted[way.name]:20.1f}{each[way.name]:12.0f}{share:12.2f}", flush=True)
 
 
-def stop(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measures what an endpoint costs on which nothing has to change.")
     parser.add_argument("--hosts", type=int, default=20, help="endpoints (default: %(default)s)")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, stop)
-    with tempfile.TemporaryDirectory(prefix="mde-benchmark-") as name:
-        directory = Path(name)
-        publish(directory / "mirror")
-        try:
+
+    def measure() -> None:
+        with tempfile.TemporaryDirectory(prefix="mde-benchmark-") as name:
+            directory = Path(name)
+            publish(directory / "mirror")
             with StaticWebServer(directory / "mirror") as served:
                 compare(Fleet(directory, served.url, options.hosts))
-        except Failed as failed:
-            print(f"\nbenchmark: {failed}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print("\nbenchmark: stopped", file=sys.stderr)
-            return 130
-    return 0
+
+    return status_of(measure)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT))
 sys.path.insert(1, str(CHECKOUT / "tools"))
 
+from ending import Failed, status_of  # noqa: E402
 from skipped import skipped  # noqa: E402
 
 from simulators.certificates import Authority  # noqa: E402
@@ -45,10 +46,6 @@ for argument; do
 done
 exec "$BENCHMARK_CURL" --cacert "$BENCHMARK_CA" "${arguments[@]}"
 """
-
-
-class Failed(Exception):
-    """One of them did not do its work, so its time says nothing."""
 
 
 @dataclass(frozen=True)
@@ -280,35 +277,25 @@ class Bench:
                 print(f"    {way.name:24}{written / total:12.2f}", flush=True)
 
 
-def stop(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measures a sync side by side with other ways to mirror.")
     parser.add_argument("--size", type=int, default=120, metavar="MB", help="size of a package (default: %(default)s)")
     size = parser.parse_args().size * MB
-    signal.signal(signal.SIGTERM, stop)
-    with tempfile.TemporaryDirectory(prefix="mde-benchmark-") as name:
-        directory = Path(name)
-        if shutil.disk_usage(directory).free < 25 * size:
-            print(f"{directory.parent} has less than {25 * size // MB} MB free; set TMPDIR.", file=sys.stderr)
-            return 1
-        authority = Authority(directory / "authority")
-        tls = authority.issue("server", ["127.0.0.1"]).server_context()
-        with DownloadService(directory / "packages", tls=tls) as service:
-            bench = Bench(directory, service, authority.cert, size)
-            try:
+
+    def measure() -> None:
+        with tempfile.TemporaryDirectory(prefix="mde-benchmark-") as name:
+            directory = Path(name)
+            if shutil.disk_usage(directory).free < 25 * size:
+                raise Failed(f"{directory.parent} has less than {25 * size // MB} MB free; set TMPDIR.")
+            authority = Authority(directory / "authority")
+            tls = authority.issue("server", ["127.0.0.1"]).server_context()
+            with DownloadService(directory / "packages", tls=tls) as service:
+                bench = Bench(directory, service, authority.cert, size)
                 bench.slow_line()
                 bench.memory()
                 bench.publication()
-            except Failed as failed:
-                print(f"\nbenchmark: {failed}", file=sys.stderr)
-                return 1
-            except KeyboardInterrupt:
-                print("\nbenchmark: stopped", file=sys.stderr)
-                return 130
-    return 0
+
+    return status_of(measure)
 
 
 if __name__ == "__main__":
