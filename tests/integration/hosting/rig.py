@@ -134,7 +134,7 @@ class Server:
 
     def log(self) -> str:
         path = self.conf / "error.log"
-        return path.read_text(encoding="utf-8") if path.exists() else ""
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
     def stop(self) -> None:
         pid = self.pid

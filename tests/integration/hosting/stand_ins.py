@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-PROGRAM = '''#!{python}
+PROGRAM = """#!{python}
 import pathlib, re, sys
 home = pathlib.Path({home!r})
 name, args = pathlib.Path(sys.argv[0]).name, sys.argv[1:]
@@ -70,7 +70,7 @@ elif name == "restorecon":
         print("Relabeled " + args[-1])
         if "-n" not in args:
             note(); keep("labels", kinds[-1:])
-'''
+"""
 
 
 class StandIns:

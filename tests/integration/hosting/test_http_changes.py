@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from pathlib import Path
 from typing import Any
+
+import yaml
+
+from tools.collection_tree import CHECKOUT
 
 from .rig import OTHER, Hosting, eventually, free_port
 
@@ -81,6 +86,34 @@ def test_what_nginx_refuses_does_not_stay(hosting: Hosting) -> None:
     assert again.recap["m"].changed == 0
 
 
+def test_a_site_that_cannot_be_taken_away_stays_whole(hosting: Hosting) -> None:
+    hosting.works()
+    good = state(hosting.server.conf)
+    other = hosting.server.conf / "sites-enabled" / "broken"
+    other.write_text("nonsense here;\n", encoding="utf-8")
+    refused = hosting.apply(mirror_http_state="absent")
+    assert refused.status == 2
+    assert "mend that first" in refused.flat()
+    assert "nonsense" in refused.output
+    other.unlink()
+    assert state(hosting.server.conf) == good
+    hosting.works(mirror_http_state="absent")
+    eventually("the stock server answers", lambda: hosting.server.ask("/status.json").body == b"stock\n")
+
+
+def test_a_site_that_serves_unknown_names_by_being_first_goes_on_to(hosting: Hosting) -> None:
+    server = hosting.server
+    (server.conf / "sites-enabled" / "other").unlink()
+    shop = server.conf / "sites-enabled" / "shop.conf"
+    shop.write_text(f"server {{ listen 127.0.0.1:{server.port}; return 200 'shop\\n'; }}\n", encoding="utf-8")
+    variables = yaml.safe_load((CHECKOUT / "roles/mirror_http/vars/main.yml").read_text(encoding="utf-8"))
+    usual = set(re.findall(r"/etc/nginx/[a-z.-]+/([^'/]+)'", variables["__mirror_http_site_file"]))
+    assert len(usual) == 1
+    hosting.works(mirror_http_site_file=str(server.site.with_name(usual.pop())))
+    assert answers(hosting)
+    assert server.ask("/", name="unknown.test").body == b"shop\n"
+
+
 def test_a_port_that_is_taken_brings_the_former_site_back(hosting: Hosting) -> None:
     hosting.works()
     good = state(hosting.server.conf)
@@ -144,6 +177,7 @@ def test_what_cannot_work_is_refused_before_anything_is_touched(hosting: Hosting
         ({"mirror_http_server_name": "mirror.test; return 200"}, "without scheme and port"),
         ({"mirror_http_networks": ["everybody"]}, "addresses or networks"),
         ({"mirror_http_port": port, "mirror_http_metrics_port": port}, "all different"),
+        ({"mirror_http_tls_key": '/etc/"; }'}, "no quotation marks"),
         ({"mirror_http_port": 70000}, "from 1 to 65535"),
         ({"mirror_http_protocols": ["ftp"]}, "must be one"),
     ]

@@ -94,6 +94,8 @@ def test_selinux(host: Hosting, tmp_path: Path) -> None:
     assert "semanage port -m -t http_port_t -p tcp 22" in calls
     host.works(**as_root(mirror_http_port=8080))
     assert [call for call in tools.take_calls() if "port" in call] == []
+    host.works(**as_root(mirror_http_port=8080, mirror_http_metrics_port=9145))
+    assert "semanage port -a -t http_port_t -p tcp 9145" in tools.take_calls()
 
 
 def test_selinux_without_its_tools_is_told(host: Hosting, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 
@@ -67,6 +68,12 @@ def test_who_is_served_and_under_which_names(hosting: Hosting) -> None:
     site = hosting.server.site.read_text(encoding="utf-8")
     assert "allow 192.0.2.0/24;" in site
     assert "deny all;" in site.split("location")[0]
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as towards:
+        towards.connect(("192.0.2.1", 9))
+        address = towards.getsockname()[0]
+    # The host reaches that address from that address.
+    hosting.works(mirror_http_networks=["192.0.2.0/24"], mirror_http_addresses=[address])
 
     own = free_port()
     hosting.works(mirror_http_default_server=True, mirror_http_port=own)

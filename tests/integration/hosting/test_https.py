@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shutil
 import socket
 import ssl
@@ -65,6 +67,36 @@ def test_tls_versions_and_both_ways_in(shared: Hosting, authority: Authority) ->
     assert speaks(shared, authority, ssl.TLSVersion.TLSv1_3)
     # Without http in mirror_http_protocols the name is the stock server's again.
     assert shared.server.ask("/status.json").body == b"stock\n"
+
+
+def test_only_ciphers_with_forward_secrecy_and_authentication(shared: Hosting, authority: Authority) -> None:
+    shared.works(**https(authority.issue("ciphers", [NAME])))
+    context = trusting(authority)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    spoken = set()
+    context.set_ciphers("ALL:!aNULL:@SECLEVEL=0")
+    for cipher in [offered["name"] for offered in context.get_ciphers() if offered["protocol"] != "TLSv1.3"]:
+        context.set_ciphers(f"{cipher}:@SECLEVEL=0")
+        with contextlib.suppress(ssl.SSLError, ConnectionError):
+            assert shared.server.ask("/status.json", tls=context).status == 200
+            spoken.add(cipher)
+    assert spoken
+    assert [cipher for cipher in spoken if not re.match("ECDHE-.*-(GCM-SHA|CHACHA20)", cipher)] == []
+
+
+def test_sites_that_refuse_handshakes_without_their_name_are_no_trouble(shared: Hosting, authority: Authority) -> None:
+    strict = shared.server.conf / "sites-enabled" / "a-strict"
+    strict.write_text(
+        f"server {{ listen 127.0.0.1:{shared.server.tls_port} ssl default_server; ssl_reject_handshake on; }}\n",
+        encoding="utf-8",
+    )
+    try:
+        shared.works(**https(authority.issue("named", [NAME])))
+        assert shared.server.ask("/status.json", tls=trusting(authority)).status == 200
+        with pytest.raises(ssl.SSLError):
+            shared.server.ask("/", name="unknown.test", tls=trusting(authority))
+    finally:
+        strict.unlink()
 
 
 def test_certificates_of_clients(shared: Hosting, authority: Authority) -> None:

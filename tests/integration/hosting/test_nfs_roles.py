@@ -80,7 +80,7 @@ class Server:
         wrapper = self.folder / "python"
         unshare = " ".join(self.enter)
         script = self.script().replace('"$@"', f'{sys.executable} "$@"')
-        wrapper.write_text(f"#!/bin/sh\nexec {unshare} sh -c {shlex.quote(script)} sh \"$@\"\n", encoding="utf-8")
+        wrapper.write_text(f'#!/bin/sh\nexec {unshare} sh -c {shlex.quote(script)} sh "$@"\n', encoding="utf-8")
         wrapper.chmod(0o755)
         return wrapper
 
@@ -133,7 +133,7 @@ def test_what_exportfs_does_not_take_is_not_left_behind(server: Server) -> None:
     # exportfs ends well all the same; only what it exports shows that the name meant nothing to it.
     unresolved = server.apply(mirror_nfs_networks=["10.20.0.0/16", "nobody.invalid"])
     assert unresolved.status == 2
-    assert "The server took only 1 of the 2" in unresolved.flat()
+    assert "Not all in mirror_nfs_networks was taken over by the server: nobody.invalid;" in unresolved.flat()
     assert (server.exports.read_bytes(), server.exported()) == (good, exported)
 
 
@@ -145,6 +145,45 @@ def test_an_export_of_others_with_more_rights_is_told(server: Server) -> None:
     assert "10.9.0.0/16" in refused.flat()
     assert "is exported with other rights as well" in refused.flat()
     assert theirs.exists()
+    assert not server.exports.exists()
+
+
+def test_an_export_of_others_does_not_stand_for_one_that_is_missing(server: Server) -> None:
+    theirs = server.private["/etc/exports.d"] / "theirs.exports"
+    theirs.write_text(f'"{server.root}" 10.9.0.0/16(ro,no_subtree_check)\n', encoding="utf-8")
+    networks = ["10.20.0.0/16", "fd00:1:0::/48"]
+    assert server.apply(mirror_nfs_networks=networks).status == 0
+    assert server.inside("exportfs", "-u", f"10.20.0.0/16:{server.root}").returncode == 0
+    mended = server.apply(mirror_nfs_networks=networks)
+    assert mended.status == 0, mended.output
+    assert [line.split("(")[0] for line in server.exported()] == ["10.20.0.0/16", "10.9.0.0/16", "fd00:1:0::/48"]
+
+
+def test_rights_that_somebody_gave_by_hand_are_taken_back(server: Server) -> None:
+    assert server.apply(mirror_nfs_networks=["10.20.0.0/16"]).status == 0
+    good = server.exported()
+    by_hand = ("exportfs", "-o", "rw,no_root_squash,no_subtree_check", f"10.21.0.0/16:{server.root}")
+    assert server.inside(*by_hand).returncode == 0
+    assert server.exported() != good
+    mended = server.apply(mirror_nfs_networks=["10.20.0.0/16"])
+    assert mended.status == 0, mended.output
+    assert server.exported() == good
+
+
+def test_rights_of_others_beside_read_only_ones_are_told(server: Server) -> None:
+    theirs = server.private["/etc/exports.d"] / "theirs.exports"
+    theirs.write_text(f'"{server.root}" 10.9.0.0/16(ro,sec=sys,no_subtree_check,sec=krb5,rw)\n', encoding="utf-8")
+    refused = server.apply(mirror_nfs_networks=["10.20.0.0/16"])
+    assert refused.status == 2
+    assert "is exported with other rights as well" in refused.flat()
+
+
+def test_a_root_that_is_a_link_is_refused(server: Server) -> None:
+    link = server.folder / "link"
+    link.symlink_to(server.root.parent)
+    refused = server.apply(mirror_nfs_root=f"{link}/srv", mirror_nfs_networks=["10.20.0.0/16"])
+    assert refused.status == 2
+    assert f"which is {server.root} in truth" in refused.flat()
     assert not server.exports.exists()
 
 
@@ -160,6 +199,8 @@ def test_networks_and_options_are_judged_before_anything_is_touched(server: Serv
         ({"mirror_nfs_networks": ["::/0"]}, "set mirror_nfs_everyone"),
         ({"mirror_nfs_networks": ["10.2.0.0/16"], "mirror_nfs_options": ["no_root_squash"]}, "stays read-only"),
         ({"mirror_nfs_networks": ["10.2.0.0/16"], "mirror_nfs_options": ["fsid=1,rw"]}, "stays read-only"),
+        ({"mirror_nfs_networks": ["10.2.0.0/16"], "mirror_nfs_options": ["anonuid=0"]}, "stays read-only"),
+        ({"mirror_nfs_networks": ["10.2.0.0/16"], "mirror_nfs_options": ["sec=none"]}, "stays read-only"),
     ]
     server.ansible.hosts["mirrors"] = {f"m{n}": {**server.variables(), **one} for n, (one, _words) in enumerate(wrong)}
     refused = messages(server.ansible.roles("mirror_nfs", "mirrors"), len(wrong))
