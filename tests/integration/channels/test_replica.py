@@ -542,7 +542,8 @@ def test_a_package_that_is_not_the_one_of_the_status_is_refused(replica, mirror,
 
 def test_a_release_that_lands_between_status_and_package_is_fetched_at_the_next_try(replica, mirror, upstream):
     mirror.publish(2)
-    replica.configure(source={"retries": 1})
+    # The other mirror publishes before it answers, which takes its time on a busy machine.
+    replica.configure(source={"retries": 1, "timeout": 60})
 
     def land(_handler):
         mirror.publish(3)
@@ -557,7 +558,7 @@ def test_a_release_that_lands_between_status_and_package_is_fetched_at_the_next_
 
 
 def test_without_further_tries_it_is_told_and_the_next_sync_fetches_it(replica, mirror, upstream):
-    replica.configure(architectures=["x86_64"])
+    replica.configure(architectures=["x86_64"], source={"timeout": 60})
     mirror.publish(2)
     upstream.disturb(f"{PRODUCTION}/updates.zip", lambda _handler: mirror.publish(3) and False, times=1)
     run = replica.sync()

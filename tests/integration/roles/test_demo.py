@@ -97,7 +97,7 @@ def test_a_stopped_demo_leaves_nothing_running(checkout: Path, tmp_path: Path, n
         wait_for("TASK [mde.offline.mirror", log, process)
         assert running(checkout) != []
         process.send_signal(number)
-        assert process.wait(30) == 128 + number
+        assert process.wait(120) == 128 + number
     finally:
         process.kill()
         process.wait()

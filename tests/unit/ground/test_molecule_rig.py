@@ -1,0 +1,81 @@
+"""The molecule scenarios and their rig: where packages come from, and a table that names only what exists."""
+
+from __future__ import annotations
+
+import importlib
+import re
+
+import pytest
+import yaml
+
+from simulators import mdatp
+from tools.collection_tree import CHECKOUT
+
+FALLBACK = "http://deb.debian.org/debian"
+SOURCES = {
+    "nothing": ({}, FALLBACK),
+    "one line": ({"sources.list": "deb http://one.example/debian bookworm main\n"}, "http://one.example/debian"),
+    "options, through a caching proxy": (
+        {"sources.list": "deb [arch=amd64 signed-by=/k.gpg] http://cache:3142/deb.debian.org/debian/ trixie main\n"},
+        "http://cache:3142/deb.debian.org/debian/",
+    ),
+    "no comments, sources, security or others": (
+        {
+            "sources.list": "# deb http://no.example/debian bookworm main\n"
+            "deb-src http://no.example/debian bookworm main\n"
+            "deb http://no.example/debian-security bookworm-security main\n"
+            "deb http://no.example/debian bookworm-security main\n"
+            "deb http://no.example/ubuntu jammy main\n"
+            "deb cdrom:[Debian 12]/debian bookworm main\n",
+            "sources.list.d/later.list": "deb https://yes.example/debian bookworm main\n",
+        },
+        "https://yes.example/debian",
+    ),
+    "stanzas": (
+        {
+            "sources.list.d/debian.sources": "# here\nTypes: deb\nURIs: http://off.example/debian\nSuites: bookworm\n"
+            "Enabled: no\n\nTypes: deb-src\nURIs: http://src.example/debian\nSuites: bookworm\n\n"
+            "types: deb deb-src\nURIs:\n# not this\n http://on.example/debian\n http://second.example/debian\n"
+            "Suites: bookworm bookworm-updates\nComponents: main\n"
+        },
+        "http://on.example/debian",
+    ),
+}
+
+
+@pytest.fixture
+def rig(monkeypatch):
+    monkeypatch.syspath_prepend(str(CHECKOUT / "tools"))
+    return importlib.import_module("molecule_rig")
+
+
+@pytest.mark.parametrize("case", SOURCES)
+def test_packages_come_from_where_apt_gets_them(rig, tmp_path, case):
+    files, address = SOURCES[case]
+    (tmp_path / "sources.list.d").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert rig.package_mirror(tmp_path) == address
+
+
+def agents():
+    table = yaml.safe_load((CHECKOUT / "molecule/broken_agents/molecule.yml").read_text(encoding="utf-8"))
+    return [platform for platform in table["platforms"] if "agents" in platform["groups"]]
+
+
+def test_every_bad_state_of_the_stand_in_has_a_host():
+    broken = " ".join(agent["rig"].get("breaks", "") for agent in agents())
+    assert {*mdatp.STATES, *mdatp.EVENTS} - set(re.findall(r"\w+", broken)) == set()
+
+
+def test_every_finding_of_the_table_is_documented():
+    pages = [CHECKOUT / f"docs/findings-{name}.md" for name in ("health", "config")]
+    documented = {found for page in pages for found in re.findall(r"`(\w+)`", page.read_text(encoding="utf-8"))}
+    named = {agent["rig"].get(key, "") for agent in agents() for key in ("finds", "health", "role")}
+    assert {name for name in named if name and " " not in name} - documented == set()
+
+
+def test_every_scenario_is_explained():
+    page = (CHECKOUT / "docs/testing.md").read_text(encoding="utf-8")
+    for file in (CHECKOUT / "molecule").glob("*/molecule.yml"):
+        assert f"| `{file.parent.name}` |" in page
