@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 import zipfile
 from pathlib import Path
-from typing import Sequence
+from typing import Iterator, Sequence
 
 import nfs_machine
 from collection_tree import CHECKOUT, link_checkout
@@ -22,11 +23,13 @@ BASE = CHECKOUT / "molecule" / "base.yml"
 SCENARIOS = sorted(path.parent.name for path in (CHECKOUT / "molecule").glob("*/molecule.yml"))
 
 # Debian's names of what runs the containers and makes their image.
-PACKAGES = ("podman", "runc", "netavark", "aardvark-dns", "iptables", "mmdebstrap")
+PACKAGES = ("podman", "runc", "netavark", "aardvark-dns", "iptables", "mmdebstrap", "debian-archive-keyring")
 SUITE = "bookworm"
 IN_IMAGE = (
     *("systemd", "systemd-sysv", "dbus", "python3", "python3-apt"),
     *("iproute2", "ca-certificates", "procps", "cron"),
+    # What Microsoft's script runs, and what makes certificates.
+    *("curl", "jq", "openssl"),
 )
 # In the image as packages that wait in apt's cache: the roles install them, and the network of the rig has no way out.
 FOR_ROLES = ("nginx-light", "nginx", "nfs-kernel-server", "nfs-common")
@@ -91,14 +94,38 @@ def image() -> str:
     return f"localhost/mde-rig:{SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
-def package_mirror() -> str:
-    """Where this machine gets Debian's packages; Debian's own address where it is no Debian."""
-    sources = Path("/etc/apt/sources.list.d/debian.sources")
-    if sources.is_file():
-        for line in sources.read_text(encoding="utf-8").splitlines():
-            if line.startswith("URIs:"):
-                return line.split()[1]
+def apt_entries(folder: Path) -> Iterator[tuple[str, str]]:
+    """Address and suite of every source of packages that apt has, in both of its formats."""
+    for path in sorted((folder / "sources.list.d").glob("*.sources")):
+        for stanza in re.split(r"\n\s*\n", path.read_text(encoding="utf-8")):
+            # Without comments, and with continued lines in one.
+            lines = re.sub(r"\n[ \t]+", " ", re.sub(r"^#.*\n?", "", stanza, flags=re.M)).splitlines()
+            fields = {
+                name.strip().lower(): value.split() for name, _colon, value in (line.partition(":") for line in lines)
+            }
+            if "deb" in fields.get("types", []) and fields.get("enabled", ["yes"]) != ["no"]:
+                yield from ((uri, suite) for uri in fields.get("uris", []) for suite in fields.get("suites", []))
+    for path in [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*.list"))]:
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+            if found := re.match(r"\s*deb\s+(?:\[[^]]*\]\s*)?(\S+)\s+(\S+)", line):
+                yield found[1], found[2]
+
+
+def package_mirror(folder: Path = Path("/etc/apt")) -> str:
+    """Where this machine gets Debian's packages; Debian's own address where it names none."""
+    for address, suite in apt_entries(folder):
+        # One mirror has all suites; those of security updates and of others than Debian are somewhere else.
+        if re.match(r"https?://.*/debian/?$", address) and not re.search(r"security|/$", suite):
+            return address
     return "http://deb.debian.org/debian"
+
+
+def proxy_options() -> list[str]:
+    """The proxy that apt uses here, for mmdebstrap, which does not read apt's settings."""
+    if not shutil.which("apt-config"):
+        return []
+    said = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False).stdout
+    return [f"--aptopt={line}" for line in said.splitlines() if re.match(r'Acquire::https?::Proxy "[^"]', line, re.I)]
 
 
 def make_image() -> None:
@@ -109,6 +136,7 @@ def make_image() -> None:
     try:
         run(
             *("mmdebstrap", "--variant=apt", f"--include={','.join(IN_IMAGE)}", "--skip=cleanup/apt"),
+            *proxy_options(),
             *(f"--customize-hook={DOWNLOAD}", SUITE, str(rootfs), package_mirror()),
             quiet=True,
         )
@@ -150,7 +178,7 @@ def prepare_machine() -> None:
         raise Unable("only root can make the disk of the machine that serves and mounts NFS")
     install(nfs_machine.PACKAGES, "qemu-system-x86_64", "mmdebstrap")
     try:
-        nfs_machine.make(SUITE, package_mirror())
+        nfs_machine.make(SUITE, package_mirror(), proxy_options())
     except subprocess.CalledProcessError as exc:
         raise Unable(f"{exc} {(exc.stderr or b'').decode(errors='replace')[-1000:]}") from exc
 

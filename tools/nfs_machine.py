@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Sequence
 
 from collection_tree import CHECKOUT
 
@@ -37,7 +38,7 @@ def disk(folder: Path, image: Path, spare: int) -> None:
     subprocess.run(["/sbin/mke2fs", "-q", "-t", "ext4", "-d", str(folder), str(image), f"{size}M"], check=True)
 
 
-def make(suite: str, package_mirror: str) -> None:
+def make(suite: str, package_mirror: str, options: Sequence[str] = ()) -> None:
     """Kernel, initial file system and disk, once. Needs root, for the owners of files."""
     if (HOME / "disk.img").exists():
         return
@@ -50,7 +51,7 @@ def make(suite: str, package_mirror: str) -> None:
             f'chroot "$1" update-initramfs -u; cp "$1"/boot/vmlinuz-* "{made}/vmlinuz"; '
             f'cp "$1"/boot/initrd.img-* "{made}/initrd"'
         )
-        command = ["mmdebstrap", "--variant=apt", f"--include={','.join(INSIDE)}", f"--customize-hook={hook}"]
+        command = ["mmdebstrap", "--variant=apt", f"--include={','.join(INSIDE)}", f"--customize-hook={hook}", *options]
         subprocess.run([*command, suite, str(root), package_mirror], check=True, capture_output=True)
         (root / "first").write_text(FIRST, encoding="utf-8")
         (root / "first").chmod(0o755)
