@@ -10,12 +10,13 @@ import shutil
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 from typing import Iterator, Sequence
 
 import nfs_machine
 from collection_tree import CHECKOUT, link_checkout
+from community_collections import Unavailable as NoCollections
+from community_collections import provide
 from skipped import skipped
 
 CACHE = CHECKOUT / ".cache" / "molecule"
@@ -35,9 +36,8 @@ IN_IMAGE = (
 FOR_ROLES = ("nginx-light", "nginx", "nfs-kernel-server", "nfs-common")
 # With what they recommend, as Ansible's apt installs it.
 DOWNLOAD = f'chroot "$1" apt-get install -y -o APT::Install-Recommends=true --download-only {" ".join(FOR_ROLES)}'
-# The community distribution holds the connection plugin; Galaxy is not needed.
-COMMUNITY = "ansible==12.3.0"
-CONNECTION = "ansible_collections/containers/podman/"
+# Holds the connection plugin.
+PODMAN = "containers.podman"
 
 
 class Unable(Exception):
@@ -146,22 +146,6 @@ def make_image() -> None:
         rootfs.unlink(missing_ok=True)
 
 
-def get_connection_plugin() -> None:
-    collections = CACHE / "collections"
-    if (collections / CONNECTION).is_dir():
-        return
-    wheels = CACHE / "wheels"
-    download = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(wheels), COMMUNITY)
-    run(*download, quiet=True)
-    (wheel,) = wheels.glob("ansible-*.whl")
-    staged = CACHE / f"collections.{os.getpid()}"
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(staged, [name for name in archive.namelist() if name.startswith(CONNECTION)])
-    shutil.rmtree(collections, ignore_errors=True)
-    staged.rename(collections)
-    shutil.rmtree(wheels)
-
-
 def prepare() -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
     install(PACKAGES, "podman", "mmdebstrap")
@@ -169,7 +153,10 @@ def prepare() -> None:
     make_image()
     if not works("podman", "run", "--rm", image(), "true"):
         raise Unable("podman cannot start a container here; `podman run --rm " + image() + " true` says why")
-    get_connection_plugin()
+    try:
+        provide(PODMAN)
+    except NoCollections as exc:
+        raise Unable(str(exc)) from exc
 
 
 def prepare_machine() -> None:
@@ -187,7 +174,7 @@ def molecule(verb: str, scenario: str) -> bool:
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-        "ANSIBLE_COLLECTIONS_PATH": f"{link_checkout()}{os.pathsep}{CACHE / 'collections'}",
+        "ANSIBLE_COLLECTIONS_PATH": f"{link_checkout()}{os.pathsep}{provide(PODMAN)}",
         "MDE_CHECKOUT": str(CHECKOUT),
         "MDE_RIG_IMAGE": image(),
     }
