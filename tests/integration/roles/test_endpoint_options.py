@@ -58,6 +58,26 @@ def test_requirements_are_measured_where_they_explain_something(ansible: Ansible
     assert re.search(r"always does not update from the mirror as it should \([^)]*agent_release_old", second.flat())
 
 
+def test_settings_that_were_refused_are_named_by_their_findings_alone(
+    ansible: Ansible, mirror: str, tmp_path: Path
+) -> None:
+    hosts = {}
+    for name, text in {"text": "not json", "wrong": '{"antivirusEngine": {"exclusions": 5}}'}.items():
+        agent = Agent(tmp_path / name)
+        agent.managed_file.parent.mkdir(parents=True, exist_ok=True)
+        agent.managed_file.write_text(text, encoding="utf-8")
+        hosts[name] = agent.variables(endpoint_preflight="never")
+    ansible.hosts["endpoints"] = hosts
+
+    told = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror).task("Refused | Say why")
+
+    assert "Finding: not_json" in told
+    assert "[wrong_type]" in told
+    # What the message names already is not named again, and nothing says nothing.
+    assert "Finding: wrong_type" not in told
+    assert "None" not in told
+
+
 def test_defaults_of_the_play_reach_all_modules(ansible: Ansible, mirror: str, tmp_path: Path) -> None:
     """The agents are named nowhere but there; those that hang show that the time limits come from there too."""
     hosts = {}
