@@ -112,32 +112,34 @@ def replacing(target: Path, wait: bool = False) -> Iterator[IO[bytes]]:
     """
     staged = target.with_name(f".{target.name}.part")
     with _new_and_locked(staged, target, wait) as file:
-        yield file
-        file.flush()
-        os.fchmod(file.fileno(), FILE_MODE)
-        os.fsync(file.fileno())
-        staged.replace(target)
+        try:
+            yield file
+            file.flush()
+            os.fchmod(file.fileno(), FILE_MODE)
+            os.fsync(file.fileno())
+            staged.replace(target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                staged.unlink()
+            raise
         sync_directory(target.parent)
 
 
-@contextlib.contextmanager
-def _new_and_locked(staged: Path, target: Path, wait: bool) -> Iterator[IO[bytes]]:
+def _new_and_locked(staged: Path, target: Path, wait: bool) -> IO[bytes]:
     while True:
         _remove_dead(staged, target, wait)
         try:
             descriptor = os.open(str(staged), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except FileExistsError:
             continue
-        with os.fdopen(descriptor, "wb") as file:
-            if not (_lock(descriptor, target, wait) and _is_at(descriptor, staged)):
-                continue
-            try:
-                yield file
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    staged.unlink()
-                raise
-            return
+        file = os.fdopen(descriptor, "wb")
+        try:
+            if _lock(descriptor, target, wait) and _is_at(descriptor, staged):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
 
 
 def _remove_dead(staged: Path, target: Path, wait: bool) -> None:

@@ -696,7 +696,7 @@ def test_kill_9_at_any_moment_of_a_replica_with_shared_packages(replica, mirror,
         while process.poll() is None and not upstream.asked("updates.zip"):
             pass
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(chance.uniform(0, 0.2))
+            process.wait(chance.uniform(0, 0.1))
         process.kill()
         assert "Traceback" not in "".join(process.communicate(timeout=20))
         kills += process.returncode != 0
@@ -709,7 +709,8 @@ def test_kill_9_at_any_moment_of_a_replica_with_shared_packages(replica, mirror,
         assert {replica.serves(path) for path in paths} == {number}
         assert replica.snapshot(paths) == mirror.snapshot(paths)
         replica.agree()
-    assert kills >= 4
+    # How many of them it survives is a matter of speed; without any the test would say nothing.
+    assert kills >= 2
 
 
 def test_nothing_that_a_status_names_leads_out_of_the_root(replica, mirror, upstream, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import stat
@@ -237,9 +238,9 @@ def test_powershell_where_the_other_one_cannot_run(scripted, clone, service, tmp
     service.publish(version(2), size=SIZE)
     pwsh = bin_folder / "pwsh"
     pwsh.write_text(
-        f'#!/bin/bash\necho "arguments: $*"\nPATH={os.environ["PATH"]}\n'
+        f'#!/bin/bash\necho "arguments: $*"\nPATH={shlex.quote(os.environ["PATH"])}\n'
         f'for script; do :; done\n[ "$script" = "$PWD/{POWERSHELL}" ] || exit 9\n'
-        f"cp {folder / SCRIPT} run.sh\nbash run.sh\n"
+        f"cp {shlex.quote(str(folder / SCRIPT))} run.sh\nbash run.sh\n"
     )
     with monkeypatch.context() as patch:
         patch.setenv("PATH", str(bin_folder))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-PROGRAM = """#!{python}
+# The first lines are for a shell, because the path of a Python may hold blanks.
+PROGRAM = """#!/bin/sh
+'''exec' "{python}" "$0" "$@"
+' '''
 import pathlib, re, sys
 home = pathlib.Path({home!r})
 name, args = pathlib.Path(sys.argv[0]).name, sys.argv[1:]

@@ -79,7 +79,7 @@ class Server:
         """The Python of the "host": modules run in the namespace, Ansible itself stays outside."""
         wrapper = self.folder / "python"
         unshare = " ".join(self.enter)
-        script = self.script().replace('"$@"', f'{sys.executable} "$@"')
+        script = self.script().replace('"$@"', f'{shlex.quote(sys.executable)} "$@"')
         wrapper.write_text(f'#!/bin/sh\nexec {unshare} sh -c {shlex.quote(script)} sh "$@"\n', encoding="utf-8")
         wrapper.chmod(0o755)
         return wrapper

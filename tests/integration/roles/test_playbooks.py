@@ -15,15 +15,11 @@ from .stage import NEW, OLD, Agent, Ansible, mirror_variables
 
 
 @pytest.fixture
-def fleet(
-    ansible: Ansible, service: DownloadService, served: StaticWebServer, tmp_path: Path
-) -> tuple[Ansible, Agent]:
+def fleet(ansible: Ansible, service: DownloadService, served: StaticWebServer, tmp_path: Path) -> tuple[Ansible, Agent]:
     """One mirror and two endpoints that reach it over HTTP, and the cloud too."""
     agents = [Agent(tmp_path / name, "--cloud", service.url) for name in ("one", "two")]
     ansible.hosts["mirrors"] = {"m": mirror_variables(tmp_path / "mirror", service.url)}
-    ansible.hosts["endpoints"] = {
-        agent.root.name: agent.variables(endpoint_mirror=served.url) for agent in agents
-    }
+    ansible.hosts["endpoints"] = {agent.root.name: agent.variables(endpoint_mirror=served.url) for agent in agents}
     return ansible, agents[1]
 
 
