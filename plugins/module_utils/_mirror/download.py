@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from .cancel import Cancel
-from .errors import MirrorError
+from .errors import Cancelled, MirrorError
 from .files import CHUNK, advising, make_directory, remove_tree, write
 from .package import LOCAL_HEADER, check_beginning, check_size, prove
 from .release import ZIP
@@ -97,9 +97,9 @@ class Download:
         try:
             with advising("reading", self._part):
                 prove(self._part, self._proof, answer.shown, self._cancel)
-        except MirrorError as error:
-            if error.code == "cancelled":
-                raise
+        except Cancelled:
+            raise
+        except MirrorError:
             self.discard()
             if resumed:
                 raise _CannotCarryOn from None

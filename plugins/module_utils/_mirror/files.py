@@ -134,7 +134,8 @@ def _new_and_locked(staged: Path, target: Path, wait: bool) -> IO[bytes]:
             continue
         file = os.fdopen(descriptor, "wb")
         try:
-            if _lock(descriptor, target, wait) and _is_at(descriptor, staged):
+            _lock(descriptor, target, wait)
+            if _is_at(descriptor, staged):
                 return file
         except BaseException:
             file.close()
@@ -153,13 +154,14 @@ def _remove_dead(staged: Path, target: Path, wait: bool) -> None:
     except FileNotFoundError:
         return
     try:
-        if _lock(descriptor, target, wait) and _is_at(descriptor, staged):
+        _lock(descriptor, target, wait)
+        if _is_at(descriptor, staged):
             staged.unlink()
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, target: Path, wait: bool) -> bool:
+def _lock(descriptor: int, target: Path, wait: bool) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
@@ -170,7 +172,6 @@ def _lock(descriptor: int, target: Path, wait: bool) -> bool:
         # Some network and foreign filesystems have no locks; then only the rename protects.
         if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
             raise
-    return True
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

@@ -53,22 +53,12 @@ def _families(status: dict[str, Any]) -> Iterator[tuple[str, str, Iterator[tuple
     yield (
         "channel_definitions_timestamp_seconds",
         "Date of the definitions that a channel serves.",
-        (
-            (_unit(channel), moment)
-            for channel in channels
-            for moment in [_seconds(channel["definitions_date"] or channel["stored"])]
-            if moment is not None
-        ),
+        _moments(channels, "definitions_date", "stored"),
     )
     yield (
         "channel_published_timestamp_seconds",
         "When a channel began to serve its release.",
-        (
-            (_unit(channel), moment)
-            for channel in channels
-            for moment in [_seconds(channel["published"])]
-            if moment is not None
-        ),
+        _moments(channels, "published"),
     )
     yield (
         "channel_behind",
@@ -82,12 +72,7 @@ def _families(status: dict[str, Any]) -> Iterator[tuple[str, str, Iterator[tuple
     yield (
         "channel_behind_since_timestamp_seconds",
         "Since when the source has offered something newer than the channel serves.",
-        (
-            (_unit(channel), moment)
-            for channel in channels
-            for moment in [_seconds(channel["behind_since"])]
-            if moment is not None
-        ),
+        _moments(channels, "behind_since"),
     )
     yield (
         "channel_held",
@@ -110,6 +95,14 @@ def _families(status: dict[str, Any]) -> Iterator[tuple[str, str, Iterator[tuple
 
 def _unit(entry: dict[str, Any]) -> dict[str, str]:
     return {key: entry[key] for key in ("platform", "channel", "arch")}
+
+
+def _moments(channels: list[dict[str, Any]], *keys: str) -> Iterator[tuple[dict[str, str], float]]:
+    """The time of each channel that has one, under the first of the keys that is filled."""
+    for channel in channels:
+        moment = _seconds(next((channel[key] for key in keys if channel[key]), None))
+        if moment is not None:
+            yield _unit(channel), moment
 
 
 def _one(iso: str | None) -> Iterator[tuple[dict[str, str], float]]:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from .cancel import Cancel
 from .download import Download, Downloaded
-from .errors import MirrorError
+from .errors import Cancelled, MirrorError
 from .retry import retrying
 from .settings import Settings
 from .sources import Notice
@@ -63,9 +63,9 @@ class Microsoft:
         try:
             with client.get(address(self._settings.source.url, unit, info=False), method="HEAD") as answer:
                 return answer.length if answer.status == 200 else None
-        except MirrorError as error:
-            if error.code == "cancelled":
-                raise
+        except Cancelled:
+            raise
+        except MirrorError:
             return None
 
     def fetch(

@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 from .cancel import Cancel
 from .download import Download, Downloaded
-from .errors import MirrorError
+from .errors import Cancelled, MirrorError
 from .files import advising, make_directory, remove_tree, unique
 from .microsoft import Microsoft
 from .release import MANIFEST, ZIP
@@ -39,8 +39,6 @@ from .versions import Versions, from_manifest
 _BASH_NEEDS = ("bash", "curl", "jq", "awk", "sed")
 _POWERSHELL_PROGRAMS = ("pwsh", "powershell")
 _TAIL = 400
-# The script is silent while it writes all file systems of the host to their disks.
-LEAST_PATIENCE = 120.0
 
 
 class Script:
@@ -216,9 +214,9 @@ class Script:
             unit = Unit(*names)
             try:
                 offered = self._before[unit] = self._service.versions(client, unit)
+            except Cancelled:
+                raise
             except MirrorError as error:
-                if error.code == "cancelled":
-                    raise
                 self._failures[unit] = error
                 continue
             if self._needs(client, unit, offered):
@@ -284,9 +282,7 @@ class Script:
         watch = Watch(
             name="the script",
             folder=self._work,
-            patience=max(self._settings.source.timeout, LEAST_PATIENCE),
-            # A trickle is no progress. What it says is none either: curl goes on telling that nothing comes.
-            step=max(self._settings.source.min_speed, 1),
+            source=self._settings.source,
             most=0,
             code="script_failed",
             hint=f"It has no time limits of its own. Check the network; see {self._output}.",
@@ -294,9 +290,9 @@ class Script:
         begun = output.tell()
         try:
             status = run(command, self._work / HOME, self._environment(), output, output, watch, self._cancel)
+        except Cancelled:
+            raise
         except MirrorError as error:
-            if error.code == "cancelled":
-                raise
             return error
         if status == 0:
             return None

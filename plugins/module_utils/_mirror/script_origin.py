@@ -29,7 +29,7 @@ from typing import Callable, Iterator
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from .cancel import Cancel
-from .errors import MirrorError
+from .errors import Cancelled, MirrorError
 from .files import advising, make_directory, point, remove_tree, sha256_of, sync_directory, unique, write
 from .retry import retrying
 from .script_program import Watch, run
@@ -52,8 +52,6 @@ _MOST_FILE_BYTES = MIB
 _MOST_FILES = 64
 _MOST_LISTED_BYTES = 16 * MIB
 _MOST_TOLD_BYTES = 4096
-# The server counts and packs before it sends.
-LEAST_PATIENCE = 120.0
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _HOSTS_OF = dict.fromkeys(("github.com", "www.github.com", "api.github.com"), ("codeload.github.com",))
 _PASSING = re.compile(
@@ -166,9 +164,9 @@ class Origin:
         try:
             found = self._found(present, notice)
             return (found if found is present else self._keep(found)), None
+        except Cancelled:
+            raise
         except MirrorError as error:
-            if error.code == "cancelled":
-                raise
             if pinned:
                 raise self._not_the_pinned(present, pinned, error) from None
             if present is None:
@@ -318,7 +316,7 @@ class Origin:
                 return present
             answer.expect(200)
             self._receive(answer, path)
-            etag, modified = answer.header("ETag"), answer.header("Last-Modified")
+            etag, modified = answer.header("ETag"), answer.lasting_date()
         with advising("reading", path):
             return self._in_zip(path, sha256_of(path), present, etag, modified)
 
@@ -341,7 +339,8 @@ class Origin:
 
     def _in_zip(self, path: Path, digest: str, present: Copy | None, etag: str, modified: str) -> Copy:
         if present and present.sha256 == digest and not self._source.commit:
-            return present
+            same = (present.etag, present.modified) == (etag, modified)
+            return present if same else dataclasses.replace(present, etag=etag, modified=modified)
         members, commit = read_zip(path, self._shown)
         if self._source.commit and commit != self._source.commit:
             raise MirrorError(
@@ -626,8 +625,7 @@ class _Git:
         watch = Watch(
             name=f"git ({arguments[0]} of {self._shown})",
             folder=self._folder,
-            patience=max(self._source.timeout, LEAST_PATIENCE),
-            step=max(self._source.min_speed, 1),
+            source=self._source,
             most=MOST_FETCHED_BYTES,
             code="script_origin",
             hint=f"Check the way to {self._shown}; a zip of the repository in source.origin is smaller.",

@@ -17,22 +17,33 @@ from typing import BinaryIO
 
 from .cancel import Cancel
 from .errors import MirrorError
+from .settings import Source
 
 _LOOK_SECONDS = 0.1
+# They are silent for long: the script while it writes all file systems of the host to their disks, git while the server
+# counts and packs.
+LEAST_PATIENCE = 120.0
 
 
 @dataclass(frozen=True)
 class Watch:
     """When a program is ended: after `patience` seconds in which `folder` did not move by `step` bytes, or above `most`
-    bytes (0: never). What it says is no progress."""
+    bytes (0: never). What it says is no progress: curl goes on telling that nothing comes. Nor is a trickle."""
 
     name: str
     folder: Path
-    patience: float
-    step: int
+    source: Source
     most: int
     code: str
     hint: str
+
+    @property
+    def patience(self) -> float:
+        return max(self.source.timeout, LEAST_PATIENCE)
+
+    @property
+    def step(self) -> int:
+        return max(self.source.min_speed, 1)
 
 
 def run(

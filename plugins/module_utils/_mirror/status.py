@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import Any
+from typing import Any, Iterator
 
 from . import VERSION, behind
 from .errors import MirrorError
@@ -117,12 +117,23 @@ def gone(settings: Settings) -> list[str]:
     store.load()
     return [
         path
-        for unit in store.units()
-        for path, name in ((unit.path, store.channel(unit).current), (unit.back_path, store.channel(unit).previous))
-        if name
-        and (settings.back or path == unit.path)
+        for unit, path, name in _folders(store)
+        if _shown(settings, unit, path)
         and not ((store.root / path / ZIP).is_file() and _leads_to(store, unit, path, name))
     ]
+
+
+def _folders(store: Store) -> Iterator[tuple[Unit, str, str]]:
+    """Every unit with the folder of what it serves and of n-1, and the release that belongs there."""
+    for unit in store.units():
+        channel = store.channel(unit)
+        for path, name in ((unit.path, channel.current), (unit.back_path, channel.previous)):
+            if name:
+                yield unit, path, name
+
+
+def _shown(settings: Settings, unit: Unit, path: str) -> bool:
+    return settings.back or path == unit.path
 
 
 def _leads_to(store: Store, unit: Unit, path: str, name: str) -> bool:
@@ -134,13 +145,10 @@ def verify(settings: Settings) -> list[dict[str, Any]]:
     store = Store(settings)
     store.load()
     found = []
-    for unit in store.units():
-        channel = store.channel(unit)
-        for path, name in ((unit.path, channel.current), (unit.back_path, channel.previous)):
-            if name:
-                release = store.release(unit, name)
-                damages = store.damages(release) if release else [f"the release {name} is gone"]
-                if (settings.back or path == unit.path) and not _leads_to(store, unit, path, name):
-                    damages.append(f"{store.root / path} does not point at it")
-                found.append({"path": path, "release": name, "damages": damages})
+    for unit, path, name in _folders(store):
+        release = store.release(unit, name)
+        damages = store.damages(release) if release else [f"the release {name} is gone"]
+        if _shown(settings, unit, path) and not _leads_to(store, unit, path, name):
+            damages.append(f"{store.root / path} does not point at it")
+        found.append({"path": path, "release": name, "damages": damages})
     return found

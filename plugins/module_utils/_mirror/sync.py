@@ -322,19 +322,16 @@ class _Sync:
             raise _lost(f"{result.unit} serves {result.before}, whose package was damaged or deleted")
         if self.settings.source.type != "mirror" or result.nothing:
             return
-        offers = f"{self.source.name} offers a channel of that name too"
-        try:
-            with self.source.client() as client:
-                self.source.versions(client, result.unit)
-        except MirrorError:
-            offers = ""
-        if self.store.channel(result.unit).own:
-            if offers:
-                result.notes.append(
-                    f"{offers}; a promotion fed this one, so it is this mirror's own and does not follow it"
-                )
-        else:
-            result.notes.append(f"{self.source.name} serves no channel of that name, so it waits for a promotion")
+        name = self.source.name
+        if not self.store.channel(result.unit).own:
+            result.notes.append(f"{name} serves no channel of that name, so it waits for a promotion")
+            return
+        with contextlib.suppress(MirrorError), self.source.client() as client:
+            self.source.versions(client, result.unit)
+            result.notes.append(
+                f"{name} offers a channel of that name too; a promotion fed this one, so it is this mirror's own and "
+                "does not follow it"
+            )
 
     def _adopted_another(self, client: Any, result: UnitResult) -> bool:
         """True when an adopted package is surely not the one that its manifest names.

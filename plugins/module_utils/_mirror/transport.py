@@ -333,6 +333,15 @@ class Answer:
         until, sent = (_http_date(value) for value in (text, self.header("Date")))
         return max(0.0, until - sent) if until is not None and sent is not None else None
 
+    def lasting_date(self) -> str:
+        """Last-Modified where it tells this content from later ones: "" where it may have changed in the same second.
+
+        What is younger than a minute says too little (RFC 9110, section 8.8.2.2).
+        """
+        text = self.header("Last-Modified").strip()
+        changed, sent = (_http_date(value) for value in (text, self.header("Date")))
+        return text if changed is not None and sent is not None and sent - changed >= 60 else ""
+
     def read(self, limit: int) -> memoryview:
         """Some bytes of the body, at most `limit`, empty at its end; good until the next call.
 

@@ -14,7 +14,6 @@ Needs Python 3.8 or newer. The role mde.offline.mirror installs it and writes jo
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
 import os
 import random
@@ -111,6 +110,7 @@ class Job:
             return 1
         with contextlib.suppress(OSError):
             handle, name = tempfile.mkstemp(dir=str(self.state), prefix=".alarm-")
+            os.write(handle, filled(status).encode())
             os.close(handle)
             Path(name).replace(stamp)
         return 0
@@ -118,11 +118,10 @@ class Job:
     def due(self, stamp: Path, status: dict[str, Any]) -> bool:
         """True for new trouble, that is when the mirror was filled since the last alarm; for old trouble at times."""
         try:
-            told = stamp.stat().st_mtime
-        except OSError:
+            told, filled_then = stamp.stat().st_mtime, stamp.read_text(encoding="utf-8")
+        except (OSError, ValueError):
             return True
-        filled = max(since_epoch(status.get(when)) for when in ("last_success", "last_import"))
-        return filled > told or not 0 <= time.time() - told < self.repeat
+        return filled(status) > filled_then or not 0 <= time.time() - told < self.repeat
 
     def status(self) -> dict[str, Any]:
         done = run([*self.command, "status", "--json", "--settings", self.settings], LOOK_SECONDS)
@@ -219,11 +218,9 @@ def seconds(span: str) -> float:
     return float(sum(int(number) * UNITS[unit] for number, unit in parts))
 
 
-def since_epoch(iso: str | None) -> float:
-    try:
-        return datetime.datetime.fromisoformat((iso or "").replace("Z", "+00:00")).timestamp()
-    except ValueError:
-        return 0
+def filled(status: dict[str, Any]) -> str:
+    """When the mirror was last filled, as ISO 8601 in UTC, "" if never. Such times sort as their text does."""
+    return max(status.get(when) or "" for when in ("last_success", "last_import"))
 
 
 def shortened(text: str) -> str:

@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -150,13 +151,22 @@ def test_the_next_sync_takes_what_is_new(scripted, origin, kind):
 
 
 def test_a_web_server_is_asked_whether_the_zip_is_new(scripted, origin, web):
-    scripted.configure(source={"origin": origin("zip http").address})
+    there = origin("zip http")
+    scripted.configure(source={"origin": there.address})
     scripted.publish(2)
-    web.requests.clear()
-    scripted.publish(3)
-    ((_method, path, headers),) = web.requests
-    assert path == "/xplat.zip"
-    assert headers["If-Modified-Since"]
+    hour_ago = time.time() - 3600
+    os.utime(there.zip_path, (hour_ago, hour_ago))
+    asked, kept = [], []
+    for number in (3, 4, 5):
+        web.requests.clear()
+        scripted.publish(number)
+        ((_method, path, headers),) = web.requests
+        assert path == "/xplat.zip"
+        asked.append("If-Modified-Since" in headers)
+        kept.append(copied(scripted))
+    # A time in which the zip may still have changed is not asked for: it would hide the change for good.
+    assert asked == [False, True, True]
+    assert kept[0] == kept[1] == kept[2]
 
 
 def test_the_origin_is_left_alone_while_there_is_nothing_to_fetch(scripted, origin, web):
@@ -329,7 +339,7 @@ def test_an_origin_that_hangs_is_given_up(scripted, origin, kind, web, tmp_path)
     driver = tmp_path / "impatient.py"
     driver.write_text(
         f"import sys\nsys.path.insert(0, {str(CHECKOUT / 'plugins' / 'module_utils')!r})\n"
-        "from _mirror import script_origin\nscript_origin.LEAST_PATIENCE = 2.0\n"
+        "from _mirror import script_program\nscript_program.LEAST_PATIENCE = 2.0\n"
         "from _mirror.cli import main\nsys.exit(main())\n"
     )
     scripted.service.publish(version(3), size=SIZE)

@@ -84,7 +84,7 @@ def impatient(tmp_path):
     driver = tmp_path / "impatient.py"
     driver.write_text(
         f"import sys\nsys.path.insert(0, {str(CHECKOUT / 'plugins' / 'module_utils')!r})\n"
-        "from _mirror import script\nscript.LEAST_PATIENCE = 2.0\n"
+        "from _mirror import script_program\nscript_program.LEAST_PATIENCE = 2.0\n"
         "from _mirror.cli import main\nsys.exit(main())\n"
     )
     return [sys.executable, str(driver)]
