@@ -23,7 +23,10 @@ attributes:
   idempotent:
     description: Run again with the same options, it changes nothing if nothing else changed in between.
   action_group:
-    description: Use C(group/mde.offline.all) in C(module_defaults) to set options for all modules of this collection.
+    description:
+      - Use C(group/mde.offline.all) in C(module_defaults) to set options for all modules of this collection.
+      - C(group/mde.offline.endpoint) holds those that look at endpoints and take C(mdatp), C(group/mde.offline.mirror)
+        those of mirrors, which take C(settings).
     support: full
     membership:
       - mde.offline.all

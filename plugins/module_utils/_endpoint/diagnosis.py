@@ -115,9 +115,15 @@ class Diagnosis:
     def _way(self, record):
         configured = record["fields"].get("offline_definition_url_configured")
         in_file = self.file.value("antivirusEngine", "offlineDefinitionUpdateUrl")
-        locations = [entry for entry in (self.mirror_url, configured, in_file) if isinstance(entry, type("")) and entry]
-        way = Way(locations[0] if locations else None, self.host, self.max_age_hours, self.now)
-        if not locations:
+        named = (
+            (self.mirror_url, "the option mirror_url names it"),
+            (configured, "the agent has it in offline_definition_url_configured"),
+            (in_file, self.managed_path + " names it"),
+        )
+        locations = [entry for entry in named if isinstance(entry[0], type("")) and entry[0]]
+        location, origin = locations[0] if locations else (None, None)
+        way = Way(location, origin, self.host, self.max_age_hours, self.now)
+        if location is None:
             self.steps.note("address", "no mirror is configured, and none was named")
         for step in MIRROR_STEPS:
             self.steps.note(step, *way.seen.get(step, []))

@@ -52,6 +52,19 @@ class Host:
         """Whether there is a symbolic link."""
         return os.path.islink(self.path(*parts))
 
+    def kind(self, path):
+        """What lies at a path, for people: its kind, and its mode and owner or where it leads."""
+        place = self.path(path)
+        try:
+            if os.path.islink(place):
+                return "a link to " + decode(os.readlink(place))
+            found = os.stat(place)
+        except EnvironmentError as failure:
+            return "not to be looked at: {0}".format(failure.strerror)
+        kinds = ((stat.S_ISREG, "a file"), (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a FIFO"))
+        kind = next((name for fits, name in kinds if fits(found.st_mode)), "a device or socket")
+        return "{0} of uid {1} with mode {2:04o}".format(kind, found.st_uid, stat.S_IMODE(found.st_mode))
+
     def mode(self, *parts):
         """Permission bits, None where there is nothing."""
         try:

@@ -57,12 +57,16 @@ class ManagedFile:
     def _not_read(self, host, failure):
         missing = failure.errno in (errno.ENOENT, errno.ENOTDIR) and not host.is_link(self.path)
         if missing:
-            elsewhere = ["there is {0}, which the agent does not read".format(WRONG_PLACE)]
-            evidence = elsewhere if host.exists(WRONG_PLACE) else []
+            folder = self.path.rpartition("/")[0]
+            names = ", ".join(host.names(folder)) or ("nothing" if host.is_folder(folder) else "no folder of that name")
+            evidence = ["at {0} there is {1}".format(folder, names)]
+            if host.exists(WRONG_PLACE):
+                evidence.insert(0, "there is {0}, which the agent does not read".format(WRONG_PLACE))
             self._add("managed_file_missing", "There is no file {0}.".format(self.path), evidence)
         else:
             reason = "a link to nothing" if failure.errno == errno.ENOENT else failure.strerror
-            self._add("managed_file_unreadable", "{0} cannot be read: {1}.".format(self.path, reason))
+            evidence = ["{0} is {1}".format(self.path, host.kind(self.path))]
+            self._add("managed_file_unreadable", "{0} cannot be read: {1}.".format(self.path, reason), evidence)
 
     def value(self, section, key):
         """What the file sets, None where it does not."""
@@ -100,7 +104,10 @@ class ManagedFile:
         if not needed and not near:
             return []
         message = "{0} has no {1}.{2}.".format(self.path, section, key)
+        inside = self.config.get(section)
+        names = ", ".join(sorted(inside)) if isinstance(inside, dict) else "missing or no object"
         evidence = ["it has {0}, which is not the same".format(path) for path in near]
+        evidence.append("{0}: {1}".format(section, names or "empty"))
         return [finding("managed_file_incomplete", message, None if needed else "warning", evidence)]
 
     def evidence(self, row):

@@ -41,7 +41,7 @@ _STATUS_HINTS = {
 class Way:
     """How far it went: what was seen at each step, what is wrong, and what the mirror publishes."""
 
-    def __init__(self, location, host, max_age_hours, now=None):
+    def __init__(self, location, origin, host, max_age_hours, now=None):
         self.host = host
         self.arch = mirror.architecture(host.machine)
         self.address = network.Address(location) if location else None
@@ -51,6 +51,7 @@ class Way:
         if self.address is None:
             return
         self._note("address", self.address.shown)
+        self._note("address", origin)
         if self.address.problem:
             message = "The address {0} cannot work: {1}.".format(self.address.shown, self.address.problem)
             self._fail("address", "mirror_url_malformed", message)
@@ -69,7 +70,7 @@ class Way:
 
     def _fail(self, step, finding_id, message, severity=None, hint=None, evidence=()):
         self._note(step, message)
-        told = [line for name in ("name", "port", "tls", "answer") for line in self.seen.get(name, [])]
+        told = [line for name in ("address", "name", "port", "tls", "answer") for line in self.seen.get(name, [])]
         evidence = [line for line in told if line != masked(message)] + list(evidence)
         self.places.setdefault(step, []).append(finding(finding_id, message, severity, evidence, hint))
 
@@ -104,10 +105,17 @@ class Way:
     def _unreachable(self, failure):
         where = "The mirror {0}: {1}.".format(self.address.shown, failure.message)
         evidence = []
-        if failure.step == "tls":
+        if failure.step == "name":
+            evidence = self._name_servers()
+        elif failure.step == "tls":
             evidence = network.certificate(self.address, STEP_TIMEOUT, self.host.call)
             evidence.append(time.strftime("the clock of this host says %Y-%m-%d %H:%M:%S UTC", time.gmtime()))
         self._fail(failure.step, _FAILED.get(failure.step, "mirror_unreachable"), where, evidence=evidence)
+
+    def _name_servers(self):
+        rows = [line.split() for line in self.host.text("etc/resolv.conf").splitlines()]
+        servers = [row[1] for row in rows if len(row) > 1 and row[0] == "nameserver"]
+        return ["name servers in /etc/resolv.conf: " + (", ".join(servers) or "none")]
 
     def _clock(self, moment):
         """Both clocks, as the mirror's answer has the time. A cache on the way may have kept an old answer."""
@@ -184,9 +192,6 @@ class Way:
                 self._fail("answer", "mirror_package_missing", "{0} {1}.".format(package, why))
         else:
             self._note("answer", "{0}: {1} bytes".format(package, words[0]))
-        for entry in self.places.get("published", []):
-            if entry["id"] == "mirror_unreachable":
-                entry["evidence"] += self.seen["address"]
         self._age(base, self._cat, float(words[1]) if len(words) == 2 else None)
 
     def _cat(self, path):

@@ -28,7 +28,7 @@ from .report import Report, Silent
 from .settings import DEFAULT_PATH, Settings, load
 from .status import gone, read_status, verify
 from .sync import sync
-from .times import age_seconds
+from .times import age_seconds, is_future
 from .units import ARCHITECTURES, PLATFORMS
 
 DONE, FAILED, USAGE, LOCKED = 0, 1, 2, 75
@@ -284,10 +284,16 @@ def _alarms(found: dict[str, Any], settings: Settings, hours: float) -> list[str
     """What somebody must look at: nothing has come for too long, or what is published is gone."""
     alarms = []
     # A mirror behind an air gap is fed by imports alone.
-    latest = max(filter(None, (found["last_success"], found["last_import"])), default=None)
+    times = [iso for iso in (found["last_success"], found["last_import"]) if iso]
+    latest = max([iso for iso in times if not is_future(iso)] or times, default=None)
     age = age_seconds(latest)
     if age is None:
         alarms.append(f"{settings.root} was never filled: no sync and no import has succeeded. Run `mde-mirror sync`.")
+    elif is_future(latest):
+        alarms.append(
+            f"{settings.root} was last filled at {latest}, which is yet to come, so nothing tells whether it is fed. "
+            "Set the clock of this host, then run `mde-mirror sync`."
+        )
     elif age > hours * 3600:
         alarms.append(
             f"{settings.root} was last filled at {latest}, {age / 3600:.1f} hours ago; allowed are {hours:g}. "

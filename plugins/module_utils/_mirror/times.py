@@ -21,8 +21,19 @@ def now_iso() -> str:
 
 def age_seconds(iso: str | None) -> int | None:
     """Seconds since `iso`, never below zero whatever the clock does; None for no or an unreadable time."""
+    seconds = _seconds_since(iso)
+    return None if seconds is None else max(0, seconds)
+
+
+def is_future(iso: str | None) -> bool:
+    """Whether `iso` is more than an hour ahead: a clock was wrong when it was written, or is wrong now."""
+    seconds = _seconds_since(iso)
+    return seconds is not None and seconds < -3600
+
+
+def _seconds_since(iso: str | None) -> int | None:
     try:
         then = datetime.datetime.strptime(iso or "", _FORMAT).replace(tzinfo=datetime.timezone.utc)
     except ValueError:
         return None
-    return max(0, int((now() - then).total_seconds()))
+    return int((now() - then).total_seconds())

@@ -252,6 +252,12 @@ def test_a_mirror_that_is_fed_gives_no_alarm(mirror):
     (line,) = alarms(mirror, 24, 1)
     assert "25.0 hours ago" in line
     assert alarms(mirror, 25.5, 0) == []
+    # Clocks of two hosts may differ a little; one that was wrong must not keep the alarm silent for years.
+    set_last(mirror, last_success=hours_ago(-0.5))
+    assert alarms(mirror, 24, 0) == []
+    set_last(mirror, last_success=hours_ago(-24 * 365))
+    (line,) = alarms(mirror, 24, 1)
+    assert "yet to come" in line
     set_last(mirror, last_success=None)
     (line,) = alarms(mirror, 24, 1)
     assert "never" in line

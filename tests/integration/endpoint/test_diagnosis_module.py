@@ -57,7 +57,9 @@ class Site:
         return str(self.root / "usr/bin/mdatp")
 
     def diagnose(self, **options: Any) -> dict[str, Any]:
-        return Diagnosis(Mdatp(path=self.command, timeout=2), Host(str(self.root), environ={}), **options).run()
+        result = Diagnosis(Mdatp(path=self.command, timeout=2), Host(str(self.root), environ={}), **options).run()
+        assert [entry for entry in result["findings"] if not entry["evidence"]] == []
+        return result
 
 
 @pytest.fixture

@@ -484,7 +484,7 @@ def test_wrong_use_is_answered_with_advice(plays: Plays, path: Path) -> None:
 
 
 def test_defaults_for_the_whole_group_reach_it(plays: Plays, path: Path) -> None:
-    defaults = {"group/mde.offline.all": {"mdatp": "/nonexistent/mdatp", "timeout": 5}}
+    defaults = {"group/mde.offline.endpoint": {"mdatp": "/nonexistent/mdatp", "timeout": 5}}
     defaults["mde.offline.managed_config"] = {"path": str(path)}
     played = plays.play({"mde.offline.managed_config": {"config": GOOD}}, module_defaults=defaults)
     assert played.only["changed"], played.output

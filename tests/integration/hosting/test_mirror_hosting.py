@@ -85,6 +85,7 @@ def test_one_fact_tells_the_address_of_every_way(ansible: Ansible) -> None:
         ),
         "nfs": ({"mirror_hosting": "nfs"}, "/mnt/mde-mirror"),
         "nfs_elsewhere": ({"mirror_hosting": "nfs", "mirror_nfs_client_path": "/mnt/other"}, "/mnt/other"),
+        "share": ({"mirror_hosting": "smb"}, f"//{NAME}/mde-mirror"),
         "directory": ({"mirror_root": "/data/mirror/"}, "/data/mirror"),
     }
     named = {"mirror_http_server_name": NAME, "mirror_nfs_server_name": NAME}

@@ -26,7 +26,7 @@ PLAYBOOK = """
   connection: local
   gather_facts: false
   module_defaults:
-    group/mde.offline.all:
+    group/mde.offline.mirror:
       settings: "{{ settings_file }}"
     ansible.builtin.uri:
       method: POST

@@ -92,7 +92,7 @@ def test_defaults_of_the_play_reach_all_modules(ansible: Ansible, mirror: str, t
         "hosts": "endpoints",
         "gather_facts": False,
         "module_defaults": {
-            "group/mde.offline.all": {"mdatp": "{{ agent_command }}", "timeout": 9},
+            "group/mde.offline.endpoint": {"mdatp": "{{ agent_command }}", "timeout": 9},
             "mde.offline.definitions_update": {"wait": 3},
         },
         "roles": [{"role": "mde.offline.endpoint"}],

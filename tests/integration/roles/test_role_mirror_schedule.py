@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.mde.offline.plugins.module_utils._mirror.script_origin import is_zip_address
 
 from simulators.download_service import DownloadService
 
@@ -265,6 +266,31 @@ def test_auto_takes_what_runs_the_host(ansible: Ansible) -> None:
             },
         ]
     evaluate(ansible, *tasks)
+
+
+def test_git_is_asked_for_where_the_command_will_call_it(ansible: Ansible) -> None:
+    addresses = (
+        "https://github.com/microsoft/mdatp-xplat.git",
+        "https://github.com/microsoft/mdatp-xplat/archive/refs/heads/master.zip",
+        "https://api.github.com/repos/microsoft/mdatp-xplat/zipball/master",
+        "https://codeload.github.com/microsoft/mdatp-xplat/zip/refs/heads/master",
+        "https://mirror.example.com/files/xplat.ZIP?token=1",
+        "https://git.example.com/zipper/mdatp-xplat",
+        "ssh://git@git.example.com/zip/mdatp-xplat",
+    )
+    expected = {address: not is_zip_address(address) for address in addresses}
+    expected.update({"": False, "/srv/mdatp-xplat": True, "/srv/mdatp-xplat.zip": False})
+    assert set(expected.values()) == {True, False}
+    evaluate(
+        ansible,
+        *(
+            {
+                "ansible.builtin.assert": {"that": f"__mirror_git | bool is {str(git).lower()}"},
+                "vars": {"mirror_source_type": "script", "mirror_source_origin": address},
+            }
+            for address, git in expected.items()
+        ),
+    )
 
 
 def test_cron_is_given_times_that_there_are(ansible: Ansible, host: Host) -> None:

@@ -126,7 +126,10 @@ class Endpoint:
 
     def diagnose(self, **options: Any) -> dict[str, Any]:
         host = Host(str(self.root), machine=self.machine, environ={}, call=self.call, space=lambda _place: self.space)
-        return diagnosis.Diagnosis(self.agent, host, **{**self.options, **options}).run()
+        result = diagnosis.Diagnosis(self.agent, host, **{**self.options, **options}).run()
+        bare = [entry for entry in result["findings"] if not (entry["evidence"] and entry["hint"])]
+        assert bare == [], "every finding has what speaks for it, and what to do"
+        return result
 
     def found(self, **options: Any) -> list[dict[str, Any]]:
         return self.diagnose(**options)["findings"]
@@ -258,13 +261,16 @@ def test_a_file_that_cannot_be_read(endpoint: Endpoint) -> None:
     endpoint.agent.managed = []
     path.unlink()
     path.symlink_to("nowhere")
-    assert endpoint.ids()[0] == "managed_file_unreadable"
+    found = endpoint.found()[0]
+    assert (found["id"], found["evidence"]) == ("managed_file_unreadable", [f"/{endpoint.file} is a link to nowhere"])
     path.unlink()
     os.mkfifo(path)
     assert endpoint.ids()[0] == "managed_file_unreadable"
     path.unlink()
-    path.mkdir()
-    assert endpoint.ids()[0] == "managed_file_unreadable"
+    path.mkdir(mode=0o750)
+    found = endpoint.found()[0]
+    assert found["id"] == "managed_file_unreadable"
+    assert found["evidence"] == [f"/{endpoint.file} is a folder of uid {os.getuid()} with mode 0750"]
 
 
 def test_settings_that_are_not_where_they_belong(endpoint: Endpoint) -> None:
@@ -355,10 +361,15 @@ def test_credentials_in_the_address_are_named_and_not_told(endpoint: Endpoint, s
 
 
 def test_a_name_that_nobody_knows(endpoint: Endpoint) -> None:
+    endpoint.write("etc/resolv.conf", "search example.com\nnameserver 192.0.2.53\nnameserver 2001:db8::53\n")
     found = endpoint.found(mirror_url="http://mirror.invalid:8080/linux/production/")
     ids = [entry["id"] for entry in found]
     assert ids[:2] == ["mirror_url_differs", "mirror_name_unresolved"]
     assert "mirror.invalid" in found[1]["message"]
+    assert found[1]["evidence"][1:] == [
+        "the option mirror_url names it",
+        "name servers in /etc/resolv.conf: 192.0.2.53, 2001:db8::53",
+    ]
 
 
 def test_a_name_server_that_does_not_answer_is_not_waited_for(endpoint: Endpoint) -> None:

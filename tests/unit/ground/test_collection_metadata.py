@@ -23,7 +23,11 @@ def modules() -> list[str]:
 
 
 def test_action_group_holds_every_module_in_alphabetical_order():
-    assert RUNTIME["action_groups"]["all"] == modules()
+    groups = RUNTIME["action_groups"]
+    assert groups["all"] == modules()
+    assert groups["mirror"] == [name for name in modules() if name.startswith("mirror_")]
+    assert groups["endpoint"] == [name for name in modules() if not name.startswith("mirror_")]
+    assert set(groups["endpoint_role"]) < set(groups["endpoint"])
 
 
 def test_one_version_everywhere():
