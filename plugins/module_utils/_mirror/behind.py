@@ -34,7 +34,8 @@ def since(
         return known
     if not is_behind(served, offered):
         return None
-    return known or (published if age_seconds(published) else now_iso())
+    now = now_iso()
+    return known or (published if published and age_seconds(published) is not None and published <= now else now)
 
 
 def as_fields(served: Versions | None, offered: Versions | None, moment: str | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import io
 import json
 import os
 import re
+import stat
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,12 @@ def export_bundle(settings: Settings, target: Path, lacking: Path | None = None,
     With `lacking`, a `status.json` of the other side, only the packages that it does not have are carried. A bundle
     that lies there already and carries the same is left as it is.
     """
+    with advising("writing", target):
+        is_other = target.exists() and not target.is_file()
+    if is_other:
+        raise MirrorError(
+            "file", f"{target} is no file, so no bundle can take its place", "Name a file; it need not exist yet."
+        )
     store = Store(settings)
     store.load()
     there = _digests_there(lacking) if lacking else set()
@@ -87,24 +94,28 @@ def import_bundle(
     keep the others from moving.
     """
     store, cancel = Store(settings), cancel or Cancel()
-    with acting_as_owner(settings.root), contextlib.ExitStack() as cleanup:
+    # Whoever began the run opens it: the owner of the mirror need not be able to read a carrier that root mounted.
+    with _opened(source) as bundle, acting_as_owner(settings.root), contextlib.ExitStack() as cleanup:
         if check:
             store.load()
-            steps = _plan(settings, store, _verified(source, cancel), allow_downgrade)
+            steps = _plan(settings, store, _verified(bundle, cancel), allow_downgrade)
             _require_packages(store, steps)
             return _told(store, steps)
         store.prepare()
         cleanup.enter_context(locked(store.lock_file))
         store.load()
-        store.recover()
+        broken = store.recover()
         keep_status_true(store)
-        inventory = _verified(source, cancel)
+        inventory = _verified(bundle, cancel)
         steps = _plan(settings, store, inventory, allow_downgrade)
+        for step in steps:
+            if step.unit in broken:
+                raise broken[step.unit]
         _require_packages(store, steps)
         unpacked = store.incoming / unique("bundle")
         cleanup.callback(remove_tree, unpacked)
         make_directory(unpacked)
-        _unpack(settings, store, source, inventory, unpacked, cancel)
+        _unpack(settings, store, bundle, inventory, unpacked, cancel)
         told = _told(store, steps)
         for step in steps:
             if step.outcome not in ("updated", "repaired"):
@@ -149,7 +160,8 @@ def _card(release: Release) -> dict[str, Any]:
 def _carries(target: Path, entries: list[dict[str, Any]]) -> bool:
     """True when `target` is a whole bundle of exactly these releases."""
     try:
-        return bool(_verified(target, Cancel())["channels"] == entries)
+        with _opened(target) as bundle:
+            return bool(_verified(bundle, Cancel())["channels"] == entries)
     except MirrorError:
         return False
 
@@ -209,13 +221,21 @@ def _write(file: IO[bytes], inventory: dict[str, Any], packages: dict[str, Path]
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         _add(archive, _INVENTORY, _json(inventory))
         for digest, package in sorted(packages.items()):
-            with package.open("rb") as content:
+            with _package(package) as content:
                 read: Any = _Hashing(content)
                 archive.addfile(_head(f"packages/{digest}.zip", os.fstat(content.fileno()).st_size), read)
             if read.digest.hexdigest() != digest:
                 raise _spoiled(f"the package {package}")
         sealed = out.digest.hexdigest()
         _add(archive, _SEAL, _json({"sha256": sealed}))
+
+
+def _package(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        # No lock is held: a sync may have published newer ones and pruned this one meanwhile.
+        raise _spoiled(f"the package {path}") from None
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -235,7 +255,34 @@ def _json(fields: Any) -> bytes:
 # --- reading ------------------------------------------------------------------------------------------------------
 
 
-def _foreign(source: Path, what: str) -> MirrorError:
+class _Bundle:
+    """A bundle that is open for reading; as a text, its path."""
+
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
+        self._path, self.file = path, file
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    @property
+    def size(self) -> int:
+        return os.fstat(self.file.fileno()).st_size
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[_Bundle]:
+    with contextlib.ExitStack() as cleanup:
+        with advising("reading", path):
+            # What is no file must not keep us waiting for somebody who writes to it.
+            descriptor = os.open(str(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            cleanup.callback(os.close, descriptor)
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise MirrorError("file", f"{path} is no file", "Name a file that `mde-mirror export` wrote.")
+            file = cleanup.enter_context(os.fdopen(descriptor, "rb", closefd=False))
+        yield _Bundle(path, file)
+
+
+def _foreign(source: _Bundle, what: str) -> MirrorError:
     return MirrorError(
         "foreign_bundle",
         f"{source} is no bundle that this version can read: {what}",
@@ -243,7 +290,7 @@ def _foreign(source: Path, what: str) -> MirrorError:
     )
 
 
-def _damaged(source: Path, what: str) -> MirrorError:
+def _damaged(source: _Bundle, what: str) -> MirrorError:
     return MirrorError(
         "damaged_bundle",
         f"the bundle {source} was damaged or cut short: {what}",
@@ -251,10 +298,11 @@ def _damaged(source: Path, what: str) -> MirrorError:
     )
 
 
-def _no_archive(source: Path) -> MirrorError:
+def _no_archive(source: _Bundle) -> MirrorError:
     """What cannot even be opened as an archive: no bundle at all, or one whose first header was hit."""
-    with advising("reading", source), source.open("rb") as file:
-        head = file.read(tarfile.BLOCKSIZE)
+    with advising("reading", source):
+        source.file.seek(0)
+        head = source.file.read(tarfile.BLOCKSIZE)
     if head[257:262] == b"ustar" or head.startswith(_INVENTORY.encode()):
         return _damaged(source, "its beginning is damaged")
     return MirrorError(
@@ -266,10 +314,11 @@ def _no_archive(source: Path) -> MirrorError:
 
 
 @contextlib.contextmanager
-def _reading(source: Path) -> Iterator[tuple[tarfile.TarFile, IO[bytes]]]:
+def _reading(source: _Bundle) -> Iterator[tuple[tarfile.TarFile, IO[bytes]]]:
     try:
-        with source.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            yield archive, file
+        source.file.seek(0)
+        with tarfile.open(fileobj=source.file, mode="r:") as archive:
+            yield archive, source.file
     except tarfile.ReadError as error:
         if str(error) in ("empty file", "truncated header", "unexpected end of data"):
             raise _damaged(source, str(error)) from None
@@ -283,7 +332,7 @@ def _reading(source: Path) -> Iterator[tuple[tarfile.TarFile, IO[bytes]]]:
         raise os_error(error, "reading", source) from None
 
 
-def _verified(source: Path, cancel: Cancel) -> dict[str, Any]:
+def _verified(source: _Bundle, cancel: Cancel) -> dict[str, Any]:
     """The inventory of a bundle of ours whose seal fits and that holds what the inventory names."""
     inventory = _inventory_of(source)
     with _reading(source) as (archive, file):
@@ -292,7 +341,7 @@ def _verified(source: Path, cancel: Cancel) -> dict[str, Any]:
     return inventory
 
 
-def _inventory_of(source: Path) -> dict[str, Any]:
+def _inventory_of(source: _Bundle) -> dict[str, Any]:
     with _reading(source) as (archive, _file):
         entry = archive.next()
         if entry is None or entry.name != _INVENTORY or entry.size > _MAX_INVENTORY_BYTES:
@@ -413,16 +462,16 @@ def _outcome(store: Store, unit: Unit, release: Release) -> str:
 
 
 def _unpack(
-    settings: Settings, store: Store, source: Path, inventory: dict[str, Any], folder: Path, cancel: Cancel
+    settings: Settings, store: Store, source: _Bundle, inventory: dict[str, Any], folder: Path, cancel: Cancel
 ) -> None:
     """Takes the packages out of the bundle and proves every byte of it: the seal, each SHA-256, each zip."""
-    with _reading(source) as (archive, file), store.reserved(source.stat().st_size):
+    with _reading(source) as (archive, file), store.reserved(source.size):
         _check_seal(source, archive, file, cancel)
         for entry in _check_members(source, archive, inventory):
             _take(settings, source, archive, entry, folder, cancel)
 
 
-def _check_members(source: Path, archive: tarfile.TarFile, inventory: dict[str, Any]) -> list[tarfile.TarInfo]:
+def _check_members(source: _Bundle, archive: tarfile.TarFile, inventory: dict[str, Any]) -> list[tarfile.TarInfo]:
     """The packages of the bundle. It must hold those that its inventory names, as plain files, and nothing else."""
     carried = [entry for _unit, entry in _entries(inventory) if entry["carried"]]
     sizes = {f"packages/{entry['sha256']}.zip": entry["bytes"] for entry in carried}
@@ -438,7 +487,7 @@ def _check_members(source: Path, archive: tarfile.TarFile, inventory: dict[str, 
     return members[1:-1]
 
 
-def _check_seal(source: Path, archive: tarfile.TarFile, file: IO[bytes], cancel: Cancel) -> None:
+def _check_seal(source: _Bundle, archive: tarfile.TarFile, file: IO[bytes], cancel: Cancel) -> None:
     """Refuses a bundle unless its last member seals everything before it and nothing but zeros follows."""
     members = archive.getmembers()
     seal = members[-1] if members else None
@@ -461,7 +510,7 @@ def _check_seal(source: Path, archive: tarfile.TarFile, file: IO[bytes], cancel:
 
 
 def _take(
-    settings: Settings, source: Path, archive: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path, cancel: Cancel
+    settings: Settings, source: _Bundle, archive: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path, cancel: Cancel
 ) -> None:
     digest = entry.name[len("packages/") : -len(".zip")]
     where = f"the package {digest[:8]} of the bundle"

@@ -156,10 +156,14 @@ def _change(settings: Settings, check: bool, plan: Callable[[Store], list[_Step]
             store.prepare()
             held.enter_context(locked(store.lock_file))
         store.load()
+        broken: dict[Unit, MirrorError] = {}
         if not check:
-            store.recover()
+            broken = store.recover()
             keep_status_true(store)
         steps = plan(store)
+        for step in steps:
+            if step.unit in broken:
+                raise broken[step.unit]
         befores = {step.unit: _stand(store, step.unit) for step in steps}
         if not check:
             for step in steps:

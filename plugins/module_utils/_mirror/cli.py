@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import getpass
+import io
 import json
 import logging
 import logging.handlers
@@ -31,32 +32,45 @@ from .sync import sync
 from .times import age_seconds, is_future
 from .units import ARCHITECTURES, PLATFORMS
 
-DONE, FAILED, USAGE, LOCKED = 0, 1, 2, 75
+DONE, FAILED, USAGE, LOCKED, STOPPED = 0, 1, 2, 75, 130
 _LOG_BYTES, _LOG_FILES = 5 * 1024 * 1024, 3
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one verb and returns the exit status that the epilog of `--help` explains."""
     options = _parser().parse_args(arguments)
-    as_json = bool(getattr(options, "json", False))
     signal.signal(signal.SIGTERM, _interrupted)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A path or a word of the service's that this terminal cannot show must not end a run.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        status = _run(options)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        sys.stderr.write("mde-mirror: stopped; what is published was not touched, and the next sync carries on.\n")
+        return STOPPED
+    except OSError as error:
+        # Of the output, as a rule. What is left of that must not come up again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            # A reader that went away, as `| head` does, wants no word.
+            what = error.filename if isinstance(error.filename, str) else "the output"
+            sys.stderr.write(f"mde-mirror: writing {what} failed: {error.strerror}" + "\n")
+        return FAILED
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         settings = load(options.settings)
         status: int = options.verb(options, settings)
         return status
     except MirrorError as error:
-        if as_json:
+        if getattr(options, "json", False):
             _say(json.dumps({"result": "failed", "changed": False, "units": [], "errors": [error.as_dict()]}))
         else:
             sys.stderr.write(f"mde-mirror: {error.message}\n    {error.hint}" + "\n")
         return _exit_status(error)
-    except KeyboardInterrupt:
-        sys.stderr.write("mde-mirror: stopped; what is published was not touched, and the next sync carries on.\n")
-        return FAILED
-    except BrokenPipeError:
-        # The reader of our output went away, as `| head` does; there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
 
 
 def _say(text: str = "", end: str = "\n") -> None:
@@ -77,7 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mde-mirror",
         description="Mirrors the security intelligence of Microsoft Defender for Endpoint.",
-        epilog="Exit status: 0 done, 1 something failed, 2 wrong use or settings, 75 another run holds the lock.",
+        epilog="Exit status: 0 done, 1 something failed, 2 wrong use or settings, 75 another run holds the lock, "
+        "130 stopped.",
     )
     parser.add_argument("--version", action="version", version="mde-mirror " + VERSION)
     verbs = parser.add_subparsers(dest="name", metavar="VERB", required=True)
@@ -263,6 +278,8 @@ def _sync(options: argparse.Namespace, settings: Settings) -> int:
     with acting_as_owner(settings.root), _log(settings) as log:
         report = Silent() if options.json else Report(sys.stdout, log, options.check)
         result = sync(settings, options.check, options.allow_downgrade, report)
+    if report.lost:
+        raise report.lost
     if options.json:
         _say(json.dumps(result.as_dict()))
     return FAILED if result.failed else DONE
@@ -374,11 +391,9 @@ def _log(settings: Settings) -> Iterator[Callable[[str], None] | None]:
         if Path(settings.log_file).is_symlink():
             # The script's default lies in /tmp, where a link planted by another user would lead us elsewhere.
             raise OSError(0, "it is a symbolic link")
-        handler = logging.handlers.RotatingFileHandler(
-            settings.log_file, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8"
-        )
+        handler = _LogFile(settings.log_file, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8")
     except OSError as error:
-        sys.stderr.write(f"mde-mirror: no log in {settings.log_file}: {error.strerror or error}" + "\n")
+        _tell_no_log(settings.log_file, error)
         yield None
         return
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
@@ -387,4 +402,20 @@ def _log(settings: Settings) -> Iterator[Callable[[str], None] | None]:
         yield log.info
     finally:
         log.removeHandler(handler)
-        handler.close()
+        with contextlib.suppress(OSError):
+            handler.close()
+
+
+class _LogFile(logging.handlers.RotatingFileHandler):
+    """Tells once that it cannot be written, in one line."""
+
+    told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not self.told:
+            self.told = True
+            _tell_no_log(self.baseFilename, sys.exc_info()[1])
+
+
+def _tell_no_log(path: str, error: BaseException | None) -> None:
+    sys.stderr.write(f"mde-mirror: no log in {path}: {getattr(error, 'strerror', None) or error}" + "\n")

@@ -69,6 +69,11 @@ def make_directory(path: Path, mode: int = DIRECTORY_MODE) -> None:
             folder.chmod(mode)
 
 
+def target_of(link: Path) -> Path:
+    """Where a link leads in the end. One that leads to itself is no error, as it is to `Path.resolve`."""
+    return Path(os.path.realpath(str(link)))
+
+
 def sync_directory(path: Path) -> None:
     descriptor = os.open(str(path), os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Iterator
 
-from .errors import LockedError
+from .errors import LockedError, MirrorError
 from .files import FILE_MODE, advising
 from .times import now_iso
 
@@ -30,6 +30,13 @@ def locked(path: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise _held(descriptor, path) from None
+        except OSError as error:
+            raise MirrorError(
+                "file",
+                f"the lock {path} cannot be taken: {error.strerror}",
+                "Without it, two runs at once would spoil each other's work, so nothing was done. The filesystem must "
+                "offer locks: for NFS, look at its lock service and at the mount option nolock; else use another one.",
+            ) from None
         holder = {
             "pid": os.getpid(),
             "host": socket.gethostname(),

@@ -113,7 +113,7 @@ def _one(iso: str | None) -> Iterator[tuple[dict[str, str], float]]:
 def _seconds(iso: str | None) -> float | None:
     try:
         return datetime.datetime.fromisoformat((iso or "").replace("Z", "+00:00")).timestamp()
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, AttributeError):
         return None
 
 

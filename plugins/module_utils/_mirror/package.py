@@ -7,6 +7,9 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
+import posixpath
+import stat
 import struct
 import zipfile
 import zlib
@@ -24,6 +27,10 @@ _END = b"PK\x05\x06"
 _END64_LOCATOR = b"PK\x06\x07"
 _END_SIZE, _END64_SIZE, _LOCATOR_SIZE = 22, 56, 20
 _LONGEST_COMMENT = 65535
+_LONGEST_LINK = 4096
+_HEAD = "<4s5H3L2H"
+# In place of a size that stands in an extra field.
+_IN_EXTRA = 0xFFFFFFFF
 # Others are not unpacked everywhere, and not in bounded memory.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _MAX_DIRECTORY_BYTES = 16 * 1024 * 1024
@@ -71,13 +78,15 @@ def prove(path: Path, proof: Proof, where: str, cancel: Cancel) -> None:
     try:
         with path.open("rb") as file:
             count = _check_frame(file, size)
-        with zipfile.ZipFile(str(path)) as package:
+        with zipfile.ZipFile(str(path)) as package, path.open("rb") as file:
             members = package.infolist()
             if len(members) != count:
                 raise zipfile.BadZipFile(f"its directory has {len(members)} members where {count} are announced")
             _check_members(members, size, proof, where)
             for member in members:
+                _check_head(file, member)
                 _check_member(package, member, cancel)
+                _check_link(package, member, where)
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -130,8 +139,11 @@ def _check_members(members: list[zipfile.ZipInfo], size: int, proof: Proof, wher
     for name in names:
         if name.startswith("/") or "\\" in name or ".." in name.split("/") or (len(name) > 1 and name[1] == ":"):
             raise _unexpected(where, f"has a member that would be unpacked elsewhere: {name[:80]!r}")
-    if len(set(names)) != len(names):
+    if len({posixpath.normpath(name) for name in names}) != len(names):
         raise _unexpected(where, "names a member twice")
+    links = tuple(posixpath.normpath(member.filename) + "/" for member in members if _is_link(member))
+    if any(posixpath.normpath(name).startswith(links) for name in names):
+        raise _unexpected(where, "has a member below a link")
     for member in members:
         if member.compress_type not in _METHODS:
             raise _unexpected(where, f"has a member that is packed by the rare method {member.compress_type}")
@@ -140,6 +152,20 @@ def _check_members(members: list[zipfile.ZipInfo], size: int, proof: Proof, wher
             raise _unexpected(where, f"lacks a member that matches {pattern!r} (verify.expectedMembers)")
     if sum(member.file_size for member in members) > max(size * _MAX_EXPANSION, _ALWAYS_ALLOWED_EXPANSION_BYTES):
         raise _unexpected(where, f"would unpack to more than {_MAX_EXPANSION} times its size")
+
+
+def _check_head(file: BinaryIO, member: zipfile.ZipInfo) -> None:
+    """Python believes the directory at the end alone; others unpack by what stands before each member."""
+    file.seek(member.header_offset)
+    fields = struct.unpack(_HEAD, file.read(struct.calcsize(_HEAD)))
+    flags, method, crc, packed, size = fields[2], fields[3], *fields[6:9]
+    told_behind = bool(flags & 0x8)
+    same = method == member.compress_type and flags & 0x1 == member.flag_bits & 0x1
+    same = same and (told_behind or crc == member.CRC)
+    for told, right in ((packed, member.compress_size), (size, member.file_size)):
+        same = same and (told_behind or told in (right, _IN_EXTRA))
+    if not same:
+        raise zipfile.BadZipFile(f"{member.filename} is another in front of it than in the directory")
 
 
 def _check_member(package: zipfile.ZipFile, member: zipfile.ZipInfo, cancel: Cancel) -> None:
@@ -156,6 +182,25 @@ def _check_member(package: zipfile.ZipFile, member: zipfile.ZipInfo, cancel: Can
             cancel.check()
     if left:
         raise zipfile.BadZipFile(f"{member.filename} is shorter than it says")
+
+
+def _check_link(package: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> None:
+    """Refuses a symbolic link that leads out of the package.
+
+    It may go up first, as far as its own folder is deep. Nothing lies below a link (see `_check_members`), so that no
+    other link makes more of that.
+    """
+    if not _is_link(member):
+        return
+    target = package.read(member) if member.file_size <= _LONGEST_LINK else b"/"
+    parts = [part for part in target.split(b"/") if part != b"."]
+    ups = len(list(itertools.takewhile(b"..".__eq__, parts)))
+    if target.startswith(b"/") or b".." in parts[ups:] or ups > posixpath.normpath(member.filename).count("/"):
+        raise _unexpected(where, f"has a link that leads elsewhere: {member.filename[:80]!r}")
+
+
+def _is_link(member: zipfile.ZipInfo) -> bool:
+    return stat.S_ISLNK(member.external_attr >> 16)
 
 
 def _corrupt(where: str, what: str) -> MirrorError:

@@ -75,6 +75,8 @@ def read_channel(entry: Any) -> Channel:
     if channel.hold is not None:
         channel.hold = {str(key): str(value) for key, value in channel.hold.items()}
     channel.history = [
-        {str(key): str(value) for key, value in done.items()} for done in channel.entries() if done.get("release")
+        {str(key): str(value) for key, value in done.items()}
+        for done in channel.entries()
+        if done.get("release") and done.get("action")
     ]
     return channel

@@ -36,6 +36,7 @@ class Report:
         self._moving = out.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         self._under_way: dict[str, tuple[int, int | None]] = {}
         self._drawn = 0.0
+        self.lost: OSError | None = None
 
     def unit_started(self, unit: str, versions: str) -> None:
         self._line(f"{unit}: downloading {versions}")
@@ -47,8 +48,7 @@ class Report:
             self._under_way[unit] = (size, total)
             if time.monotonic() - self._drawn >= _REDRAW_SECONDS:
                 self._drawn = time.monotonic()
-                self._out.write("\r\x1b[K" + self._moving_line())
-                self._out.flush()
+                self._write("\r\x1b[K" + self._moving_line())
 
     def retrying(self, unit: str, what: str, pause: float) -> None:
         self._line(f"{unit}: {what}" + (f"; trying again in {pause:.0f} s" if pause else ""))
@@ -96,12 +96,18 @@ class Report:
 
     def _line(self, text: str) -> None:
         with self._lock:
-            if self._moving:
-                self._out.write("\r\x1b[K")
-            self._out.write(text + "\n")
-            self._out.flush()
+            self._write(("\r\x1b[K" if self._moving else "") + text + "\n")
             if self._log:
                 self._log(text)
+
+    def _write(self, text: str) -> None:
+        """A full disk under our output, or a reader that went away, must not stop a run: it is told at its end."""
+        if self.lost is None:
+            try:
+                self._out.write(text)
+                self._out.flush()
+            except OSError as error:
+                self.lost = error
 
     def _moving_line(self) -> str:
         parts: list[str] = []

@@ -20,6 +20,7 @@ from .errors import MirrorError
 from .settings import Source
 
 _LOOK_SECONDS = 0.1
+_END_SECONDS = 2.0
 # They are silent for long: the script while it writes all file systems of the host to their disks, git while the server
 # counts and packs.
 LEAST_PATIENCE = 120.0
@@ -80,10 +81,20 @@ def run(
         _wait(process, watch, cancel)
     finally:
         # Also when it ended by itself: nothing that it began may write to what is about to be proven.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        _end(process)
     return process.returncode
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kills the whole group, and waits until it is gone; not for long, as nobody may collect what died."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + _END_SECONDS
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)
+            time.sleep(0.01)
 
 
 def _become_the_owner() -> None:

@@ -304,7 +304,9 @@ def _url(value: Any, schemes: tuple[str, ...], sample: str, userinfo: bool = Fal
     try:
         parts = urlsplit(value)
         local = parts.scheme == "file" and parts.netloc in ("", "localhost")
-        usable = parts.scheme in schemes and (local or parts.hostname) and (parts.port is None or parts.port > 0)
+        # The codec knows which names the DNS can hold: no empty part, none of more than 63 characters.
+        named = local or (parts.hostname or "").encode("idna")
+        usable = parts.scheme in schemes and named and (parts.port is None or parts.port > 0)
     except ValueError:
         usable = False
     if not usable or parts.fragment:

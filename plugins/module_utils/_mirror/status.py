@@ -12,6 +12,7 @@ from typing import Any, Iterator
 
 from . import VERSION, behind
 from .errors import MirrorError
+from .files import target_of
 from .release import FORMAT, ZIP, Release
 from .settings import Settings
 from .store import Store
@@ -137,7 +138,7 @@ def _shown(settings: Settings, unit: Unit, path: str) -> bool:
 
 
 def _leads_to(store: Store, unit: Unit, path: str, name: str) -> bool:
-    return (store.root / path).resolve() == store.folder_of(unit, name).resolve()
+    return target_of(store.root / path) == target_of(store.folder_of(unit, name))
 
 
 def verify(settings: Settings) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import threading
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable, Iterator
@@ -29,6 +30,7 @@ from .files import (
     replace,
     sha256_of,
     sync_directory,
+    target_of,
     unique,
     write,
 )
@@ -40,7 +42,13 @@ from .versions import Versions, is_version, version_key
 
 # What a download may leave free at least, in bytes: the state files of this and the next runs.
 SPARE_BYTES = 4 * 1024 * 1024
+# Within one step of a filesystem's clock, a second at most, a file can change and keep its times.
+_SETTLED_SECONDS = 2
 _STATE_FILE_MODE = 0o640
+# What those who read the record of a sync rely on.
+_RECORD = {"result": str, "finished": str, "units": list, "errors": list}
+_UNIT_RECORD = {"platform": str, "channel": str, "arch": str, "outcome": str, "bytes": int, "seconds": (int, float)}
+_ERROR_RECORD = {"code": str, "message": str, "hint": str}
 
 
 class Store:
@@ -54,6 +62,7 @@ class Store:
         self.state = self.root / ".state"
         self._lock = threading.RLock()
         self._channels: dict[str, Channel] = {}
+        self._rebuilt = False
         self._seen: dict[str, dict[str, list[int]]] = {}
         self._reserved = 0
         self._cards: dict[tuple[str, str], Release] = {}
@@ -98,23 +107,52 @@ class Store:
                 known = path in self._channels or unit.channel.endswith("_back")
                 if not known and self._on_shelf(unit, link):
                     back = self.root / unit.back_path
-                    self._channels[path] = Channel(
-                        current=link.resolve().name,
-                        previous=back.resolve().name if self._on_shelf(unit, back) else None,
-                        published=now_iso(),
-                    )
+                    current = target_of(link).name
+                    channel = self._told_by_status(path)
+                    if channel.current != current:
+                        channel = Channel(current=current, published=now_iso())
+                    channel.previous = target_of(back).name if self._on_shelf(unit, back) else None
+                    self._channels[path] = channel
+                    self._rebuilt = True
+
+    def _told_by_status(self, path: str) -> Channel:
+        """What `status.json` still knows of a channel whose state is lost: above all, that it is held."""
+        fields = _read_json(self.root / "status.json")
+        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, StopIteration):
+            entry = next(entry for entry in fields["channels"] if entry["path"] == path)
+            own = any(done["action"] == "promote" for done in entry["history"])
+            return read_channel(
+                {
+                    "current": entry["release"],
+                    "published": entry["published"],
+                    "hold": entry["held"],
+                    "history": entry["history"],
+                    "own": own,
+                }
+            )
+        return Channel()
 
     def _on_shelf(self, unit: Unit, link: Path) -> bool:
-        return link.is_symlink() and link.resolve().parent == (self.releases / unit.shelf).resolve()
+        return link.is_symlink() and target_of(link).parent == target_of(self.releases / unit.shelf)
 
-    def recover(self) -> None:
-        """Completes what a run that died left behind: links that do not agree with the state, scraps in `.incoming`."""
-        for path in sorted(self._channels):
-            self._show(unit_of_path(path))
+    def recover(self) -> dict[Unit, MirrorError]:
+        """Completes what a run that died left behind: links that do not agree with the state, scraps in `.incoming`.
+
+        Returns the units whose links cannot be mended, and why; that must not keep the others from it.
+        """
+        if self._rebuilt:
+            self._save_channels()
+        failed = {}
+        for unit in map(unit_of_path, sorted(self._channels)):
+            try:
+                self._show(unit)
+            except MirrorError as error:
+                failed[unit] = error
         with advising("tidying", self.incoming):
             for scrap in self.incoming.iterdir():
                 if scrap.suffix != ".download":
                     remove_tree(scrap)
+        return failed
 
     # --- reading ----------------------------------------------------------------------------------------------
 
@@ -179,8 +217,8 @@ class Store:
     def intact(self, release: Release, mend: bool = True) -> bool:
         """True when the zip is the one that was proven. With `mend`, manifest and card are written anew if they differ.
 
-        Files whose size, inode and times are those of the last look are not read again: a change of content always
-        moves the change time. `mde-mirror verify` reads everything.
+        Files whose size, inode and times are those of the last look are not read again: a change of content moves the
+        change time, once that is no longer the present one. `mde-mirror verify` reads everything.
         """
         folder = self.folder(release)
         key = f"{release.shelf}/{release.name}"
@@ -193,7 +231,7 @@ class Store:
             return False
         if mend:
             self._write_small_files(folder, release)
-            self._seen[key] = self._fingerprint(folder)
+            self._remember(release)
         return True
 
     def needs_mending(self, release: Release) -> bool:
@@ -214,6 +252,14 @@ class Store:
         if _read(folder / CARD) != release.card():
             found.append(f"{CARD} is missing or was changed")
         return found
+
+    def _remember(self, release: Release) -> None:
+        """Spares the next look the reading, unless the files are so young that it could miss a change."""
+        found = self._fingerprint(self.folder(release))
+        youngest = max((moment for entry in found.values() for moment in entry[2:]), default=0)
+        self._seen.pop(f"{release.shelf}/{release.name}", None)
+        if time.time_ns() - youngest > _SETTLED_SECONDS * 10**9:
+            self._seen[f"{release.shelf}/{release.name}"] = found
 
     @staticmethod
     def _fingerprint(folder: Path) -> dict[str, list[int]]:
@@ -265,6 +311,8 @@ class Store:
                 twin = self.release(unit, release.name)
                 if twin is not None and twin.sha256 == release.sha256 and folder.is_dir():
                     package.replace(folder / ZIP)
+                    # Two names of one file, as an adoption that was killed leaves them, stay as they are.
+                    remove_tree(package)
                     sync_directory(folder)
                     release = twin
                     self._write_small_files(folder, release)
@@ -280,7 +328,7 @@ class Store:
                     staged.rename(folder)
                     sync_directory(folder.parent)
                 self._cards[(unit.shelf, release.name)] = release
-                self._seen[f"{release.shelf}/{release.name}"] = self._fingerprint(folder)
+                self._remember(release)
         return release
 
     def publish(self, unit: Unit, release: Release, action: str, by: str = "sync", disown: bool = False) -> None:
@@ -423,7 +471,10 @@ class Store:
 
     def last_sync(self) -> dict[str, Any]:
         fields = _read_json(self.state / "last-sync.json")
-        return fields if isinstance(fields, dict) else {}
+        if not isinstance(fields, dict):
+            return {}
+        kept = {key: fields[key] for key in ("last_success", "last_import") if isinstance(fields.get(key), str)}
+        return {**kept, "last_sync": fields["last_sync"]} if _is_record(fields.get("last_sync")) else kept
 
     def save_status(self, fields: dict[str, Any]) -> None:
         path = self.root / "status.json"
@@ -457,9 +508,19 @@ class Store:
     def _linked(self) -> Iterator[tuple[str, str]]:
         """What links in the served tree point at, whoever made them."""
         for link in self.root.glob("*/*/arch_*"):
-            with contextlib.suppress(OSError):
-                target = link.resolve()
-                yield target.parent.name, target.name
+            target = target_of(link)
+            yield target.parent.name, target.name
+
+
+def _is_record(fields: Any) -> bool:
+    if not _has(fields, _RECORD) or not all(_has(unit, _UNIT_RECORD) for unit in fields["units"]):
+        return False
+    errors = [*fields["errors"], *(unit["error"] for unit in fields["units"] if unit.get("error"))]
+    return all(_has(error, _ERROR_RECORD) for error in errors)
+
+
+def _has(fields: Any, kinds: dict[str, Any]) -> bool:
+    return isinstance(fields, dict) and all(isinstance(fields.get(key), kind) for key, kind in kinds.items())
 
 
 def _last(names: list[str], name: str) -> int:

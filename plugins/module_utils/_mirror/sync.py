@@ -145,6 +145,8 @@ class _Sync:
         self.line = Line(settings.parallel, settings.rate_limit, cancel)
         # Units whose links a dead run or a stranger left wrong.
         self.astray: set[Unit] = set()
+        # Units whose links could not be mended.
+        self.broken: dict[Unit, MirrorError] = {}
         # What follows the source, and what is fed by promotion.
         self.followed: list[Unit] = []
         self.promoted: list[Unit] = []
@@ -167,10 +169,10 @@ class _Sync:
     def perform(self) -> SyncResult:
         result = SyncResult(now_iso())
         self._open()
-        self.store.recover()
-        keep_status_true(self.store)
-        self._drop_foreign_downloads()
         try:
+            self.broken = self.store.recover()
+            keep_status_true(self.store)
+            self._drop_foreign_downloads()
             result.units = self._work_on_all()
             result.pruned = self.store.prune()
         except MirrorError as error:
@@ -220,6 +222,8 @@ class _Sync:
     def _work_on_all(self) -> list[UnitResult]:
         """First what follows the source, then what is fed by promotion: a repair of the one may mend the other."""
         done = self._work(self.followed) + self._work(self.promoted)
+        followed = {result.unit for result in done}
+        self.errors += [error for unit, error in self.broken.items() if unit not in followed]
         return [result for result in done if not result.nothing]
 
     def _work(self, units: list[Unit]) -> list[UnitResult]:
@@ -267,6 +271,9 @@ class _Sync:
     def _judge(self, result: UnitResult) -> Versions | None:
         """The versions to fetch; None where what is published stays. Sets the outcome that holds without a download."""
         unit = result.unit
+        if unit in self.broken:
+            result.before = result.after = self.store.served_versions(unit)
+            raise self.broken[unit]
         damaged = self._look_at_what_is_there(result)
         held = self.store.channel(unit).hold
         if held and not damaged:
@@ -290,6 +297,8 @@ class _Sync:
             same = result.before is not None and offered.same_as(result.before)
             if same and result.outcome == "adopted":
                 damaged = result.mislabelled = self._adopted_another(client, result)
+            elif same and not damaged:
+                damaged = self._serves_another(result, offered)
         if same and not damaged:
             return None
         if held and not same:
@@ -332,6 +341,14 @@ class _Sync:
                 f"{name} offers a channel of that name too; a promotion fed this one, so it is this mirror's own and "
                 "does not follow it"
             )
+
+    def _serves_another(self, result: UnitResult, offered: Versions) -> bool:
+        """True when the other mirror has another package under the versions that are served here."""
+        release = self.store.current(result.unit)
+        if not isinstance(offered, Offer) or release is None or release.sha256 == offered.sha256:
+            return False
+        result.notes.append(f"{self.source.name} serves another package under the same versions")
+        return True
 
     def _adopted_another(self, client: Any, result: UnitResult) -> bool:
         """True when an adopted package is surely not the one that its manifest names.

@@ -34,6 +34,6 @@ def is_future(iso: str | None) -> bool:
 def _seconds_since(iso: str | None) -> int | None:
     try:
         then = datetime.datetime.strptime(iso or "", _FORMAT).replace(tzinfo=datetime.timezone.utc)
-    except ValueError:
+    except (ValueError, TypeError):
         return None
     return int((now() - then).total_seconds())

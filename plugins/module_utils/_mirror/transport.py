@@ -30,6 +30,8 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _PASSING_STATUSES = (408, 425, 429, 500, 502, 503, 504)
 _BUFFER = 64 * 1024
 _GATHER_SECONDS = 0.25
+# Saving a connection is worth no longer wait.
+_DRAIN_SECONDS = 1.0
 
 
 def shown(url: str) -> str:
@@ -99,7 +101,8 @@ class Client:
                     yield answer
                     return
                 target = answer.header("Location")
-                answer.drain()
+                if method != "HEAD":
+                    answer.drain()
             if not target:
                 raise MirrorError(
                     "http_status",
@@ -122,7 +125,8 @@ class Client:
         try:
             parts = urlsplit(url)
             host = (parts.hostname or "").lower()
-            usable = parts.scheme in ("http", "https") and bool(host) and parts.port != 0
+            # What cannot be written as a name of the DNS would not even reach the resolver.
+            usable = parts.scheme in ("http", "https") and bool(host.encode("idna")) and parts.port != 0
         except ValueError:
             usable = False
         if not usable:
@@ -370,15 +374,17 @@ class Answer:
 
     def _read_into(self, buffer: memoryview) -> int:
         if self._response.chunked:
+            # Only content is progress: what stands between chunks and behind the last one can go on for ever.
+            self._stream.content_due_in(self._source.timeout)
             data = self._response.read1(len(buffer))
             buffer[: len(data)] = data
             return len(data)
         stream: Any = self._response.fp
         return int(stream.readinto1(buffer)) if stream is not None else 0
 
-    def read_whole(self, limit: int) -> bytes:
+    def read_whole(self, limit: int, patience: float | None = None) -> bytes:
         """The whole small body. Stops reading at one byte over `limit`: the caller judges the size."""
-        self._stream.must_end_in(self._source.timeout)
+        self._stream.must_end_in(min(self._source.timeout, patience or self._source.timeout))
         parts: list[bytes] = []
         while self.received <= limit:
             data = self.read(limit + 1 - self.received)
@@ -393,9 +399,10 @@ class Answer:
         self._response.close()
 
     def drain(self) -> None:
-        """Reads the rest of a short body, so that the connection can be used again."""
-        if (self.length or 0) <= _BUFFER:
-            self.read_whole(_BUFFER)
+        """Reads the rest of a short body that nobody needs, so that the connection can be used again if it is whole."""
+        if self.length is not None and self.length <= _BUFFER:
+            with contextlib.suppress(MirrorError, OSError, http.client.HTTPException):
+                self.read_whole(_BUFFER, _DRAIN_SECONDS)
 
 
 def _host_matches(host: str, allowed: str) -> bool:
@@ -439,6 +446,7 @@ class _Stream(io.RawIOBase):
         self._sock = sock
         self._source = source
         self._end: float | None = None
+        self._due: float | None = None
         self._limit = 0.0
         self._waited = 0.0
         self._came = 0
@@ -447,11 +455,16 @@ class _Stream(io.RawIOBase):
         self._end = None if seconds is None else time.monotonic() + seconds
         self._waited, self._came = 0.0, 0
 
+    def content_due_in(self, seconds: float) -> None:
+        self._due = time.monotonic() + seconds
+
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         started = time.monotonic()
+        if self._due is not None and started > self._due:
+            raise socket.timeout("timed out")
         left = self._source.timeout
         if self._end is not None:
             left = min(left, self._end - started)
