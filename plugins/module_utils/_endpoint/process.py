@@ -18,6 +18,8 @@ import time
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.health import decode
 
 MAX_OUTPUT = 1024 * 1024
+# Enough for what pipes hold of a command that was over by the limit, whoever else still writes to them.
+LATE_READS = 16
 now = getattr(time, "monotonic", time.time)
 
 
@@ -71,11 +73,16 @@ def run(arguments, timeout, max_output=MAX_OUTPUT):
 
 def _read(child, outputs, deadline, max_output):
     """Collects the outputs until both are closed, the command is over and silent, or the time is up."""
-    waiting = list(outputs)
-    while waiting and now() < deadline:
+    waiting, late_reads = list(outputs), LATE_READS
+    while waiting and late_reads:
+        left = deadline - now()
         over = child.poll() is not None
+        if left <= 0:
+            if not over:
+                return
+            late_reads -= 1
         try:
-            ready = select.select(waiting, [], [], 0.1 if over else max(0, min(0.2, deadline - now())))[0]
+            ready = select.select(waiting, [], [], max(0, min(0.1 if over else 0.2, left)))[0]
         except (OSError, select.error) as failure:
             if failure.args[0] != errno.EINTR:
                 raise
