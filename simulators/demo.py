@@ -97,17 +97,17 @@ class Processes:
 
     def run(self, *command: str | Path, quiet: bool = False) -> int:
         """The exit status of a command, whose output is shown as it comes."""
-        with subprocess.Popen(
+        # Not as a context: leaving it by a signal would wait for the command's own end.
+        self._running = subprocess.Popen(
             [str(word) for word in command],
             env=self._environment,
             cwd=HOME,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL if quiet else None,
             start_new_session=True,
-        ) as process:
-            self._running = process
-            status = process.wait()
-            self._running = None
+        )
+        status = self._running.wait()
+        self._running = None
         return status
 
     def end(self) -> None:
@@ -117,12 +117,15 @@ class Processes:
                 os.killpg(self._running.pid, signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._running.wait(3)
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            for process in self._left():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, number)
-            deadline = time.monotonic() + 2
-            while self._left() and time.monotonic() < deadline:
+        for number, seconds in ((signal.SIGTERM, 2), (signal.SIGKILL, 30)):
+            told: set[int] = set()
+            deadline = time.monotonic() + seconds
+            while (left := set(self._left())) and time.monotonic() < deadline:
+                # Those that came meanwhile too; once each, so that they can clean up.
+                for process in left - told:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(process, number)
+                told |= left
                 time.sleep(0.05)
         if self._running is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -862,7 +862,7 @@ class DownloadService:
                 if kind in (None, exchange.kind) and method in (None, exchange.method)
             ]
 
-    def wait_for(self, condition: Callable[[], bool], timeout: float = 10.0) -> bool:
+    def wait_for(self, condition: Callable[[], bool], timeout: float = 60.0) -> bool:
         """Waits until `condition` holds; it is looked at whenever a request comes, moves on or ends."""
         with self.changed:
             return self.changed.wait_for(condition, timeout)
@@ -1213,9 +1213,9 @@ def _serve(chosen: argparse.Namespace) -> int:
         if chosen.client_ca:
             tls.load_verify_locations(chosen.client_ca)
             tls.verify_mode = ssl.CERT_REQUIRED
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    # Not a handler that sets an event: it would wait for ever if the signal came while the event is being waited for.
+    signals = (signal.SIGTERM, signal.SIGINT)
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     service = DownloadService(
         chosen.directory,
         port=chosen.port,
@@ -1236,7 +1236,7 @@ def _serve(chosen: argparse.Namespace) -> int:
             staged.write_text(json.dumps(ready) + "\n", encoding="utf-8")
             staged.replace(chosen.ready_file)
         print(json.dumps(ready), flush=True)
-        stop.wait()
+        signal.sigwait(signals)
     return 0
 
 

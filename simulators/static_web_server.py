@@ -7,6 +7,7 @@ import http.server
 import io
 import signal
 import socketserver
+import ssl
 import sys
 import threading
 import urllib.parse
@@ -37,10 +38,21 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
 class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], root: Path, log_file: Path | None) -> None:
         super().__init__(address, partial(_Handler, directory=str(root)))
         self._log_file = log_file
+
+    def server_bind(self) -> None:
+        # HTTPServer's own would look up the name of the address, which can take seconds without a name server.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # Clients that hang up or do not trust us are no trouble of ours.
+        if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError, ssl.SSLError)):
+            super().handle_error(request, client_address)
 
     def log(self, line: str) -> None:
         if self._log_file is not None:
@@ -51,14 +63,25 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 class StaticWebServer:
     """A web server in a thread: `with StaticWebServer(root) as server: server.url`."""
 
-    def __init__(self, root: Path, host: str = "127.0.0.1", port: int = 0, log_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        log_file: Path | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._server = _Server((host, port), root, log_file)
+        self._scheme = "https" if tls else "http"
+        if tls:
+            # Hands are shaken in the thread of each connection, so that one that is silent does not stop the others.
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
     @property
     def url(self) -> str:
         host, port = self._server.server_address[:2]
-        return f"http://{host!s}:{port}"
+        return f"{self._scheme}://{host!s}:{port}"
 
     def start(self) -> StaticWebServer:
         self._thread.start()
@@ -83,12 +106,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--log", type=Path, help="a file for one line per request")
     options = parser.parse_args(arguments)
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+    # Not a handler that sets an event: it would wait for ever if the signal came while the event is being waited for.
+    signals = (signal.SIGINT, signal.SIGTERM)
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     with StaticWebServer(options.root, options.host, options.port, options.log) as server:
         print(server.url, flush=True)
-        ended.wait()
+        signal.sigwait(signals)
     return 0
 
 

@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 
+from hypothesis import HealthCheck, settings
+
 from tools.collection_tree import link_checkout
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -15,3 +17,6 @@ os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(link_checkout())
 os.environ.setdefault("ANSIBLE_INJECT_FACT_VARS", "false")
 # Ansible would look for an interpreter on PATH by itself, and take a pyenv shim that does not start for one.
 os.environ.setdefault("ANSIBLE_PYTHON_INTERPRETER", sys.executable)
+# Properties are tried for as long as the machine needs.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")

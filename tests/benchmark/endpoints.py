@@ -23,11 +23,11 @@ sys.path.insert(0, str(CHECKOUT))
 
 from ending import Failed, status_of  # noqa: E402
 
-from simulators.download_service import build_package  # noqa: E402
 from simulators.static_web_server import StaticWebServer  # noqa: E402
+from tests.integration.roles.endpoints import ModuleRuns, publish  # noqa: E402
 from tests.integration.roles.stage import Agent, Ansible, Run  # noqa: E402
 
-VERSION, ENGINE = "1.449.108.0", "1.1.26020.1002"
+VERSION = "1.449.108.0"
 OBVIOUS = Path(__file__).with_name("obvious_endpoint.yml")
 ROUNDS = 3
 
@@ -44,7 +44,8 @@ class Fleet:
     """Hosts that are directories, pointed at one mirror."""
 
     def __init__(self, directory: Path, mirror: str, size: int) -> None:
-        self.directory, self.size = directory, size
+        self.size = size
+        self.runs = ModuleRuns(directory)
         self.ansible = Ansible(directory)
         self.ansible.hosts["endpoints"] = {}
         for number in range(size):
@@ -73,15 +74,10 @@ class Fleet:
 
     def module_runs(self, way: Way) -> float:
         """How often a Python is started on a host, counted by one that notes it."""
-        notes = self.directory / "module-runs"
-        notes.write_text("")
-        counting = self.directory / "counting-python"
-        counting.write_text(f'#!/bin/sh\necho >>"{notes}"\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
-        counting.chmod(0o755)
-        done = self.ansible.playbook(str(way.playbook), ansible_python_interpreter=str(counting))
+        done = self.ansible.playbook(str(way.playbook), ansible_python_interpreter=self.runs.interpreter)
         if done.status != 0:
             raise Failed(f"{way.name} failed:\n{done.output[-3000:]}")
-        return len(notes.read_text().splitlines()) / self.size
+        return self.runs.taken() / self.size
 
     def seconds(self, playbook: Path) -> float:
         started = time.monotonic()
@@ -89,13 +85,6 @@ class Fleet:
         if done.status != 0:
             raise Failed(f"{playbook.name} failed:\n{done.output[-3000:]}")
         return time.monotonic() - started
-
-
-def publish(root: Path) -> None:
-    folder = root / "linux/production/arch_x86_64"
-    build_package(folder / "updates.zip", VERSION, ENGINE)
-    manifest = {"EngineVersion": ENGINE, "DefinitionVersion": VERSION}
-    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
 def compare(fleet: Fleet) -> None:
@@ -129,7 +118,7 @@ def main() -> int:
     def measure() -> None:
         with tempfile.TemporaryDirectory(prefix="mde-benchmark-") as name:
             directory = Path(name)
-            publish(directory / "mirror")
+            publish(directory / "mirror", VERSION)
             with StaticWebServer(directory / "mirror") as served:
                 compare(Fleet(directory, served.url, options.hosts))
 

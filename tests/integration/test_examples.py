@@ -136,7 +136,7 @@ class World:
 
     @staticmethod
     def _run(*command: object) -> None:
-        subprocess.run([str(word) for word in command], check=True, capture_output=True, timeout=60)
+        subprocess.run([str(word) for word in command], check=True, capture_output=True, timeout=600)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ DOOR = Path(__file__).with_name("door.py")
 def through_ansible(tmp_path) -> Callable[..., dict[str, Any]]:
     def call(module: str, **arguments: Any) -> dict[str, Any]:
         command = [sys.executable, str(DOOR), module, json.dumps(arguments)]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stderr
         result: dict[str, Any] = json.loads(done.stdout)
         return result

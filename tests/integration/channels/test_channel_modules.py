@@ -14,6 +14,7 @@ import sys
 
 import pytest
 
+from ..mirror.conftest import LONGEST
 from .conftest import SIZE, Station, folders, version
 
 CHANNEL, BUNDLE = "mde.offline.mirror_channel", "mde.offline.mirror_bundle"
@@ -120,7 +121,7 @@ def told(tmp_path_factory, first_release, running_service, authority):
         env={**os.environ, "ANSIBLE_LOCALHOST_WARNING": "false"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=4 * LONGEST,
     )
     assert (here / "told").exists(), run.stdout + run.stderr
     assert "Traceback" not in run.stdout + run.stderr

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
 import shutil
-import signal
-import subprocess
 import time
 
 import pytest
 
+from ..mirror.conftest import LONGEST, Kills, linger, until
 from .conftest import ARCHITECTURES, BACK, CANARY, ENGINE, PRODUCTION, SIZE, damage, folders, version
 
 OTHER_ENGINE = "1.1.25120.1"
@@ -498,10 +496,10 @@ def test_the_status_follows_each_publication_of_a_running_sync(mirror, service):
     fast, slow = folders("production")
     service.publish(version(2), size=SIZE)
     service.fault("stall", kind="package", arch="arm64")
-    mirror.configure(source={"timeout": 100})
+    mirror.configure(source={"timeout": 10 * LONGEST})
     with mirror.start("sync") as process:
-        assert service.wait_for(lambda: process.poll() is not None or mirror.serves(fast) == 2)
-        assert service.wait_for(
+        assert until(lambda: mirror.serves(fast) == 2 or process.poll() is not None)
+        assert until(
             lambda: channel_of(mirror.status(), fast)["definitions_version"] == version(2) or process.poll() is not None
         )
         status = mirror.status()
@@ -511,7 +509,7 @@ def test_the_status_follows_each_publication_of_a_running_sync(mirror, service):
         assert channel_of(status, slow)["sha256"] == mirror.served(slow).sha256
         assert (status["last_sync"], status["last_success"]) == (before["last_sync"], before["last_success"])
         service.clear_faults()
-        process.communicate(timeout=30)
+        process.communicate(timeout=LONGEST)
     assert process.returncode == 0
     assert mirror.status()["last_sync"]["units"][1]["after"]["definitions_version"] == version(2)
     mirror.agree()
@@ -524,13 +522,13 @@ def test_a_status_that_a_killed_run_left_untrue_is_mended_before_anything_is_fet
     service.publish(version(3), size=SIZE)
     service.fault("stall", kind="package")
     service.clear_requests()
-    mirror.configure(source={"timeout": 100})
+    mirror.configure(source={"timeout": 10 * LONGEST})
     with mirror.start("sync") as process:
-        assert service.wait_for(lambda: bool(service.asked("package")) or process.poll() is not None)
+        assert until(lambda: service.asked("package") or process.poll() is not None)
         for path in folders("production"):
             assert channel_of(mirror.status(), path)["sha256"] == mirror.served(path).sha256
         service.clear_faults()
-        process.communicate(timeout=30)
+        process.communicate(timeout=LONGEST)
     assert process.returncode == 0
     mirror.agree()
 
@@ -568,32 +566,36 @@ def test_a_channel_that_was_taken_out_of_the_settings_keeps_its_release(mirror):
 # -- two at once, and kill -9 ------------------------------------------------------------------------------------------
 
 
-def test_of_two_verbs_at_once_one_works_and_the_other_names_it(mirror):
-    service = mirror.service
+def links(mirror, channel):
+    """What the folders of a channel and of its n-1 point at."""
+    return {path: mirror.name(path) for path in mirror.folders() if path.split("/")[1].startswith(channel)}
+
+
+def test_of_two_verbs_at_once_one_works_and_the_other_names_it(mirror, tmp_path):
+    service, bundle = mirror.service, tmp_path / "bundle.tar"
     mirror.well("promote", "production", "canary")
+    mirror.well("export", bundle)
     service.publish(version(2), size=SIZE)
     service.fault("stall", kind="package", times=1)
-    mirror.configure(source={"timeout": 100})
-    before = mirror.stand()
+    mirror.configure(source={"timeout": 10 * LONGEST})
+    before = links(mirror, "canary")
     with mirror.start("sync") as sync:
-        assert service.wait_for(lambda: bool(service.asked("package")))
+        assert until(lambda: service.asked("package"))
         for arguments in (
             ["promote", "production", "canary"],
             ["rollback", "canary"],
             ["hold", "production"],
             ["release", "production"],
-            ["import", "no-such-file"],
+            ["import", bundle],
         ):
             run = mirror.verb(*arguments)
             assert run.status == 75, run.text
             assert run.report["errors"][0]["code"] == "locked"
             assert str(sync.pid) in run.report["errors"][0]["message"]
         assert sync.poll() is None
-        assert {name: data for name, data in mirror.stand().items() if "canary" in name} == {
-            name: data for name, data in before.items() if "canary" in name
-        }
+        assert links(mirror, "canary") == before != {}
         service.clear_faults()
-        sync.communicate(timeout=30)
+        sync.communicate(timeout=LONGEST)
     assert sync.returncode == 0
     mirror.agree()
 
@@ -604,44 +606,13 @@ def test_of_two_promotions_at_once_none_is_half_done(mirror):
         verbs = [
             mirror.start("promote", "production", "canary", "--release", version(number)) for number in (one, other)
         ]
-        told = ["".join(verb.communicate(timeout=60)) for verb in verbs]
+        told = ["".join(verb.communicate(timeout=LONGEST)) for verb in verbs]
         codes = [verb.returncode for verb in verbs]
         assert set(codes) <= {0, 75} and 0 in codes, told
         assert "Traceback" not in "".join(told)
         (served,) = set(mirror.numbers("canary"))
         assert served in ([one, other] if codes == [0, 0] else [(one, other)[codes.index(0)]])
         mirror.agree()
-
-
-def killed(mirror, moment, *arguments):
-    """Starts a verb and kills it at that moment. True when it was still at work."""
-    process = mirror.start(*arguments)
-    moment(process)
-    process.send_signal(signal.SIGKILL)
-    told = "".join(process.communicate(timeout=20))
-    assert "Traceback" not in told
-    return process.returncode == -signal.SIGKILL
-
-
-def after(seconds):
-    def wait(process):
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(seconds)
-
-    return wait
-
-
-def when_it_writes(mirror, seconds):
-    """When the state file was replaced, or so soon afterwards: links and status.json come then."""
-    state = mirror.root / ".state" / "channels.json"
-    before = state.stat().st_ino
-
-    def wait(process):
-        while state.stat().st_ino == before and process.poll() is None:
-            pass
-        after(seconds)(process)
-
-    return wait
 
 
 @pytest.mark.slow
@@ -653,16 +624,21 @@ def test_kill_9_at_any_moment_of_promote_and_rollback(mirror):
     begun = time.monotonic()
     mirror.well("promote", "production", "canary", "--release", version(2))
     whole = time.monotonic() - begun
-    kills, current = 0, 2
-    for round_ in range(12):
+    kills, current = Kills(rounds=12, wanted=6), 2
+    for number in kills:
         current = 3 - current
         promote = ["promote", "production", "canary", "--release", version(current)]
         arguments = chance.choice([promote, ["rollback", "canary", "--to", version(current)]])
-        if round_ % 3 == 0:
-            moment = after(chance.uniform(0.2, 0.9) * whole)
+        wrote = mirror.state_writes()
+        process = mirror.start(*arguments)
+        if number % 3 == 0:
+            linger(process, chance.uniform(0.2, 0.9) * whole)
         else:
-            moment = when_it_writes(mirror, chance.uniform(0, 0.01))
-        kills += killed(mirror, moment, *arguments)
+            # Links and status.json come right after the state.
+            while not wrote() and process.poll() is None:
+                pass
+            linger(process, chance.uniform(0, 0.01))
+        kills.strike(process)
         mirror.check()
         assert set(mirror.numbers("canary")) <= {1, 2}
         assert mirror.numbers("production") == [2, 2]
@@ -674,7 +650,6 @@ def test_kill_9_at_any_moment_of_promote_and_rollback(mirror):
         mirror.agree()
         mirror.well("release", "canary")
         mirror.well(*promote)
-    assert kills >= 6
 
 
 def test_killed_between_state_and_link_the_next_run_of_any_kind_completes_it(mirror):

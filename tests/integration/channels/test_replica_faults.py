@@ -8,6 +8,7 @@ import pytest
 
 from simulators.download_service import CONTENT_FAULTS, Answer, Body, Content, DownloadService, Unit, _represent
 
+from ..mirror.conftest import HASTY, PATIENT
 from ..mirror.test_mirror_faults import CASES
 from .conftest import BACK, PRODUCTION, Station, folders
 
@@ -93,6 +94,7 @@ def test_a_fault_of_the_other_mirror_harms_nothing(replica, upstream, struck):
     assert replica.status()["last_sync"]["result"] == "failed"
 
     upstream.clear_faults()
+    replica.configure(source=PATIENT)
     replica.sync_well()
     assert replica.numbers("production") == [2, 2]
     assert replica.served(BACK) == before[PRODUCTION]
@@ -108,6 +110,7 @@ def test_a_certificate_that_is_not_trusted(replica, upstream, tmp_path):
 
 @pytest.mark.parametrize("fault", ["refuse_handshake", "stall_handshake"])
 def test_connections_that_come_to_nothing(replica, upstream, fault):
+    replica.configure(source=HASTY)
     upstream.fault(fault)
     run = replica.sync()
     assert run.status == 1

@@ -8,7 +8,6 @@ import pwd
 import re
 import shutil
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -18,17 +17,15 @@ import pytest
 
 from simulators.certificates import Authority
 
-from ..mirror.conftest import CHECKOUT
+from ..mirror.conftest import HASTY, LONGEST, PATIENT
 from ..mirror.test_mirror_sync import Proxy
-from .conftest import PRODUCTION, SIZE, version
-from .upstreams import HOME, SCRIPT, Repository, has_git, remade, serving
+from .conftest import PRODUCTION, SIZE, needs, version
+from .upstreams import HOME, SCRIPT, Repository, remade, serving
 
 
 @pytest.fixture(autouse=True)
 def programs():
-    missing = [name for name in ("bash", "curl", "jq", "git") if not shutil.which(name)]
-    if missing or not has_git():
-        pytest.skip("NOT TESTED: getting Microsoft's script needs {}, not installed here".format(", ".join(missing)))
+    needs("bash", "curl", "jq", "git")
 
 
 @pytest.fixture
@@ -329,21 +326,17 @@ def test_a_damaged_copy_is_got_again(scripted, upstream):
 
 
 @pytest.mark.parametrize("kind", ["git http", "zip http"])
-def test_an_origin_that_hangs_is_given_up(scripted, origin, kind, web, tmp_path):
+def test_an_origin_that_hangs_is_given_up(scripted, origin, kind, web, patience):
     there = origin(kind)
     scripted.configure(source={"origin": there.address})
     scripted.publish(2)
     there.release(2)
     end = threading.Event()
-    web.disturb = lambda _handler: end.wait(60)
-    driver = tmp_path / "impatient.py"
-    driver.write_text(
-        f"import sys\nsys.path.insert(0, {str(CHECKOUT / 'plugins' / 'module_utils')!r})\n"
-        "from _mirror import script_program\nscript_program.LEAST_PATIENCE = 2.0\n"
-        "from _mirror.cli import main\nsys.exit(main())\n"
-    )
+    web.disturb = lambda _handler: patience.end("script_origin") or end.wait(10 * LONGEST)
     scripted.service.publish(version(3), size=SIZE)
-    run = scripted.sync(command=[sys.executable, str(driver)])
+    # Git is watched like any program; for a zip the source's own limit holds, and for what else is asked meanwhile.
+    scripted.configure(source=PATIENT if kind == "git http" else HASTY)
+    run = scripted.sync(command=patience.command)
     end.set()
     assert run.status == 0, run.text
     assert (ran(scripted), scripted.numbers("production")) == (1, [3, 3])
@@ -364,24 +357,23 @@ def test_without_git_it_is_told(scripted, upstream, tmp_path, monkeypatch, servi
 
 
 @pytest.mark.parametrize("moment", ["before write", "before point", "after point", "before remove_tree"])
-def test_killed_while_it_is_brought_up_to_date(scripted, upstream, tmp_path, moment):
+def test_killed_while_it_is_brought_up_to_date(scripted, upstream, tmp_path, patched, moment):
     """Either copy may be there afterwards, but a whole one, and the next sync brings it up to date."""
     scripted.configure(source={"origin": str(upstream.folder)})
     scripted.publish(2)
     upstream.release(2)
     when, name = moment.split()
-    driver = tmp_path / "killed.py"
-    driver.write_text(
-        f"import os, sys\nsys.path.insert(0, {str(CHECKOUT / 'plugins' / 'module_utils')!r})\n"
-        f"from _mirror import script_origin\nreal = script_origin.{name}\n"
-        "def deadly(*arguments):\n"
-        f"    if {when == 'after'}:\n        real(*arguments)\n"
-        "    os.kill(os.getpid(), 9)\n"
-        f"script_origin.{name} = deadly\n"
-        "from _mirror.cli import main\nsys.exit(main())\n"
+    deadly = patched(
+        "import os",
+        "from _mirror import script_origin",
+        f"real = script_origin.{name}",
+        "def deadly(*arguments):",
+        "    real(*arguments)" if when == "after" else "",
+        "    os.kill(os.getpid(), 9)",
+        f"script_origin.{name} = deadly",
     )
     scripted.service.publish(version(3), size=SIZE)
-    run = scripted.sync(command=[sys.executable, str(driver)])
+    run = scripted.sync(command=deadly)
     assert run.status == -signal.SIGKILL
     assert copied(scripted)
     upstream.folder.rename(tmp_path / "away")
@@ -394,12 +386,6 @@ def test_killed_while_it_is_brought_up_to_date(scripted, upstream, tmp_path, mom
 
 
 # -- the way there -----------------------------------------------------------------------------------------------------
-
-
-def everything_written(mirror):
-    return b"".join(
-        path.read_bytes() for path in mirror.directory.rglob("*") if path.is_file() and path != mirror.settings_file
-    )
 
 
 @pytest.mark.parametrize("path", ["git/upstream", "xplat.zip"])
@@ -420,7 +406,7 @@ def test_through_a_proxy_with_a_private_authority(scripted, upstream, tmp_path, 
         assert len(web.requests) > seen
         assert "503" in notes(run)[0]
     assert "hidden" not in run.text
-    assert b"hidden" not in everything_written(scripted)
+    assert b"hidden" not in scripted.everything_written()
 
 
 @pytest.mark.parametrize("path", ["git/upstream", "xplat.zip"])
@@ -444,7 +430,7 @@ def test_a_password_in_the_address(scripted, upstream, tmp_path, web, service, p
     scripted.configure(source={"origin": address})
     run = scripted.publish(2)
     assert ran(scripted) == 1
-    written = everything_written(scripted)
+    written = scripted.everything_written()
     web.credentials = "reader:another"
     service.publish(version(3), size=SIZE)
     run = scripted.sync("--json")
@@ -452,7 +438,7 @@ def test_a_password_in_the_address(scripted, upstream, tmp_path, web, service, p
     assert notes(run)
     for text in ("pass/word", "pass%2Fword"):
         assert text not in run.text + scripted.run("status", "--json").text
-        assert text.encode() not in written + everything_written(scripted)
+        assert text.encode() not in written + scripted.everything_written()
 
 
 @pytest.mark.parametrize("way", ["git", "zip"])
@@ -517,14 +503,13 @@ def test_root_acts_as_the_owner(scripted, upstream, public, kept):
     owner = pwd.getpwnam("nobody")
     body = (upstream.folder / HOME / SCRIPT).read_text(encoding="utf-8")
     upstream.release(2, script=body.replace('echo "edition', 'echo "user $(id -u) $(id -ru)"\necho "edition'))
-    shutil.copytree(scripted.root, public / "mirror", symlinks=True)
+    scripted.move_to(public)
     shutil.copytree(upstream.folder, public / "upstream")
     authority = shutil.copy(scripted.settings["source"]["caFile"], public)
-    scripted.root = public / "mirror"
     for path in (scripted.root, *scripted.root.rglob("*")):
         os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
     address = {"origin": f"file://{public}/upstream", "path": f"{public}/upstream"}[kept]
-    scripted.configure(downloadFolder=str(scripted.root), source={kept: address, "caFile": str(authority)})
+    scripted.configure(source={kept: address, "caFile": str(authority)})
     scripted.publish(2)
     output = (scripted.root / ".state" / "script" / "output.log").read_text(encoding="utf-8")
     assert f"user {owner.pw_uid} {owner.pw_uid}\n" in output

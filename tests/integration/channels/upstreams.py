@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import http.server
 import os
-import shutil
 import subprocess
-import threading
 import urllib.parse
 import zipfile
 from pathlib import Path
 
 from ..mirror.conftest import CHECKOUT
+from .web import LocalServer, running
 
 SCRIPT, POWERSHELL = "xplat_offline_updates_download.sh", "xplat_offline_updates_download.ps1"
 HOME = "linux/definition_downloader"
@@ -143,45 +141,16 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-class WebServer(http.server.ThreadingHTTPServer):
+class WebServer(LocalServer):
     """Serves a folder. `disturb(handler)` answers in place of it where it returns True."""
 
-    daemon_threads = True
-
     def __init__(self, root, context=None):
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler, context)
         self.root, self.credentials, self.disturb = Path(root), None, None
-        self.requests = []
-        self.scheme = "https" if context else "http"
-        if context:
-            self.socket = context.wrap_socket(self.socket, server_side=True)
-
-    @property
-    def url(self):
-        return f"{self.scheme}://127.0.0.1:{self.server_address[1]}"
 
     def url_with(self, credentials):
         return self.url.replace("://", f"://{credentials}@")
 
-    def handle_error(self, request, client_address):
-        """Clients that break off are what some tests are about."""
 
-    def asked(self):
-        return [path for _method, path, _headers in self.requests]
-
-
-@contextlib.contextmanager
 def serving(root, context=None):
-    server = WebServer(root, context)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
-
-
-def has_git():
-    return bool(shutil.which("git"))
+    return running(WebServer(root, context))

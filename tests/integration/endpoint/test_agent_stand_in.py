@@ -14,12 +14,11 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors impor
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.mdatp import Mdatp
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.update import Update
 
-from simulators.download_service import build_package
 from simulators.mdatp import EVENTS, STATES
+from tests.integration.roles.endpoints import publish
 
 PROGRAM = Path(__file__).resolve().parents[3] / "simulators" / "mdatp.py"
 VERSIONS = ["101.02.55", "101.85.27", "101.23062.0010", "101.24022.0001", "101.25032.0000", "101.26062.0005"]
-ENGINE = "1.1.25110.3002"
 # What is wrong in each state; None: nothing that a health record could show.
 EXPECTED = {
     "daemon_down": "daemon_unreachable",
@@ -56,7 +55,8 @@ class Host:
     """An endpoint that follows a mirror in a directory."""
 
     def __init__(self, folder: Path, version: str = VERSIONS[-1]) -> None:
-        self.root, self.ring = folder / "endpoint", folder / ("mirror-" * 9) / "linux" / "production"
+        self.root, self.mirror = folder / "endpoint", folder / ("mirror-" * 9)
+        self.ring = self.mirror / "linux" / "production"
         self.arch = mirror.architecture()
         command = [sys.executable, str(PROGRAM), "install", "--root", str(self.root)]
         subprocess.run([*command, "--version", version, "--arch", self.arch], check=True)
@@ -64,10 +64,7 @@ class Host:
         self.manage(offlineDefinitionUpdate="enabled", offlineDefinitionUpdateUrl=str(self.ring))
 
     def publish(self, definitions: str) -> None:
-        folder = self.ring / f"arch_{self.arch}"
-        build_package(folder / "updates.zip", definitions, ENGINE, arch=self.arch, size=20_000)
-        manifest = {"EngineVersion": ENGINE, "DefinitionVersion": definitions}
-        (folder / "manifest.json").write_text(json.dumps(manifest))
+        publish(self.mirror, definitions, self.arch)
 
     def manage(self, automatic: bool = True, **engine: Any) -> None:
         content = {

@@ -23,6 +23,7 @@ OTHER = "other.test"
 RELEASE = "1.449.108.0-1.1.25110.3002-3fa9c1d2"
 PACKAGE = os.urandom(400_000)
 MANIFEST = b'{"EngineVersion": "1.1.25110.3002", "DefinitionVersion": "1.449.108.0"}\n'
+HELD: list[socket.socket] = []
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
@@ -32,12 +33,18 @@ def find(command: str) -> str | None:
 
 
 def free_port() -> int:
-    with socket.socket() as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        return int(chosen.getsockname()[1])
+    """A port for a server that is started later. It stays bound here, so that nobody else is given it meanwhile.
+
+    Nobody listens on it, and whoever binds it with SO_REUSEADDR, as servers do, still can.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("", 0))
+    HELD.append(held)
+    return int(held.getsockname()[1])
 
 
-def eventually(what: str, done: Callable[[], bool], seconds: float = 15) -> None:
+def eventually(what: str, done: Callable[[], bool], seconds: float = 60) -> None:
     limit = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < limit, f"not within {seconds} s: {what}"

@@ -5,17 +5,28 @@ from __future__ import annotations
 import socket
 import threading
 import time
+import warnings
 
-from .rig import PACKAGE, Hosting, free_port
+from .rig import PACKAGE, Hosting, eventually, free_port
 
 PACKAGE_PATH = "/linux/production/arch_x86_64/updates.zip"
+
+
+def own_address() -> str | None:
+    """An address of this machine that is not loopback's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as towards:
+        try:
+            towards.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        return str(towards.getsockname()[0])
 
 
 def test_listing_limits_and_metrics(hosting: Hosting) -> None:
     metrics, server = free_port(), hosting.server
     hosting.works(
         mirror_http_listing=True,
-        mirror_http_rate_limit=len(PACKAGE) // 4,
+        mirror_http_rate_limit=len(PACKAGE) // 8,
         mirror_http_connections_per_client=2,
         mirror_http_connections=100,
         mirror_http_metrics_port=metrics,
@@ -47,6 +58,8 @@ def test_listing_limits_and_metrics(hosting: Hosting) -> None:
     clients = [threading.Thread(target=download) for _ in range(2)]
     for client in clients:
         client.start()
+    # Not before, or the question would take the place of one of them. nginx counts the question for its counters too.
+    eventually("both are served", lambda: b"Writing: 3" in server.ask("/nginx_status", port=metrics).body)
     refused = 0
     while any(client.is_alive() for client in clients):
         refused += server.ask(PACKAGE_PATH, "HEAD").status == 503
@@ -56,7 +69,7 @@ def test_listing_limits_and_metrics(hosting: Hosting) -> None:
     assert [answer.body == PACKAGE for answer in answers] == [True, True]
     assert min(took) > 2
     assert refused > 0
-    assert server.ask(PACKAGE_PATH, "HEAD").status == 200
+    eventually("both have ended", lambda: server.ask(PACKAGE_PATH, "HEAD").status == 200)
 
 
 def test_who_is_served_and_under_which_names(hosting: Hosting) -> None:
@@ -69,11 +82,12 @@ def test_who_is_served_and_under_which_names(hosting: Hosting) -> None:
     assert "allow 192.0.2.0/24;" in site
     assert "deny all;" in site.split("location")[0]
 
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as towards:
-        towards.connect(("192.0.2.1", 9))
-        address = towards.getsockname()[0]
-    # The host reaches that address from that address.
-    hosting.works(mirror_http_networks=["192.0.2.0/24"], mirror_http_addresses=[address])
+    address = own_address()
+    if address:
+        # The host reaches that address from that address.
+        hosting.works(mirror_http_networks=["192.0.2.0/24"], mirror_http_addresses=[address])
+    else:
+        warnings.warn("NOT TESTED with an address that is not loopback's: this machine has no route", stacklevel=1)
 
     own = free_port()
     hosting.works(mirror_http_default_server=True, mirror_http_port=own)

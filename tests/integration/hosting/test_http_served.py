@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
-from email.utils import formatdate
+from collections.abc import Iterator
+from email.utils import formatdate, parsedate_to_datetime
+from pathlib import Path
 
 import pytest
 
 from tests.integration.roles.stage import Ansible
 
-from .rig import MANIFEST, NAME, OTHER, PACKAGE, Hosting, Server
+from .rig import MANIFEST, NAME, OTHER, PACKAGE, RELEASE, Hosting, Server
 
 PACKAGE_PATH = "/linux/production/arch_x86_64/updates.zip"
 FOLDER = "/linux/production/arch_x86_64/"
@@ -33,45 +36,43 @@ def test_packages_behind_links_are_served(site: Hosting) -> None:
     assert manifest.headers["content-type"] == "application/json"
 
 
+@contextlib.contextmanager
+def published(release: Path) -> Iterator[None]:
+    """The channel leads to this release for a while."""
+    link = release.parents[2] / "linux" / "production" / "arch_x86_64"
+    former, staged = link.readlink(), link.with_name(".staged")
+    try:
+        staged.symlink_to(f"../../.releases/linux-x86_64/{release.name}")
+        staged.replace(link)
+        yield
+    finally:
+        staged.symlink_to(former)
+        staged.replace(link)
+
+
 def test_a_new_release_is_served_at_once(site: Hosting) -> None:
-    channel = site.server.root / "linux" / "production"
     release = site.server.root / ".releases" / "linux-x86_64" / "new"
     release.mkdir()
     (release / "updates.zip").write_bytes(b"new package")
     old_tag = site.server.ask(PACKAGE_PATH).headers["etag"]
-    former = (channel / "arch_x86_64").readlink()
-    staged = channel / ".staged"
-    try:
-        staged.symlink_to("../../.releases/linux-x86_64/new")
-        staged.replace(channel / "arch_x86_64")
+    with published(release):
         answer = site.server.ask(PACKAGE_PATH, headers={"If-None-Match": old_tag})
         assert (answer.status, answer.body) == (200, b"new package")
-    finally:
-        staged.symlink_to(former)
-        staged.replace(channel / "arch_x86_64")
 
 
 def test_another_release_of_the_same_second_is_not_taken_for_the_former(site: Hosting) -> None:
-    channel = site.server.root / "linux" / "production"
     release = site.server.root / ".releases" / "linux-x86_64" / "twin"
     release.mkdir()
-    former = (channel / "arch_x86_64").readlink()
     twin = MANIFEST.replace(b"1.449.108.0", b"1.449.107.0")
     (release / "manifest.json").write_bytes(twin)
-    second = (channel / former / "manifest.json").stat().st_mtime
+    second = (release.with_name(RELEASE) / "manifest.json").stat().st_mtime
     os.utime(release / "manifest.json", (second, second))
     old = site.server.ask(FOLDER + "manifest.json").headers
     known = {"If-None-Match": old.get("etag", '"6b0289da-4a"'), "If-Modified-Since": formatdate(second, usegmt=True)}
-    staged = channel / ".staged"
-    try:
-        staged.symlink_to("../../.releases/linux-x86_64/twin")
-        staged.replace(channel / "arch_x86_64")
+    with published(release):
         for headers in ({key: value} for key, value in known.items()):
             answer = site.server.ask(FOLDER + "manifest.json", headers=headers)
             assert (answer.status, answer.body) == (200, twin)
-    finally:
-        staged.symlink_to(former)
-        staged.replace(channel / "arch_x86_64")
 
 
 def test_head_tells_the_size_without_the_package(site: Hosting) -> None:
@@ -96,7 +97,8 @@ def test_caches_ask_again_for_packages_and_keep_json_for_a_short_while(site: Hos
     since = {"If-Modified-Since": package.headers["last-modified"]}
     assert site.server.ask(PACKAGE_PATH, headers=since).status == 304
     # A rollback brings an older file: only the very same time counts as unchanged.
-    assert site.server.ask(PACKAGE_PATH, headers={"If-Modified-Since": formatdate(usegmt=True)}).status == 200
+    later = parsedate_to_datetime(package.headers["last-modified"]).timestamp() + 60
+    assert site.server.ask(PACKAGE_PATH, headers={"If-Modified-Since": formatdate(later, usegmt=True)}).status == 200
     for path in ("/status.json", FOLDER + "manifest.json", FOLDER + "release.json"):
         assert site.server.ask(path).headers["cache-control"] == "public, max-age=60, must-revalidate"
 

@@ -13,7 +13,7 @@ import pytest
 from simulators.download_service import DownloadService
 from tests.integration.roles.stage import OLD, Ansible, Run, mirror_variables
 
-from .rig import NAME, Hosting
+from .rig import NAME, Hosting, eventually
 
 STATUS, MANIFEST = "/status.json", "/linux/production/arch_x86_64/manifest.json"
 
@@ -72,7 +72,7 @@ def test_mirroring_and_serving_do_not_wait_for_each_other(
     gone = mirror.apply(mirror_state="absent")
     assert gone.status == 0, gone.output
     assert not server.site.exists()
-    assert server.ask(MANIFEST).status == 404
+    eventually("the site is forgotten", lambda: server.ask(MANIFEST).status == 404)
     assert (server.root / MANIFEST.lstrip("/")).is_file()
 
 

@@ -71,6 +71,12 @@ class Server:
             "ansible_python_interpreter": str(self.interpreter()),
         }
 
+    def exported_by_others(self, network: str, options: str) -> Path:
+        """A file beside ours that exports the mirror too."""
+        theirs = self.private["/etc/exports.d"] / "theirs.exports"
+        theirs.write_text(f'"{self.root}" {network}({options})\n', encoding="utf-8")
+        return theirs
+
     def apply(self, *options: str, **more: Any) -> Run:
         self.ansible.hosts["mirrors"] = {"m": {**self.variables(), **more}}
         return self.ansible.roles("mirror_nfs", "mirrors", *options)
@@ -138,8 +144,7 @@ def test_what_exportfs_does_not_take_is_not_left_behind(server: Server) -> None:
 
 
 def test_an_export_of_others_with_more_rights_is_told(server: Server) -> None:
-    theirs = server.private["/etc/exports.d"] / "theirs.exports"
-    theirs.write_text(f'"{server.root}" 10.9.0.0/16(rw,no_subtree_check)\n', encoding="utf-8")
+    theirs = server.exported_by_others("10.9.0.0/16", "rw,no_subtree_check")
     refused = server.apply(mirror_nfs_networks=["10.20.0.0/16"])
     assert refused.status == 2
     assert "10.9.0.0/16" in refused.flat()
@@ -149,8 +154,7 @@ def test_an_export_of_others_with_more_rights_is_told(server: Server) -> None:
 
 
 def test_an_export_of_others_does_not_stand_for_one_that_is_missing(server: Server) -> None:
-    theirs = server.private["/etc/exports.d"] / "theirs.exports"
-    theirs.write_text(f'"{server.root}" 10.9.0.0/16(ro,no_subtree_check)\n', encoding="utf-8")
+    server.exported_by_others("10.9.0.0/16", "ro,no_subtree_check")
     networks = ["10.20.0.0/16", "fd00:1:0::/48"]
     assert server.apply(mirror_nfs_networks=networks).status == 0
     assert server.inside("exportfs", "-u", f"10.20.0.0/16:{server.root}").returncode == 0
@@ -171,8 +175,7 @@ def test_rights_that_somebody_gave_by_hand_are_taken_back(server: Server) -> Non
 
 
 def test_rights_of_others_beside_read_only_ones_are_told(server: Server) -> None:
-    theirs = server.private["/etc/exports.d"] / "theirs.exports"
-    theirs.write_text(f'"{server.root}" 10.9.0.0/16(ro,sec=sys,no_subtree_check,sec=krb5,rw)\n', encoding="utf-8")
+    server.exported_by_others("10.9.0.0/16", "ro,sec=sys,no_subtree_check,sec=krb5,rw")
     refused = server.apply(mirror_nfs_networks=["10.20.0.0/16"])
     assert refused.status == 2
     assert "is exported with other rights as well" in refused.flat()

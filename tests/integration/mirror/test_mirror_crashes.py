@@ -10,7 +10,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 
@@ -18,7 +17,22 @@ import pytest
 
 from simulators.download_service import build_package
 
-from .conftest import COMMAND, FIRST, SECOND, SIZE, STRUCK, THIRD, UNITS, Served, assert_whole
+from .conftest import (
+    FIRST,
+    LONGEST,
+    MEASURED,
+    SECOND,
+    SIZE,
+    STRUCK,
+    THIRD,
+    UNITS,
+    Served,
+    assert_whole,
+    damage,
+    kill,
+    linger,
+    until,
+)
 
 BIG = 2_000_000
 
@@ -27,15 +41,19 @@ def version(number):
     return f"1.443.{509 + number}.0"
 
 
-def stop(process, number=signal.SIGKILL):
-    process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=20)
-    return stdout + stderr
+def sent(service):
+    """The bytes of all that is under way or done."""
+    return sum(exchange.bytes_sent for exchange in service.requests)
 
 
 def partly_fetched(mirror):
-    """The bytes of the one download that was broken off; what lies beside it is a note of a few bytes."""
-    return max(path.stat().st_size for path in (mirror.root / ".incoming").rglob("*") if path.is_file())
+    """The bytes of the one download under way or broken off; what lies beside it is a note of a few bytes."""
+    sizes = []
+    for path in (mirror.root / ".incoming").rglob("*"):
+        # It may be gone by now.
+        with contextlib.suppress(FileNotFoundError):
+            sizes.append(path.stat().st_size if path.is_file() else 0)
+    return max(sizes, default=0)
 
 
 # -- killed ------------------------------------------------------------------------------------------------------------
@@ -55,8 +73,7 @@ def kill_after_publishing(mirror, service, number, size, throttle, condition):
     try:
         condition(process)
     finally:
-        told = stop(process)
-    assert "Traceback" not in told
+        kill(process)
     mirror.check()
     after = served_numbers(mirror)
     assert all(after[path] >= before[path] for path in UNITS)
@@ -66,22 +83,10 @@ def test_kill_9_at_any_moment(filled, service):
     chance = random.Random(2)
 
     def bytes_sent(limit):
-        def wait(process):
-            service.wait_for(
-                lambda: (
-                    sum(exchange.bytes_sent for exchange in service.requests) >= limit or process.poll() is not None
-                ),
-                5,
-            )
-
-        return wait
+        return lambda process: until(lambda: sent(service) >= limit or process.poll() is not None)
 
     def seconds(limit):
-        def wait(process):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(limit)
-
-        return wait
+        return lambda process: linger(process, limit)
 
     # By bytes: in the middle of downloads. By time: also while releases are stored and published.
     for number in range(8):
@@ -105,35 +110,36 @@ def test_kill_9_at_any_moment(filled, service):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_stop_it_stops_at_once_and_says_so(filled, service, number):
-    service.throttle = 200_000
+    """And does not wait for what it was reading."""
+    filled.configure(source={"timeout": 10 * LONGEST})
     service.publish(SECOND, size=BIG)
+    service.fault("stall", kind="package", after=BIG // 2)
     process = filled.start("sync")
-    assert service.wait_for(lambda: sum(exchange.bytes_sent for exchange in service.requests) > 100_000)
-    begun = time.monotonic()
-    told = stop(process, number)
-    assert time.monotonic() - begun < 5
+    assert until(lambda: sent(service) > BIG)
+    kill(process, number)
     assert process.returncode not in (0, 75)
-    assert "Traceback" not in told
     filled.check(UNITS)
-    service.throttle = 0
+    service.clear_faults()
     filled.sync_well()
     assert filled.served().definitions == SECOND
 
 
 def test_after_a_kill_only_the_missing_bytes_are_fetched(filled, service):
     filled.configure(downloadPreviewUpdates=False, architectures=["x86_64"])
-    service.throttle = 2_000_000
     (release,) = service.publish(SECOND, size=BIG, platform="linux", arch="x86_64", ring="production")
     size = release.path.stat().st_size
+    service.fault("stall", kind="package", after=size * 3 // 4)
     process = filled.start("sync")
-    assert service.wait_for(lambda: sum(exchange.bytes_sent for exchange in service.requests) > size // 2)
-    stop(process)
+    # What was sent may lie in buffers on the way; what counts is on the disk.
+    assert until(lambda: partly_fetched(filled) > size // 4)
+    kill(process)
     have = partly_fetched(filled)
-    assert have > size // 4
-    service.throttle = 0
-    assert service.wait_for(lambda: all(exchange.finished for exchange in service.requests))
+    assert size // 4 < have < size
+    service.clear_faults()
+    assert until(lambda: all(exchange.finished for exchange in service.requests))
     service.clear_requests()
     filled.sync_well()
+    assert until(lambda: all(exchange.finished for exchange in service.requests))
     assert sum(exchange.bytes_sent for exchange in service.asked("package")) == size - have
     assert filled.served().definitions == SECOND
 
@@ -165,8 +171,8 @@ def test_a_newer_release_after_a_kill_is_not_mixed_with_the_old_one(filled, serv
     service.throttle = 500_000
     service.publish(SECOND, size=BIG)
     process = filled.start("sync")
-    assert service.wait_for(lambda: sum(exchange.bytes_sent for exchange in service.requests) > BIG)
-    stop(process)
+    assert until(lambda: sent(service) > BIG)
+    kill(process)
     service.throttle = 0
     service.publish(THIRD, size=BIG)
     filled.sync_well()
@@ -177,16 +183,16 @@ def test_a_newer_release_after_a_kill_is_not_mixed_with_the_old_one(filled, serv
 
 
 def test_of_two_runs_one_works_and_the_other_names_it(filled, service):
-    filled.configure(source={"timeout": 60})
+    filled.configure(source={"timeout": 10 * LONGEST})
     service.publish(SECOND, size=SIZE)
     service.fault("stall", kind="package")
     with filled.start("sync", "--json") as first:
-        assert service.wait_for(lambda: bool(service.asked("package")))
+        assert until(lambda: service.asked("package"))
         second = filled.run("sync")
         in_json = filled.sync()
         assert first.poll() is None
         service.clear_faults()
-        stdout, _stderr = first.communicate(timeout=60)
+        stdout, _stderr = first.communicate(timeout=LONGEST)
     assert (second.status, in_json.status) == (75, 75)
     assert str(first.pid) in second.text
     assert str(first.pid) in in_json.report["errors"][0]["message"]
@@ -200,8 +206,8 @@ def test_a_killed_run_leaves_no_lock(filled, service):
     service.publish(SECOND, size=SIZE)
     service.fault("stall", kind="package", times=1)
     process = filled.start("sync")
-    assert service.wait_for(lambda: bool(service.asked("package")))
-    stop(process)
+    assert until(lambda: service.asked("package"))
+    kill(process)
     filled.sync_well()
 
 
@@ -233,6 +239,11 @@ class Reader(threading.Thread):
             for name in ("updates.zip", "manifest.json"):
                 with open(name, "rb", opener=lambda file, flags: os.open(file, flags, dir_fd=descriptor)) as stream:
                     pair.append(stream.read())
+        except FileNotFoundError:
+            if os.path.samestat(os.fstat(descriptor), self.folder.stat()):
+                raise
+            # A folder that was swapped away since it was opened loses its files. That is seen at the next look.
+            return
         finally:
             os.close(descriptor)
         served = Served(*pair)
@@ -243,11 +254,14 @@ class Reader(threading.Thread):
         if status.exists():
             json.loads(status.read_bytes())
 
+    def sees(self, definitions):
+        return definitions in self.seen[-1:]
+
     def end(self):
+        assert until(lambda: self.rounds > 20)
         self.done.set()
-        self.join(10)
+        self.join(LONGEST)
         assert not self.errors, self.errors[:3]
-        assert self.rounds > 20
 
 
 def test_no_reader_ever_sees_half_a_publication(filled, service):
@@ -257,26 +271,15 @@ def test_no_reader_ever_sees_half_a_publication(filled, service):
     for number in range(8):
         service.publish(version(number), size=SIZE)
         filled.sync_well()
+        assert until(lambda: all(reader.errors or reader.sees(version(number)) for reader in readers))  # noqa: B023
     for reader in readers:
         reader.end()
-        assert len(set(reader.seen)) > 4
+        assert len(set(reader.seen)) > 7
         numbers = [int(seen.split(".")[2]) for seen in reader.seen]
         assert numbers == sorted(numbers)
 
 
 # -- damage ------------------------------------------------------------------------------------------------------------
-
-
-def flip(folder):
-    """One byte of the zip, with size and time of change as they were."""
-    path = folder / "updates.zip"
-    stat = path.stat()
-    with path.open("r+b") as stream:
-        stream.seek(stat.st_size // 2)
-        byte = stream.read(1)
-        stream.seek(-1, os.SEEK_CUR)
-        stream.write(bytes([byte[0] ^ 0xFF]))
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 def junk_for_link(folder):
@@ -302,7 +305,7 @@ def link_to_another_release(folder):
 
 
 DAMAGES = {
-    "a byte of the zip flipped": flip,
+    "a bit of the zip flipped": damage,
     "zip truncated": lambda folder: os.truncate(folder / "updates.zip", 1000),
     "zip grown": lambda folder: (folder / "updates.zip").open("ab").write(b"more"),
     "zip empty": lambda folder: os.truncate(folder / "updates.zip", 0),
@@ -323,12 +326,12 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_damage_is_repaired_without_waiting_for_a_release(filled, service, damage):
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_damage_is_repaired_without_waiting_for_a_release(filled, service, kind):
     filled.sync_well()
     before = filled.snapshot()
     (filled.root / STRUCK).resolve().chmod(0o755)
-    DAMAGES[damage](filled.root / STRUCK)
+    DAMAGES[kind](filled.root / STRUCK)
     run = filled.sync_well()
     assert run.report["changed"] is True
     assert run.outcomes() == {path: "repaired" if path == STRUCK else "unchanged" for path in UNITS}
@@ -366,7 +369,7 @@ def test_state_that_is_lost_or_broken_stops_nothing(filled, service, content):
 def test_damage_does_not_become_n_1(filled, service):
     service.publish(SECOND, size=SIZE)
     filled.sync_well()
-    flip(filled.root / STRUCK)
+    damage(filled.root / STRUCK)
     service.publish(THIRD, size=SIZE)
     filled.sync_well()
     assert filled.served().definitions == THIRD
@@ -376,7 +379,7 @@ def test_damage_does_not_become_n_1(filled, service):
 
 def test_verify_finds_what_is_damaged(filled):
     assert filled.run("verify").status == 0
-    flip(filled.root / STRUCK)
+    damage(filled.root / STRUCK)
     found = filled.run("verify", "--json")
     assert found.status == 1
     assert [entry["path"] for entry in found.report if entry["damages"]] == [STRUCK]
@@ -393,11 +396,8 @@ def failed_codes(run):
 
 
 def test_a_disk_without_room_is_noticed_before_the_download(filled, service, tmpfs, tmp_path):
-    small = tmp_path / "small"
-    tmpfs(small, "12m")
-    shutil.copytree(filled.root, small / "mirror", symlinks=True)
-    filled.root = small / "mirror"
-    filled.configure(downloadFolder=str(filled.root), parallel=1)
+    filled.move_to(tmpfs(tmp_path / "small", "12m"))
+    filled.configure(parallel=1)
     service.publish(SECOND, size=9_000_000, platform="linux", arch="x86_64", ring="production")
     run = filled.sync()
     assert run.status == 1
@@ -411,11 +411,8 @@ def test_a_disk_without_room_is_noticed_before_the_download(filled, service, tmp
 
 def test_a_disk_that_runs_full(filled, service, tmpfs, tmp_path):
     """No Content-Length, so nothing can be known beforehand."""
-    small = tmp_path / "small"
-    tmpfs(small, "8m")
-    shutil.copytree(filled.root, small / "mirror", symlinks=True)
-    filled.root = small / "mirror"
-    filled.configure(downloadFolder=str(filled.root), parallel=1, logFilePath=None)
+    filled.move_to(tmpfs(tmp_path / "small", "8m"))
+    filled.configure(parallel=1, logFilePath=None)
     before = filled.snapshot(UNITS)
     service.publish(SECOND, size=9_000_000, platform="linux", arch="x86_64", ring="production")
     service.fault("chunked", kind="package")
@@ -444,11 +441,9 @@ def test_a_quota_on_file_size(filled, service):
 
 
 def test_a_root_that_is_read_only(filled, service, tmpfs, tmp_path):
-    frozen = tmp_path / "frozen"
-    tmpfs(frozen, "20m")
-    shutil.copytree(filled.root, frozen / "mirror", symlinks=True)
-    filled.root = frozen / "mirror"
-    filled.configure(downloadFolder=str(filled.root), logFilePath=None)
+    frozen = tmpfs(tmp_path / "frozen", "20m")
+    filled.move_to(frozen)
+    filled.configure(logFilePath=None)
     service.publish(SECOND, size=SIZE)
     subprocess.run(["mount", "-o", "remount,ro", str(frozen)], check=True)
     before = filled.tree()
@@ -511,8 +506,8 @@ def test_a_clock_that_jumps(filled, service, tmp_path):
         service.publish(version(number), size=SIZE)
         service.fault("status", kind="info", times=1, code=503, retry_after=1, retry_date=True)
         run = filled.sync_well(**jumping)
-        assert run.seconds < 10
-        assert all(0 <= unit["seconds"] < 10 for unit in run.units.values())
+        # It ended, so it did not wait for the clock; nor did it measure by it.
+        assert all(0 <= unit["seconds"] <= run.seconds for unit in run.units.values())
         assert filled.served().definitions == version(number)
     status = filled.run("status", "--json", **jumping)
     assert status.status == 0
@@ -521,21 +516,16 @@ def test_a_clock_that_jumps(filled, service, tmp_path):
 
 # -- memory ------------------------------------------------------------------------------------------------------------
 
-MEASURE = "import resource, subprocess, sys; s = subprocess.call(sys.argv[1:]); " + (
-    "print('peak', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr); sys.exit(s)"
-)
-
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_package(mirror, service, tmp_path):
-    mirror.configure(downloadPreviewUpdates=False, architectures=["x86_64"], source={"timeout": 20})
+    mirror.configure(downloadPreviewUpdates=False, architectures=["x86_64"])
     unit = {"platform": "linux", "arch": "x86_64", "ring": "production"}
     (release,) = service.publish(SECOND, size=300_000_000, stored=True, **unit)
     try:
-        run = mirror.sync_well(command=[sys.executable, "-c", MEASURE, *COMMAND])
-        peak_kib = int(run.stderr.rsplit("peak", 1)[1].split()[0])
+        run = mirror.sync_well(command=MEASURED)
         assert release.path.stat().st_size == run.units[STRUCK]["bytes"]
-        assert peak_kib < 80 * 1024
+        assert run.peak < 80 << 20
     finally:
         shutil.rmtree(mirror.root, ignore_errors=True)
         release.path.unlink()
@@ -565,9 +555,7 @@ def test_a_folder_of_microsofts_script_is_adopted_without_a_download(scripted, s
     reader = Reader(scripted, STRUCK)
     reader.start()
     run = scripted.sync_well()
-    reader.done.set()
-    reader.join(10)
-    assert not reader.errors
+    reader.end()
     assert run.outcomes() == dict.fromkeys(UNITS, "adopted")
     assert not service.asked("package", "GET")
     assert {path: served.zip for path, served in scripted.snapshot().items()} == {
@@ -613,9 +601,8 @@ def test_an_adoption_that_is_killed_goes_on(scripted, service):
     chance = random.Random(3)
     for _ in range(4):
         process = scripted.start("sync")
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(chance.uniform(0.2, 0.5))
-        stop(process)
+        linger(process, chance.uniform(0.2, 0.5))
+        kill(process)
         for path in UNITS:
             assert_whole(scripted.served(path), path)
     scripted.sync_well()

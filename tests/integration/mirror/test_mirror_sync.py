@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import CHECKOUT, COMMAND, ENGINE, FIRST, SECOND, SIZE, STRUCK, THIRD, UNITS
+from .conftest import CHECKOUT, COMMAND, ENGINE, FIRST, LONGEST, SECOND, SIZE, STRUCK, THIRD, UNITS, until
 
 BACKS = tuple(path.replace("/arch", "_back/arch") for path in UNITS)
 
@@ -87,33 +88,34 @@ def under_way(service, kind):
 
 @pytest.mark.parametrize("kind", ["info-redirect", "info", "package-redirect", "package"])
 def test_units_are_worked_on_side_by_side(filled, service, kind):
-    filled.configure(source={"timeout": 60})
+    filled.configure(source={"timeout": 10 * LONGEST})
     service.publish(SECOND, size=SIZE)
     service.fault("stall", kind=kind)
     with filled.start("sync") as process:
-        assert service.wait_for(lambda: under_way(service, kind) == len(UNITS))
+        assert until(lambda: under_way(service, kind) == len(UNITS))
         service.clear_faults()
-        assert process.wait(30) == 0
+        assert process.wait(LONGEST) == 0
     filled.check()
 
 
 def test_parallel_is_the_most_at_a_time(filled, service):
-    filled.configure(parallel=2, source={"timeout": 60})
+    filled.configure(parallel=2, source={"timeout": 10 * LONGEST})
     service.publish(SECOND, size=SIZE)
     service.fault("stall", kind="package", after=SIZE // 2)
     with filled.start("sync") as process:
-        assert service.wait_for(lambda: under_way(service, "package") == 2)
+        assert until(lambda: under_way(service, "package") == 2)
         assert not service.wait_for(lambda: under_way(service, "package") > 2, 1)
         service.clear_faults()
-        assert process.wait(30) == 0
+        assert process.wait(LONGEST) == 0
     assert {filled.served(path).definitions for path in UNITS} == {SECOND}
 
 
 def test_the_rate_limit_is_for_all_downloads_together(filled, service):
+    """That it does not slow down more than it should is in the unit tests, where no other work takes time."""
     filled.configure(rateLimit=100_000)
     service.publish(SECOND, size=SIZE * 2)
     run = filled.sync_well()
-    assert 8 * SIZE / 100_000 * 0.7 < run.seconds < 8 * SIZE / 100_000 * 2.5 + 2
+    assert run.seconds > 8 * SIZE / 100_000 * 0.7
 
 
 # -- what is kept ------------------------------------------------------------------------------------------------------
@@ -275,7 +277,7 @@ def test_settings_that_are_no_settings(mirror, content):
 
 
 def run_plain(*arguments):
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=LONGEST, check=False)
 
 
 @pytest.mark.parametrize(
@@ -342,7 +344,8 @@ class Proxy:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client):
-        with client:
+        # Either end may hang up with something unread, which is a reset for the other one.
+        with client, contextlib.suppress(ConnectionError):
             head = b""
             while b"\r\n\r\n" not in head:
                 data = client.recv(4096)
@@ -357,7 +360,7 @@ class Proxy:
             assert method == "CONNECT"
             self.tunnels.append(target)
             host, port = target.rsplit(":", 1)
-            with socket.create_connection((host, int(port)), timeout=5) as server:
+            with socket.create_connection((host, int(port))) as server:
                 client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
                 ends = {client: server, server: client}
                 while True:
@@ -366,12 +369,6 @@ class Proxy:
                         if not data:
                             return
                         ends[end].sendall(data)
-
-
-def everything_written(mirror):
-    return b"".join(
-        path.read_bytes() for path in mirror.directory.rglob("*") if path.is_file() and path != mirror.settings_file
-    )
 
 
 def test_a_proxy_with_a_password(filled, service):
@@ -387,7 +384,7 @@ def test_a_proxy_with_a_password(filled, service):
         assert set(proxy.tunnels) == {f"127.0.0.1:{service.port}"}
         assert len(proxy.tunnels) == service.connections - connections
     assert filled.served().definitions == SECOND
-    written = everything_written(filled) + (told.text + in_json.text + status.text).encode()
+    written = filled.everything_written() + (told.text + in_json.text + status.text).encode()
     for form in (secret, "s3cr%2Ft%20pass", proxy.credentials):
         assert form.encode() not in written
 
@@ -401,7 +398,7 @@ def test_a_proxy_that_refuses(filled, service):
     assert run.status == 1
     assert "proxy" in run.error()["message"]
     assert "wr0ng-s3cret" not in run.text
-    assert b"wr0ng-s3cret" not in everything_written(filled)
+    assert b"wr0ng-s3cret" not in filled.everything_written()
     assert not service.requests
 
 
@@ -413,7 +410,7 @@ def test_a_proxy_that_is_not_there(filled):
     assert run.status == 1
     assert {unit["outcome"] for unit in run.units.values()} == {"failed"}
     assert "s3cret" not in run.text
-    assert b"s3cret" not in everything_written(filled)
+    assert b"s3cret" not in filled.everything_written()
 
 
 def test_a_wrong_proxy_in_the_settings_is_not_echoed(mirror):
@@ -455,8 +452,7 @@ def test_a_certificate_file_that_is_none(filled, service, tmp_path, key):
 
 
 def test_a_path_with_spaces_and_umlauts(mirror, service):
-    mirror.root = mirror.directory / "ein Spiegel für alle"
-    mirror.configure(downloadFolder=str(mirror.root))
+    mirror.lie_at(mirror.directory / "ein Spiegel für alle")
     mirror.sync_well()
     assert set(mirror.folders()) == set(UNITS)
 
@@ -471,8 +467,7 @@ def test_a_root_that_is_a_link(filled, service, tmp_path):
 
 
 def test_a_moved_root_still_serves(filled, tmp_path):
-    filled.root = filled.root.rename(tmp_path / "moved")
-    filled.configure(downloadFolder=str(filled.root))
+    filled.lie_at(filled.root.rename(tmp_path / "moved"))
     filled.check(UNITS)
     assert filled.sync_well().outcomes() == dict.fromkeys(UNITS, "unchanged")
 

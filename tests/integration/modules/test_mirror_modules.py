@@ -143,7 +143,7 @@ def played(tmp_path_factory):
             env={**os.environ, "ANSIBLE_HOME": str(directory / "home"), "ANSIBLE_NOCOLOR": "1"},
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=1200,
             check=False,
         )
     assert run.returncode == 0, run.stdout + run.stderr

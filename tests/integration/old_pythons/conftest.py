@@ -13,36 +13,13 @@ from pathlib import Path
 import pytest
 
 from tests.integration.old_pythons.plays import Plays
+from tools import interpreters
 
 ENDPOINT_PYTHONS = ("2.7", "3.6")
 CORE = "ansible-core==2.16.*"
 # What ansible-core 2.16 itself can run on.
 CONTROLLER_PYTHONS = ("3.11", "3.12", "3.10")
 CACHE = Path(__file__).resolve().parents[3] / ".cache"
-
-
-def find_python(version: str) -> Path | None:
-    """A Python of this version that really runs: from PATH, or from the versions that pyenv keeps.
-
-    A shim of pyenv is in PATH for every version that is installed, but runs only where it is switched on.
-    """
-    folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
-    kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    folders += sorted(kept.glob(f"{version}.*/bin"))
-    for folder in folders:
-        command = folder / f"python{version}"
-        if command.is_file() and _says(command) == version:
-            return command
-    return None
-
-
-def _says(command: Path) -> str | None:
-    script = "import sys; print('%d.%d' % sys.version_info[:2])"
-    try:
-        done = subprocess.run([command, "-c", script], capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +44,7 @@ def _make_venv(folder: Path) -> str | None:
     """What went wrong, or None."""
     version = "{}.{}".format(*sys.version_info)
     python = Path(sys.executable) if version in CONTROLLER_PYTHONS else None
-    python = python or next(filter(None, map(find_python, CONTROLLER_PYTHONS)), None)
+    python = python or next(filter(None, map(interpreters.find, CONTROLLER_PYTHONS)), None)
     if python is None:
         return f"it needs one of the Pythons {', '.join(CONTROLLER_PYTHONS)}, and none is here"
     packages = [CORE, "jsonschema>=4.18"]
@@ -77,7 +54,10 @@ def _make_venv(folder: Path) -> str | None:
         steps = [[uv, "venv", "--quiet", "--python", str(python), str(folder)]]
         steps += [[uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), *packages]]
     for step in steps:
-        done = subprocess.run(step, capture_output=True, text=True, timeout=600, check=False)
+        try:
+            done = subprocess.run(step, capture_output=True, text=True, timeout=1200, check=False)
+        except subprocess.TimeoutExpired:
+            return f"{' '.join(step)}: it did not end"
         if done.returncode != 0:
             return f"{' '.join(step)}: {(done.stderr or done.stdout).strip()[-300:]}"
     return None
@@ -86,7 +66,7 @@ def _make_venv(folder: Path) -> str | None:
 @pytest.fixture(params=ENDPOINT_PYTHONS)
 def old_python(request: pytest.FixtureRequest) -> Path:
     """One Python of an old endpoint after the other."""
-    found = find_python(request.param)
+    found = interpreters.find(request.param)
     if found is None:
         pytest.skip(f"NOT TESTED on Python {request.param}: this machine has none, neither in PATH nor in pyenv")
     return found

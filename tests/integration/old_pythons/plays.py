@@ -63,7 +63,7 @@ class Plays:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=180,
+            timeout=1200,
             check=False,
         )
         results = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import stat
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from simulators.download_service import build_package
 from tests.integration.old_pythons.plays import Plays
+from tests.integration.roles.endpoints import publish
+from tests.integration.roles.stage import Agent
 
-STAND_IN = Path(__file__).resolve().parents[3] / "simulators" / "mdatp.py"
 C_LOCALE = {"LANG": "C", "LC_ALL": "C"}
-DEFINITIONS, ENGINE = "1.450.1.0", "1.1.25110.3002"
+DEFINITIONS = "1.450.1.0"
 SECRET = "s3cret-in-an-address"
 CONFIG = {
     "antivirusEngine": {"enforcementLevel": "real_time", "maximumOnDemandScanThreads": 4},
@@ -78,14 +76,9 @@ def test_managed_config(old_plays: Plays, path: Path) -> None:
 
 
 def test_an_endpoint_is_configured_updates_from_a_mirror_and_proves_it(old_plays: Plays, tmp_path: Path) -> None:
-    root, ring = tmp_path / "endpoint", tmp_path / "Spiegel Größe" / "linux" / "production"
-    subprocess.run([sys.executable, str(STAND_IN), "install", "--root", str(root), "--arch", "x86_64"], check=True)
-    folder = ring / "arch_x86_64"
-    build_package(folder / "updates.zip", DEFINITIONS, ENGINE, size=20_000)
-    manifest = {"EngineVersion": ENGINE, "DefinitionVersion": DEFINITIONS}
-    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    managed = root / "etc/opt/microsoft/mdatp/managed/mdatp_managed.json"
-    agent = str(root / "usr/bin/mdatp")
+    host, mirror = Agent(tmp_path / "endpoint", "--arch", "x86_64"), tmp_path / "Spiegel Größe"
+    ring, agent = mirror / "linux/production", str(host.command)
+    publish(mirror, DEFINITIONS)
     config = {
         "antivirusEngine": {
             "enforcementLevel": "real_time",
@@ -98,11 +91,11 @@ def test_an_endpoint_is_configured_updates_from_a_mirror_and_proves_it(old_plays
     health = {"mde.offline.health_info": {"mdatp": agent, "check_mirror": False}}
     played = old_plays.play(
         health,
-        {"mde.offline.managed_config": {"path": str(managed), "mdatp": agent, "config": config}},
+        {"mde.offline.managed_config": {"path": str(host.managed_file), "mdatp": agent, "config": config}},
         {"mde.offline.definitions_update": {"mdatp": agent, "version": DEFINITIONS}},
         {"mde.offline.definitions_update": {"mdatp": agent, "version": DEFINITIONS}},
         health,
-        {"mde.offline.health_info": {"mdatp": str(root / "nowhere"), "check_mirror": False}},
+        {"mde.offline.health_info": {"mdatp": str(host.root / "nowhere"), "check_mirror": False}},
         environment=C_LOCALE,
     )
     assert played.status == 0, played.output
@@ -118,11 +111,8 @@ def test_an_endpoint_is_configured_updates_from_a_mirror_and_proves_it(old_plays
 
 def test_a_host_is_looked_at_before_and_after_its_agent_breaks(old_plays: Plays, tmp_path: Path) -> None:
     """Preflight and diagnosis in real plays: a good agent, a garbled one, one that does not run, and none."""
-    root, ring = tmp_path / "Größe 東京", tmp_path / "Spiegel" / "linux" / "production"
-    subprocess.run([sys.executable, str(STAND_IN), "install", "--root", str(root), "--arch", "x86_64"], check=True)
-    agent = str(root / "usr/bin/mdatp")
-    managed = root / "etc/opt/microsoft/mdatp/managed/mdatp_managed.json"
-    managed.parent.mkdir(parents=True, exist_ok=True)
+    host, ring = Agent(tmp_path / "Größe 東京", "--arch", "x86_64"), tmp_path / "Spiegel" / "linux" / "production"
+    agent, managed = str(host.command), host.managed_file
     managed.write_text('{"antivirusEngine": {"offlineDefintionUpdate": "enabled", "x": "ä"}}', encoding="utf-8")
     broken = tmp_path / "broken"
     broken.write_bytes(b"#!/bin/sh\nprintf 'kaputt \\374\\344\\n' >&2\nkill -SEGV $$\n")

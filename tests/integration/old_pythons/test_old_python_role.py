@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
-from simulators.download_service import build_package
 from tests.integration.old_pythons.plays import Plays
+from tests.integration.roles.endpoints import publish
+from tests.integration.roles.stage import Agent
 
-STAND_IN = Path(__file__).resolve().parents[3] / "simulators" / "mdatp.py"
-DEFINITIONS, ENGINE = "1.450.1.0", "1.1.25110.3002"
+DEFINITIONS = "1.450.1.0"
 
 
 def test_the_role_from_nothing_to_proof_and_back(old_plays: Plays, tmp_path: Path) -> None:
-    root, mirror = tmp_path / "Größe ☃ host", tmp_path / "Spiegel Größe"
-    subprocess.run([sys.executable, str(STAND_IN), "install", "--root", str(root), "--arch", "x86_64"], check=True)
-    folder = mirror / "linux/production/arch_x86_64"
-    build_package(folder / "updates.zip", DEFINITIONS, ENGINE, size=20_000)
-    manifest = {"EngineVersion": ENGINE, "DefinitionVersion": DEFINITIONS}
-    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    managed = root / "etc/opt/microsoft/mdatp/managed/mdatp_managed.json"
+    host, mirror = Agent(tmp_path / "Größe ☃ host", "--arch", "x86_64"), tmp_path / "Spiegel Größe"
+    managed = host.managed_file
+    publish(mirror, DEFINITIONS)
     variables = {
-        "agent": str(root / "usr/bin/mdatp"),
+        "agent": str(host.command),
         "endpoint_managed_file": str(managed),
         "endpoint_mirror": str(mirror),
         "endpoint_enforcement_level": "real_time",

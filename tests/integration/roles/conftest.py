@@ -10,6 +10,7 @@ import pytest
 from simulators.download_service import DownloadService
 from simulators.static_web_server import StaticWebServer
 
+from .endpoints import publish
 from .stage import OLD, Ansible
 
 
@@ -30,3 +31,10 @@ def served(tmp_path: Path) -> Iterator[StaticWebServer]:
     """What `mirror_variables` of the same test mirrors, over HTTP."""
     with StaticWebServer(tmp_path / "mirror" / "two words" / "srv") as running:
         yield running
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, served: StaticWebServer) -> str:
+    """The address of one that nobody synced: what it serves was put there by hand."""
+    publish(tmp_path / "mirror/two words/srv", OLD)
+    return served.url

@@ -1,4 +1,4 @@
-"""What the tests of the role endpoint share: what a mirror serves, and Pythons that count or live oddly."""
+"""What the tests of endpoints share: what a mirror serves, and Pythons that count or live oddly."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from pathlib import Path
 
 from simulators.download_service import build_package
 
+ENGINE = "1.1.26020.1002"
 
-def publish(root: Path, version: str) -> None:
+
+def publish(root: Path, version: str, arch: str = "x86_64") -> None:
     """What a mirror serves, put there by hand."""
-    folder = root / "linux/production/arch_x86_64"
-    build_package(folder / "updates.zip", version, "1.1.26020.1002")
-    manifest = {"EngineVersion": "1.1.26020.1002", "DefinitionVersion": version}
+    folder = root / f"linux/production/arch_{arch}"
+    build_package(folder / "updates.zip", version, ENGINE, arch=arch, size=20_000)
+    manifest = {"EngineVersion": ENGINE, "DefinitionVersion": version}
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,13 @@ WATCH = ("mde-mirror-watch.service", "mde-mirror-watch.timer")
 ALARM = "mde-mirror-alarm@.service"
 # How much of a host a service can reach, as systemd-analyze measures it; 10 is all of it.
 LOCKED_DOWN = 2.0
+# An alarm command that notes what it was called with in the file that it is given first, one line each.
+LISTENER = "import json, sys; open(sys.argv[1], 'a').write(json.dumps(sys.argv[2:]) + '\\n')"
+
+
+def calls_in(notes: Path) -> list[list[str]]:
+    """What `LISTENER` noted."""
+    return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
 
 
 def analyze(*arguments: str) -> str:
@@ -73,6 +81,6 @@ class Cron:
             cwd="/",
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )

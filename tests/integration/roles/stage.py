@@ -92,7 +92,7 @@ class Ansible:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
+            timeout=1200,
             check=False,
         )
         assert "Traceback (most recent call last)" not in done.stdout, done.stdout

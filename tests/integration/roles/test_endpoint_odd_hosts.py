@@ -13,9 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from simulators.static_web_server import StaticWebServer
-
-from .endpoints import interpreter, publish
+from .endpoints import interpreter
 from .stage import OLD, Agent, Ansible
 
 MANAGED = "etc/opt/microsoft/mdatp/managed/mdatp_managed.json"
@@ -26,12 +24,6 @@ CHECK = {
     "noexec": "probe=$(mktemp /tmp/mde-offline-XXXXXX) && cp /bin/true $probe && chmod 755 $probe && "
     "! $probe 2>/dev/null && rm $probe",
 }
-
-
-@pytest.fixture
-def mirror(tmp_path: Path, served: StaticWebServer) -> str:
-    publish(tmp_path / "mirror/two words/srv", OLD)
-    return served.url
 
 
 @pytest.fixture

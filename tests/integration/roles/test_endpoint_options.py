@@ -10,19 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from simulators.static_web_server import StaticWebServer
-
 from .endpoints import ModuleRuns, publish
 from .stage import OLD, Agent, Ansible
 
 # Built more than nine months ago, which health does not mind and the requirements do.
 FORMER = "101.24052.0002"
-
-
-@pytest.fixture
-def mirror(tmp_path: Path, served: StaticWebServer) -> str:
-    publish(tmp_path / "mirror/two words/srv", OLD)
-    return served.url
 
 
 def test_requirements_are_measured_where_they_explain_something(ansible: Ansible, mirror: str, tmp_path: Path) -> None:

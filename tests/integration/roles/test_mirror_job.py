@@ -16,11 +16,10 @@ from ansible_collections.mde.offline.plugins.module_utils._mirror.pack import bu
 from simulators.download_service import DownloadService
 from tools.collection_tree import CHECKOUT
 
+from .scheduled import LISTENER, calls_in
 from .stage import NEW, OLD
 
 JOB = CHECKOUT / "roles" / "mirror" / "files" / "mde_mirror_job.py"
-# Notes what it was called with, one line each.
-LISTENER = "import json, sys; open(sys.argv[1], 'a').write(json.dumps(sys.argv[2:]) + '\\n')"
 
 
 class Mirror:
@@ -63,11 +62,11 @@ class Mirror:
         command = [sys.executable, str(JOB), str(config), *words]
         # Whatever the caller's umask is, others read what is published.
         return subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=120, preexec_fn=lambda: os.umask(0o077)
+            command, capture_output=True, text=True, check=False, timeout=600, preexec_fn=lambda: os.umask(0o077)
         )
 
     def told(self) -> list[list[str]]:
-        return [json.loads(line) for line in self.calls.read_text().splitlines()] if self.calls.exists() else []
+        return calls_in(self.calls)
 
     def wind_back(self, kind: str, hours: float) -> None:
         then = time.time() - hours * 3600

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from simulators.download_service import DownloadService
-from simulators.static_web_server import StaticWebServer
 
 from .endpoints import ModuleRuns, publish
 from .stage import NEW, OLD, Agent, Ansible
@@ -20,12 +19,6 @@ def agent(ansible: Ansible, tmp_path: Path) -> Agent:
     made = Agent(tmp_path / "one host")
     ansible.hosts["endpoints"] = {"e": made.variables()}
     return made
-
-
-@pytest.fixture
-def mirror(tmp_path: Path, served: StaticWebServer) -> str:
-    publish(tmp_path / "mirror/two words/srv", OLD)
-    return served.url
 
 
 def test_from_fresh_to_protected_and_back(ansible: Ansible, agent: Agent, mirror: str, tmp_path: Path) -> None:

@@ -19,11 +19,9 @@ from ansible_collections.mde.offline.plugins.module_utils._mirror.script_origin 
 
 from simulators.download_service import DownloadService
 
-from .scheduled import ALARM, SYNC, WATCH, Cron, check_units
+from .scheduled import ALARM, LISTENER, SYNC, WATCH, Cron, calls_in, check_units
 from .stage import NEW, Ansible, Run, mirror_variables
 
-# Notes what it was called with, one line each.
-LISTENER = "import json, sys; open(sys.argv[1], 'a').write(json.dumps(sys.argv[2:]) + '\\n')"
 # What it is told of launchd's daemons, and which of them it holds, are files of one folder.
 LAUNCHCTL = """#!/bin/sh
 cd "$STAND_IN" || exit 9
@@ -89,7 +87,7 @@ class Host:
         return sorted(path.name for path in (self.place / folder).rglob("*") if not path.is_dir())
 
     def told(self) -> list[list[str]]:
-        return [json.loads(line) for line in self.calls.read_text().splitlines()] if self.calls.exists() else []
+        return calls_in(self.calls)
 
     def launchctl(self) -> list[str]:
         """What it was asked to do since the last question."""

@@ -16,6 +16,8 @@ import os
 import sys
 import types
 
+from standing_clock import StandingClock
+
 PREFIX = "ansible_collections.mde.offline.plugins"
 
 
@@ -52,15 +54,17 @@ def run(case):
     if kind == "compare":
         return versions.compare(options["left"], options["right"])
     if kind == "run":
+        if "begins_with" in options:
+            process.now = StandingClock(lambda: os.path.exists(options["begins_with"]))
         return process.run(options["arguments"], options["timeout"])
     if kind == "mirror":
         try:
             return mirror.read(options["location"], "x86_64", options["timeout"])
         except FindingError as error:
             return error.id
-    agent = mdatp.Mdatp(path=options["mdatp"], timeout=5)
+    agent = mdatp.Mdatp(path=options["mdatp"], timeout=60)
     if kind == "update":
-        return update.Update(agent, timeout=5, wait=2, version=options["version"]).run()
+        return update.Update(agent, timeout=60, wait=2, version=options["version"]).run()
     record, found = report.read_health(agent)
     return {"record": record, "findings": report.judge(record, found, None), "calls": agent.last_calls()}
 

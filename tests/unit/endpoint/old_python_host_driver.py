@@ -23,11 +23,11 @@ def run(case):
 
     where = host.Host(case["root"], machine="x86_64", c_library="glibc 2.17", environ={"HTTPS_PROXY": case["proxy"]})
     where._space = lambda place: Space()
-    agent = mdatp.Mdatp(path=case["mdatp"], timeout=5)
+    agent = mdatp.Mdatp(path=case["mdatp"], timeout=60)
     if case["kind"] == "preflight":
         return preflight.look(where, agent)
     if case["kind"] == "way":
-        found = way.Way(case["url"], where, 168, now=case["now"])
+        found = way.Way(case["url"], "the case names it", where, 168, now=case["now"])
         return {"seen": found.seen, "places": found.places, "published": found.published}
     return diagnosis.Diagnosis(agent, where, mirror_url=case["url"], now=case["now"]).run()
 

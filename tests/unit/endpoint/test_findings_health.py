@@ -375,7 +375,7 @@ def test_errors_come_first_and_causes_before_effects():
 
 
 @given(st.sets(st.sampled_from(sorted(GOOD))), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_missing_rows_make_no_findings(without, data):
     assert found({}, without, mirror_url=MIRROR) == [] or without >= set(GOOD)
 
@@ -388,7 +388,7 @@ ANYTHING = st.recursive(
 
 
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(GOOD, ANYTHING)), st.text(max_size=20))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_value_makes_them_raise(fields, url):
     record = {"fields": fields, "managed": [], "notices": [], "format": "text"}
     for entry in findings.health_findings(record, mirror_url=url, mirror_versions={"definitions_version": url}):

@@ -522,7 +522,7 @@ def test_details_are_merged_over_the_table():
 
 
 @given(st.one_of(st.text(), st.binary(), st.text(alphabet='{}[]":,\\ \nab_1\u201c\u201d.-'), st.none(), st.integers()))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_nothing_makes_the_parser_raise(output):
     record = health.parse(output)
     assert sorted(record) == ["fields", "format", "managed", "notices"]
@@ -549,7 +549,7 @@ VALUES = st.one_of(st.booleans(), st.integers(-(10**15), 10**15), STRINGS, st.li
 
 
 @given(st.dictionaries(NAMES, st.tuples(VALUES, st.booleans()), min_size=1, max_size=8))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_what_was_printed_is_what_is_read(rows):
     wanted = {name: value for name, (value, managed) in rows.items()}
     lines = [

@@ -14,7 +14,8 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import 
 from hypothesis import given
 from hypothesis import strategies as st
 
-GIB = 1024**3
+from .space import GIB, Space
+
 ROCKY = (
     'NAME="Rocky Linux"\nID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.4"\nPRETTY_NAME="Rocky Linux 9.4"\n'
 )
@@ -31,14 +32,6 @@ EL_FILES = [
     "usr/sbin/semanage",
     "etc/selinux/targeted/contexts/files/file_contexts",
 ]
-
-
-class Space:
-    """What statvfs says."""
-
-    def __init__(self, free: int = 40 * GIB, files_left: int = 100_000) -> None:
-        self.f_frsize, self.f_bavail, self.f_blocks = 1, free, 100 * GIB
-        self.f_files, self.f_favail = 1_000_000, files_left
 
 
 class Agent:

@@ -44,12 +44,10 @@ def servers(tmp_path: Path) -> Iterator[tuple[str, str]]:
     (ring / "manifest.json").write_text(json.dumps(manifest))
     (ring / "updates.zip").write_bytes(b"zip")
     os.utime(ring / "updates.zip", (NOW - 7200, NOW - 7200))
-    secure = StaticWebServer(tmp_path / "mirror")
-    certificate = Authority(tmp_path / "ca").issue("server", ["localhost"])
-    secure._server.socket = certificate.server_context().wrap_socket(secure._server.socket, server_side=True)
-    with StaticWebServer(tmp_path / "mirror") as plain, secure:
-        port = secure._server.server_address[1]
-        yield f"{plain.url}/linux/production/", f"https://localhost:{port}/linux/production/"
+    tls = Authority(tmp_path / "ca").issue("server", ["localhost"]).server_context()
+    with StaticWebServer(tmp_path / "mirror") as plain, StaticWebServer(tmp_path / "mirror", tls=tls) as secure:
+        named = secure.url.replace("127.0.0.1", "localhost")
+        yield f"{plain.url}/linux/production/", f"{named}/linux/production/"
 
 
 def machine(root: Path) -> None:

@@ -86,7 +86,7 @@ class Scratch:
 
     def run(self, python: Path = BASE_PYTHON) -> tuple[int, str]:
         process = self.start(python)
-        output = process.communicate(timeout=120)[0]
+        output = process.communicate(timeout=600)[0]
         return process.returncode, output
 
     @property
@@ -206,7 +206,7 @@ def test_a_python_that_is_too_old_says_which_is_needed(scratch):
 def test_two_at_once_make_one_environment(scratch):
     scratch.has_uv()
     first, second = scratch.start(), scratch.start()
-    outputs = [process.communicate(timeout=120)[0] for process in (first, second)]
+    outputs = [process.communicate(timeout=600)[0] for process in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], outputs
     assert sorted(output.count("made by") for output in outputs) == [0, 1]
     assert scratch.works()
@@ -215,17 +215,17 @@ def test_two_at_once_make_one_environment(scratch):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=lambda how: how.name)
 def test_interrupted_it_stops_its_children_and_the_next_run_succeeds(scratch, how):
     scratch.lacks("ensurepip")
-    scratch.command("uv", 'case "$1" in venv) echo $$ >"$HOME/child"; exec sleep 60 ;; esac')
-    scratch.command("sleep", f"exec {shutil.which('sleep')} \"$@\"")
+    scratch.command("uv", 'case "$1" in venv) echo $$ >"$HOME/child"; exec sleep 900 ;; esac')
+    scratch.command("sleep", f'exec {shutil.which("sleep")} "$@"')
     process = scratch.start()
     child = scratch.root / "child"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (child.exists() and child.read_text(encoding="utf-8").strip()):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(how)
-    output = process.communicate(timeout=30)[0]
+    output = process.communicate(timeout=300)[0]
     assert process.returncode == 130
     assert "Traceback" not in output
     with pytest.raises(ProcessLookupError):

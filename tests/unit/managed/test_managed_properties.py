@@ -57,7 +57,7 @@ def seen(found):
     return {(finding["id"], finding["path"], finding["message"]) for finding in found}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.one_of(CONFIGS, ANYTHING), VERSIONS)
 def test_no_configuration_raises_and_findings_are_whole(config, version):
     for finding in check.config_findings(config, version):
@@ -68,20 +68,20 @@ def test_no_configuration_raises_and_findings_are_whole(config, version):
         "".join(finding.values()).encode("utf-8")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(st.text(), st.binary(), st.text(alphabet="{}[]\",:/#'\\ \n1aN-\0\ufeff\ud800", max_size=30)))
 def test_no_text_raises(text):
     assert isinstance(check.config_findings(text), list)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(MAPPINGS, st.data())
 def test_a_text_cut_anywhere_does_not_raise(config, data):
     text = json.dumps(config).encode("utf-16" if data.draw(st.booleans()) else "utf-8")
     assert isinstance(check.config_findings(text[: data.draw(st.integers(0, len(text)))]), list)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(MAPPINGS, VERSIONS, SCALARS)
 def test_an_unknown_key_hides_no_other_finding(config, version, value):
     before = seen(check.config_findings(config, version))
@@ -93,7 +93,7 @@ def test_an_unknown_key_hides_no_other_finding(config, version, value):
         assert "unknown_key" in {rule_id for rule_id, _path, _message in after - before}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(MAPPINGS, VERSIONS)
 def test_the_order_of_keys_does_not_matter(config, version):
     expected = check.config_findings(config, version)
@@ -101,7 +101,7 @@ def test_the_order_of_keys_does_not_matter(config, version):
     assert check.config_findings(shuffled(config, 1), version) == expected
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(MAPPINGS)
 def test_what_the_schema_refuses_is_never_silent(config):
     found = check.config_findings(config)

@@ -95,7 +95,7 @@ def test_there_is_no_moment_without_the_name(tmp_path, aside, before):
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        assert started.wait(30)
+        assert started.wait(300)
         for name in names:
             files.point(name, str(target), aside)
     finally:
@@ -217,7 +217,7 @@ def test_a_user_stays_who_he_is(tmp_path):
 
 
 def run_to_its_end(*command):
-    return subprocess.run([str(part) for part in command], capture_output=True, timeout=60, text=True, check=False)
+    return subprocess.run([str(part) for part in command], capture_output=True, timeout=300, text=True, check=False)
 
 
 def a_python_for_everybody():

@@ -9,7 +9,6 @@ import tracemalloc
 import zipfile
 from unittest import mock
 
-import hypothesis
 import pytest
 from ansible_collections.mde.offline.plugins.module_utils._mirror.cancel import Cancel
 from ansible_collections.mde.offline.plugins.module_utils._mirror.errors import Cancelled, MirrorError
@@ -119,7 +118,6 @@ def test_a_flipped_bit_is_refused_or_does_no_harm(judge, name):
             assert_refused_or_unharmed(judge, kind, kind[:at] + bytes([kind[at] ^ bit]) + kind[at + 1 :])
 
 
-@hypothesis.settings(deadline=None)
 @given(st.sampled_from(sorted(SMALL)), st.data())
 def test_another_byte_is_refused_or_does_no_harm(judge, name, data):
     kind = SMALL[name]

@@ -203,7 +203,7 @@ def test_a_zip_of_the_pinned_commit(take):
     assert take(genuine("mdatp-xplat-main/"), COMMIT.upper()).commit == COMMIT
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.integers(0, len(genuine()) - 1), st.integers(1, 255))
 @example(at=len(genuine()) - 1, bits=255)
 def test_a_damaged_zip_gives_the_script_or_a_named_error(take, at, bits):

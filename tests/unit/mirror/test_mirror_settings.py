@@ -6,7 +6,6 @@ import codecs
 import json
 from pathlib import Path
 
-import hypothesis
 import pytest
 from ansible_collections.mde.offline.plugins.module_utils._mirror import settings
 from ansible_collections.mde.offline.plugins.module_utils._mirror.errors import SettingsError
@@ -345,7 +344,6 @@ FIELDS = st.fixed_dictionaries(
 )
 
 
-@hypothesis.settings(deadline=None)
 @given(FIELDS | VALUES)
 def test_whatever_is_given_is_settings_or_a_settings_error(fields):
     try:
@@ -357,7 +355,6 @@ def test_whatever_is_given_is_settings_or_a_settings_error(fields):
     assert found.units()
 
 
-@hypothesis.settings(deadline=None)
 @given(st.binary(max_size=60) | FIELDS.map(lambda fields: json.dumps(fields).encode()))
 def test_whatever_a_file_holds_is_settings_or_a_settings_error(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "settings-of-hypothesis.json"

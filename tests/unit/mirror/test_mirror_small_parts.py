@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 
 import pytest
-from ansible_collections.mde.offline.plugins.module_utils._mirror import times
+from ansible_collections.mde.offline.plugins.module_utils._mirror import times, transport
 from ansible_collections.mde.offline.plugins.module_utils._mirror.cancel import Cancel
 from ansible_collections.mde.offline.plugins.module_utils._mirror.errors import Cancelled, MirrorError
 from ansible_collections.mde.offline.plugins.module_utils._mirror.microsoft import address
@@ -130,6 +130,42 @@ def test_a_stop_ends_the_pause():
     stopped.set()
     with pytest.raises(Cancelled):
         retrying(Service(passing(250.0)), 1, stopped)
+
+
+# --- the rate limit ---------------------------------------------------------------------------------------------------
+
+
+class LineClock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+@pytest.mark.parametrize("count", [1, 1024, 12_500])
+@pytest.mark.parametrize("idle", [0, 60])
+def test_a_rate_limit_is_kept_to_the_byte(monkeypatch, count, idle):
+    """Neither are times of rest saved up, nor is more waited than the bytes cost."""
+    clock = LineClock()
+    monkeypatch.setattr(transport, "time", clock)
+    line = transport.Line(4, 100_000, clock)
+    clock.sleep(idle)
+    begun = clock.now
+    for _ in range(50):
+        line.spend(count)
+    assert clock.now - begun == pytest.approx(50 * count / 100_000)
+
+
+def test_without_a_rate_limit_nobody_waits():
+    clock = LineClock()
+    transport.Line(4, 0, clock).spend(10**9)
+    assert clock.now == 1000.0
 
 
 # --- times ------------------------------------------------------------------------------------------------------------

@@ -6,12 +6,15 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import zipfile
 
 import pytest
 from ansible_collections.mde.offline.plugins.module_utils._mirror import adoption
+from ansible_collections.mde.offline.plugins.module_utils._mirror import store as store_module
 from ansible_collections.mde.offline.plugins.module_utils._mirror.cancel import Cancel
 from ansible_collections.mde.offline.plugins.module_utils._mirror.errors import MirrorError
+from ansible_collections.mde.offline.plugins.module_utils._mirror.files import sha256_of
 from ansible_collections.mde.offline.plugins.module_utils._mirror.release import Release
 from ansible_collections.mde.offline.plugins.module_utils._mirror.settings import parse
 from ansible_collections.mde.offline.plugins.module_utils._mirror.status import read_status
@@ -354,6 +357,31 @@ def test_a_damaged_package_is_noticed(mirror, spoil):
     store = mirror.store()
     assert not store.intact(store.current(UNIT))
     assert [damage for damage in store.damages(store.current(UNIT)) if damage.startswith("updates.zip")]
+
+
+def test_a_damage_within_one_step_of_the_clock_of_a_filesystem_is_noticed(mirror, monkeypatch):
+    def coarse(folder):
+        return {name: [(folder / name).stat().st_size, 0, 0, begun] for name in ("updates.zip", "manifest.json")}
+
+    begun = time.time_ns()
+    monkeypatch.setattr(Store, "_fingerprint", staticmethod(coarse))
+    mirror.publish(ONE)
+    changed_in_place(mirror.root / UNIT.path / "updates.zip")
+    store = mirror.store()
+    assert not store.intact(store.current(UNIT))
+
+
+def test_a_package_that_settled_is_read_once(mirror, monkeypatch):
+    mirror.publish(ONE)
+    later = time.time_ns() + 3 * 10**9
+    monkeypatch.setattr(store_module.time, "time_ns", lambda: later)
+    read = []
+    monkeypatch.setattr(store_module, "sha256_of", lambda path: read.append(path) or sha256_of(path))
+    for _time in range(3):
+        store = mirror.store()
+        assert store.intact(store.current(UNIT))
+        store.save_seen()
+    assert [path.name for path in read] == ["updates.zip"]
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "release.json"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import json
 
-import hypothesis
 import pytest
 from ansible_collections.mde.offline.plugins.module_utils._mirror.errors import MirrorError
 from ansible_collections.mde.offline.plugins.module_utils._mirror.versions import (
@@ -132,7 +131,6 @@ def test_anything_else_is_refused_with_advice(data):
 RIGHT = xml().encode()
 
 
-@hypothesis.settings(deadline=None)
 @given(
     st.one_of(
         st.binary(max_size=200),

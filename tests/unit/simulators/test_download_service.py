@@ -48,7 +48,7 @@ class Answered:
 
 
 def ask(service, target, method="GET", connection=None, **headers):
-    mine = connection or http.client.HTTPConnection("127.0.0.1", service.port, timeout=5)
+    mine = connection or http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
     try:
         mine.request(method, target, headers={name.replace("_", "-"): value for name, value in headers.items()})
         return Answered(mine.getresponse())
@@ -106,7 +106,7 @@ def test_the_old_package_stays_at_its_own_address(service):
 
 
 def test_head_and_keep_alive(service):
-    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
     target = package_target(service)
     head = ask(service, target, "HEAD", connection)
     got = ask(service, target, "GET", connection)
@@ -156,8 +156,10 @@ def test_faults_strike_only_what_they_match_and_only_so_often(service):
 
 def test_retry_after_as_a_date(service):
     service.fault("status", code=429, retry_after=60, retry_date=True)
+    asked = time.time()
     told = email.utils.parsedate_to_datetime(ask(service, LINUX).headers["Retry-After"])
-    assert 50 <= told.timestamp() - time.time() <= 70
+    # Such a date has whole seconds.
+    assert int(asked) + 60 <= told.timestamp() <= time.time() + 60
 
 
 def test_faults_of_transport(service):
@@ -339,7 +341,7 @@ def test_the_command_serves_and_steers(tmp_path):
             [sys.executable, COMMAND, arguments[0], "--ready-file", ready, *arguments[1:]],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
 
@@ -352,7 +354,7 @@ def test_the_command_serves_and_steers(tmp_path):
         address = json.loads(serving.stdout.readline())
         assert address == json.loads(ready.read_text())
         assert address["pid"] == serving.pid
-        connection = http.client.HTTPConnection(urllib.parse.urlsplit(address["url"]).netloc, timeout=5)
+        connection = http.client.HTTPConnection(urllib.parse.urlsplit(address["url"]).netloc, timeout=60)
 
         published = run("publish", "--definitions", "1.443.509.0", "--platform", "linux", "--size", "20000")
         assert published.returncode == 0, published.stderr
@@ -373,7 +375,7 @@ def test_the_command_serves_and_steers(tmp_path):
         assert all(name in unknown.stderr for name in fault_names())
     finally:
         os.kill(serving.pid, signal.SIGTERM)
-        assert serving.wait(10) == 0
+        assert serving.wait(60) == 0
     gone = run("requests")
     assert gone.returncode == 1
     assert "Traceback" not in gone.stderr
