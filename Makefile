@@ -4,8 +4,7 @@ PYTHON ?= python3
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ "$$n" -gt 4 ] && n=4; echo "$$n")
 
 VENV := .venv/bin/python
-# In the order that is named: with the many quick files last, no worker ends long before the others.
-XDIST := -n $(JOBS) --dist loadfile --no-loadscope-reorder
+XDIST := -n $(JOBS) --dist loadfile
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache
 export ANSIBLE_INJECT_FACT_VARS := false
@@ -28,7 +27,8 @@ demo: venv ## The whole way on this machine: a mirror, three endpoints, one of t
 	@$(VENV) simulators/demo.py
 
 test: venv ## Unit and integration tests; no root, no containers (TESTS='path ...' runs only those)
-	$(VENV) -m pytest $(XDIST) $(or $(TESTS),tests/integration tests/unit --ignore tests/integration/hosting)
+	@# In the order that is named: with the many quick files last, no worker ends long before the others.
+	$(VENV) -m pytest $(XDIST) --no-loadscope-reorder $(or $(TESTS),tests/integration tests/unit --ignore tests/integration/hosting)
 
 hosting: venv ## The tests of the hosting roles, on a real nginx where there is one; they take some minutes
 	$(VENV) -m pytest $(XDIST) tests/integration/hosting
