@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from .cancel import Cancel
-from .errors import MirrorError
-from .settings import Source
+from ..cancel import Cancel
+from ..errors import MirrorError
+from ..settings import Source
 
 _LOOK_SECONDS = 0.1
 _END_SECONDS = 2.0

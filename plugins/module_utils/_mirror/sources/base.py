@@ -9,10 +9,10 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any, Callable, Optional, Protocol
 
-from .download import Download, Downloaded
-from .errors import MirrorError
-from .units import Unit
-from .versions import Versions
+from ..download import Download, Downloaded
+from ..errors import MirrorError
+from ..units import Unit
+from ..versions import Versions
 
 # Told of a failure that is tried again after so many seconds. What it raises ends the tries.
 Notice = Optional[Callable[[MirrorError, float], None]]

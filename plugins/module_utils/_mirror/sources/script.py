@@ -20,20 +20,21 @@ import threading
 from pathlib import Path
 from typing import BinaryIO
 
-from .cancel import Cancel
-from .download import Download, Downloaded
-from .errors import Cancelled, MirrorError
-from .files import advising, make_directory, remove_tree, unique
+from ..cancel import Cancel
+from ..download import Download, Downloaded
+from ..errors import Cancelled, MirrorError
+from ..files import advising, make_directory, remove_tree, unique
+from ..records import MANIFEST, ZIP
+from ..settings import Settings
+from ..store import Store
+from ..transport import Client
+from ..units import ARCHITECTURES, Unit
+from ..versions import Versions, from_manifest
+from .base import Notice
 from .microsoft import Microsoft
-from .release import MANIFEST, ZIP
-from .script_origin import BASH, HOME, POWERSHELL, Copy, Origin, in_folder, place
-from .script_program import Watch, run
-from .settings import Settings
-from .sources import Notice
-from .store import Store
-from .transport import Client
-from .units import ARCHITECTURES, Unit
-from .versions import Versions, from_manifest
+from .script_checkout import Copy, Origin
+from .script_files import BASH, HOME, POWERSHELL, in_folder, place
+from .subprocesses import Watch, run
 
 # How each of the two is run, and what it needs; the first whose needs are there is taken.
 _BASH_NEEDS = ("bash", "curl", "jq", "awk", "sed")

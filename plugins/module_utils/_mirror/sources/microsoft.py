@@ -9,15 +9,15 @@ from __future__ import annotations
 import ssl
 from urllib.parse import urlsplit, urlunsplit
 
-from .cancel import Cancel
-from .download import Download, Downloaded
-from .errors import Cancelled, MirrorError
-from .retry import retrying
-from .settings import Settings
-from .sources import Notice
-from .transport import Client, shown, tls_context
-from .units import Unit
-from .versions import MAX_XML_BYTES, Versions, from_xml
+from ..cancel import Cancel
+from ..download import Download, Downloaded
+from ..errors import Cancelled, MirrorError
+from ..retry import retrying
+from ..settings import Settings
+from ..transport import Client, shown, tls_context
+from ..units import Unit
+from ..versions import MAX_XML_BYTES, Versions, from_xml
+from .base import Notice
 
 _LINK_IDS = {"linux": "2144709", "mac": "2120136"}
 

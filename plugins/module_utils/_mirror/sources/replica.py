@@ -13,16 +13,16 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from .cancel import Cancel
-from .download import Download, Downloaded
-from .errors import MirrorError
-from .release import FORMAT, ZIP
-from .retry import retrying
-from .settings import Settings
-from .sources import Notice
-from .transport import Client, shown, tls_context
-from .units import Unit
-from .versions import Versions, is_version
+from ..cancel import Cancel
+from ..download import Download, Downloaded
+from ..errors import MirrorError
+from ..records import FORMAT, ZIP
+from ..retry import retrying
+from ..settings import Settings
+from ..transport import Client, shown, tls_context
+from ..units import Unit
+from ..versions import Versions, is_version
+from .base import Notice
 
 MAX_STATUS_BYTES = 4 * 1024 * 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
