@@ -7,13 +7,15 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 __metaclass__ = type
 
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import findings, health, mirror
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import health_rules
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import manifest
 
 MIRROR_TIMEOUT = 10
 
 
-def look(agent, mirror_url=None, max_age_hours=findings.MAX_AGE_HOURS, check_mirror=True):
+def look(agent, mirror_url=None, max_age_hours=health_rules.MAX_AGE_HOURS, check_mirror=True):
     """What the module health_info returns."""
     record, found = read_health(agent)
     published = None
@@ -24,7 +26,7 @@ def look(agent, mirror_url=None, max_age_hours=findings.MAX_AGE_HOURS, check_mir
     return {
         "health": record,
         "findings": found,
-        "healthy": not findings.has_errors(found),
+        "healthy": not health_rules.has_errors(found),
         "mirror": published,
         "raw": agent.last_calls(),
     }
@@ -32,13 +34,13 @@ def look(agent, mirror_url=None, max_age_hours=findings.MAX_AGE_HOURS, check_mir
 
 def read_health(agent):
     """The record of the host, and the findings of what could not be asked."""
-    record, found = health.empty_record(), []
+    record, found = health_parser.empty_record(), []
     try:
         record = agent.health()
         details = agent.health_details_definitions()
-        record = health.merge(record, details) if details else record
+        record = health_parser.merge(record, details) if details else record
     except FindingError as error:
-        found.append(findings.finding(error.id, error.message))
+        found.append(health_rules.finding(error.id, error.message))
     return record, found
 
 
@@ -48,15 +50,15 @@ def read_mirror(record, mirror_url=None, timeout=MIRROR_TIMEOUT):
     if not location:
         return None, []
     try:
-        return mirror.read(location, mirror.architecture(), timeout), []
+        return manifest.read(location, manifest.architecture(), timeout), []
     except FindingError as error:
-        return None, [findings.finding(error.id, error.message)]
+        return None, [health_rules.finding(error.id, error.message)]
 
 
-def judge(record, trouble, published, mirror_url=None, max_age_hours=findings.MAX_AGE_HOURS):
+def judge(record, trouble, published, mirror_url=None, max_age_hours=health_rules.MAX_AGE_HOURS):
     """All findings in order: what could not be asked, and what the record says."""
     found = list(trouble)
     if record["fields"]:
-        arch = mirror.architecture()
-        found += findings.health_findings(record, mirror_url, published, max_age_hours, arch)
-    return findings.ordered(found)
+        arch = manifest.architecture()
+        found += health_rules.health_findings(record, mirror_url, published, max_age_hours, arch)
+    return health_rules.ordered(found)

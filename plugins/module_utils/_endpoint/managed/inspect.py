@@ -11,9 +11,9 @@ import difflib
 import errno
 import json
 
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import managed, strict_json
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import ring_folder
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.host_findings import finding
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.health_rules import ring_folder
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.host_findings import finding
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import merge, strict_json
 
 WRONG_PLACE = "/etc/opt/microsoft/mdatp/mdatp_managed.json"
 # Section, key, the row of health that shows it, and whether offline updates need it.
@@ -34,7 +34,7 @@ _SWITCH = {"enabled": True, "true": True, "disabled": False, "false": False}
 class ManagedFile:
     """The file as it is; `config` is None where it cannot be understood."""
 
-    def __init__(self, host, path=managed.DEFAULT_PATH):
+    def __init__(self, host, path=merge.DEFAULT_PATH):
         self.path = path
         self.config, self.details, self._found = None, [], []
         try:
@@ -143,7 +143,7 @@ def _same(value, row):
 
 
 def _shown(value):
-    value = managed.redact(value)
+    value = merge.redact(value)
     if value in (None, ""):
         return "nothing"
     return value.strip() if isinstance(value, type("")) else json.dumps(value)

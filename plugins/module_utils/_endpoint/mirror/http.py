@@ -15,7 +15,7 @@ import sys
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import process
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import masked
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.health import decode
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode
 
 MAX_BYTES = 64 * 1024
 PORTS = {"http": 80, "https": 443}

@@ -9,9 +9,11 @@ __metaclass__ = type
 
 import time
 
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import findings, report, versions
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import versions
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_report
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent.mdatp import said
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.mdatp import said
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import health_rules
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.process import now
 
 # Seconds: health lags behind the command, and without a mirror to compare with nothing says that there was nothing new.
@@ -30,7 +32,7 @@ class Update:
         version=None,
         exact=False,
         mirror_url=None,
-        max_age_hours=findings.MAX_AGE_HOURS,
+        max_age_hours=health_rules.MAX_AGE_HOURS,
     ):
         self._agent = agent
         self._timeout = timeout
@@ -44,7 +46,7 @@ class Update:
     def run(self, check_mode=False):
         """The result of the module; `failed` tells whether it is one to fail with."""
         before, trouble = self._look()
-        self._published, unread = report.read_mirror(before, self._mirror_url)
+        self._published, unread = health_report.read_mirror(before, self._mirror_url)
         trouble = trouble + unread
         if not before["fields"]:
             message = "The definitions cannot be updated: " + trouble[0]["message"]
@@ -70,7 +72,7 @@ class Update:
         return self._update(before, unread, demanded)
 
     def _look(self):
-        return report.read_health(self._agent)
+        return health_report.read_health(self._agent)
 
     def _predict(self, before, trouble, demanded):
         have = _definitions(before)
@@ -98,7 +100,7 @@ class Update:
                 self._wait_for(before, demanded)
         except FindingError as error:
             failure = error.message
-            trouble = trouble + [findings.finding(error.id, error.message)]
+            trouble = trouble + [health_rules.finding(error.id, error.message)]
         after, unasked = self._look()
         trouble = trouble + [entry for entry in unasked if entry["id"] not in [known["id"] for known in trouble]]
         have = _definitions(after)
@@ -168,7 +170,7 @@ class Update:
             "before": before_versions,
             "after": after_versions,
             "health": health,
-            "findings": report.judge(health, trouble, self._published, self._mirror_url, self._max_age_hours),
+            "findings": health_report.judge(health, trouble, self._published, self._mirror_url, self._max_age_hours),
             "mirror": self._published,
         }
 
@@ -182,4 +184,4 @@ def _versions(record):
 
 
 def _reason(fields):
-    return findings.fail_reason(fields)
+    return health_rules.fail_reason(fields)

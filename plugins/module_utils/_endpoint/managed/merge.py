@@ -10,7 +10,7 @@ __metaclass__ = type
 import re
 from collections import OrderedDict
 
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import strict_json
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import strict_json
 
 DEFAULT_PATH = "/etc/opt/microsoft/mdatp/managed/mdatp_managed.json"
 

@@ -12,23 +12,11 @@ __metaclass__ = type
 import re
 import time
 
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import (
-    findings,
-    logs,
-    proxies,
-    report,
-    storage,
-    versions,
-)
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError, masked
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.health import decode
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import Host
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.host_findings import finding
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.likelihood import NOT_UPDATING, ordered
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import DEFAULT_PATH
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed_file import ManagedFile
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.service import Service
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.steps import (
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import versions
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_report
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.diagnosis.mirror_probe import Way
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.diagnosis.ranking import NOT_UPDATING, ordered
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.diagnosis.steps import (
     MIRROR_STEPS,
     ROWS,
     STEPS,
@@ -36,7 +24,15 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.steps import
     row_lines,
     step_of,
 )
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.way import Way
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError, masked
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import health_rules
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.host_findings import finding
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import logs, proxies, storage
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.host.host import Host
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.host.service import Service
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed.inspect import ManagedFile
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed.merge import DEFAULT_PATH
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode
 
 CONNECTIVITY_TIMEOUT = 75
 _TESTED = re.compile(r"^Testing connection with (.+) \.\.\. \[(.+)\]$", re.MULTILINE)
@@ -62,7 +58,7 @@ class Diagnosis:
         # What comes from options is bytes on Python 2.
         self.managed_path = decode(managed_file)
         self.mirror_url = decode(mirror_url).strip()
-        self.max_age_hours = options.get("max_age_hours", findings.MAX_AGE_HOURS)
+        self.max_age_hours = options.get("max_age_hours", health_rules.MAX_AGE_HOURS)
         self.log_lines = options.get("log_lines", 20)
         self.test = options.get("connectivity_test", True)
         self.now = options.get("now")
@@ -70,7 +66,7 @@ class Diagnosis:
 
     def run(self):
         """Findings, steps, the record of health, what the mirror publishes, and the ends of the logs."""
-        record, trouble = report.read_health(self.agent)
+        record, trouble = health_report.read_health(self.agent)
         self.service = Service(self.host)
         self.file = ManagedFile(self.host, self.managed_path)
         self.log = logs.read(self.host, self.log_lines)
@@ -91,7 +87,7 @@ class Diagnosis:
             "health": record,
             "mirror": way.published,
             "log": self.log,
-            "healthy": not findings.has_errors(found),
+            "healthy": not health_rules.has_errors(found),
         }
 
     def _service(self, trouble):
@@ -157,7 +153,7 @@ class Diagnosis:
         version = "{0} {1}, engine {2}, definitions {3} ({4})"
         names = ("app_version", "release_ring", "engine_version", "definitions_version", "definitions_status")
         self.steps.note("agent", version.format(*[fields.get(name) or "unknown" for name in names]))
-        for entry in report.judge(record, [], published, self.mirror_url, self.max_age_hours):
+        for entry in health_report.judge(record, [], published, self.mirror_url, self.max_age_hours):
             evidence = row_lines(record, ROWS.get(entry["id"], ()))
             if entry["id"] in ("managed_config_not_applied", "offline_updates_disabled", "mirror_url_missing"):
                 for row in ROWS[entry["id"]]:

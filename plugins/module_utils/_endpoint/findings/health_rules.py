@@ -16,7 +16,7 @@ import time
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import versions
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import NO_DAEMON, masked
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.health import decode
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode
 
 TEXT = type("")
 MINIMUM_AGENT = {"x86_64": "101.24022.0001", "arm64": "101.25022.0002"}

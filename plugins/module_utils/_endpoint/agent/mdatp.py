@@ -13,9 +13,10 @@ import os
 import re
 import signal
 
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import health as health_output
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import process
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import NO_DAEMON, FindingError, masked
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode
 
 CLIENT = "opt/microsoft/mdatp/sbin/wdavdaemonclient"
 CUSTOM_CLIENT = "microsoft_mdatp/sbin/wdavdaemonclient"
@@ -64,7 +65,7 @@ def _native(text):
 
 
 def _shown(path):
-    return health_output.decode(process.to_bytes(path))
+    return decode(process.to_bytes(path))
 
 
 def _is_command(path):
@@ -127,7 +128,7 @@ class Mdatp:
         """The record of `mdatp health`: from JSON, or from text where the agent does not give usable JSON."""
         result = self._call(["health", "--output", "json"])
         record = self._record(result)
-        if result["rc"] == 0 and _is_health(record) and health_output.ENDS_EARLY not in record["notices"]:
+        if result["rc"] == 0 and _is_health(record) and health_parser.ENDS_EARLY not in record["notices"]:
             return record
         if not self._unreachable(result):
             result = self._call(["health"])
@@ -187,7 +188,7 @@ class Mdatp:
 
     @staticmethod
     def _record(result):
-        record = health_output.parse(result["out"])
+        record = health_parser.parse(result["out"])
         # On which stream the license warning comes is not documented.
         warnings = [line.strip() for line in result["err"].splitlines() if line.strip().startswith("ATTENTION")]
         record["notices"] += [line for line in warnings if line not in record["notices"]]
@@ -195,7 +196,7 @@ class Mdatp:
 
     @staticmethod
     def _unreachable(result):
-        return not health_output.parse(result["out"])["fields"] and bool(
+        return not health_parser.parse(result["out"])["fields"] and bool(
             NO_DAEMON.search(result["out"] + result["err"])
         )
 

@@ -10,14 +10,10 @@ __metaclass__ = type
 import re
 import time
 
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import (
-    findings,
-    packages,
-    proxies,
-    storage,
-    versions,
-)
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.preflight_seen import NOT_INSTALLED, Answer
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import versions
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import health_rules
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import packages, proxies, storage
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.preflight.context import NOT_INSTALLED, Answer
 
 LIFETIME_MONTHS = 9
 CUSTOM_PATH_SINCE = "101.25062.0003"
@@ -106,7 +102,7 @@ def noexec(seen):
 
 def agent_version(seen):
     """Whether the agent knows offline updates."""
-    minimum = findings.MINIMUM_AGENT.get(seen.arch, findings.MINIMUM_AGENT["x86_64"])
+    minimum = health_rules.MINIMUM_AGENT.get(seen.arch, health_rules.MINIMUM_AGENT["x86_64"])
     required = "agent {0} or later for offline updates".format(minimum)
     found = versions.compare(seen.version, minimum)
     if found is None:

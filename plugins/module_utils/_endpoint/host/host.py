@@ -13,7 +13,7 @@ import re
 import stat
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import process
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.health import decode
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode
 
 LARGEST = 4 * 1024 * 1024
 PROCESS_SECONDS = 3

@@ -7,10 +7,11 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 __metaclass__ = type
 
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import distributions, storage, strict_json
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import DEFAULT_PATH
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import architecture
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import distributions, storage
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import strict_json
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed.merge import DEFAULT_PATH
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror.manifest import architecture
 
 NOT_INSTALLED = "the agent is not installed"
 

@@ -7,7 +7,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 __metaclass__ = type
 
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.host_findings import finding
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.host_findings import finding
 
 UNIT = "mdatp.service"
 TIMEOUT = 10

@@ -9,8 +9,8 @@ __metaclass__ = type
 
 # The ids are a public contract; docs/findings-health.md explains each of them and a test compares the two.
 
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import findings
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import masked
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import health_rules
 
 # What a host must have: id -> (severity, what to do).
 REQUIREMENTS = (
@@ -102,7 +102,7 @@ REQUIREMENTS = (
     ),
 )
 
-# Why a host does not update. What `findings.CATALOGUE` has is not repeated.
+# Why a host does not update. What `health_rules.CATALOGUE` has is not repeated.
 CAUSES = (
     ("service_missing", "error", "Install the agent's package again; it brings the unit mdatp.service."),
     ("service_stopped", "error", "systemctl enable --now mdatp; if it ends again, read journalctl -u mdatp."),
@@ -199,7 +199,7 @@ CAUSES = (
     ),
 )
 CATALOGUE = REQUIREMENTS + CAUSES
-KNOWN = {entry[0]: entry for entry in findings.CATALOGUE + CATALOGUE}
+KNOWN = {entry[0]: entry for entry in health_rules.CATALOGUE + CATALOGUE}
 
 
 def finding(finding_id, message, severity=None, evidence=(), hint=None):

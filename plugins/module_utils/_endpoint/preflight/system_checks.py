@@ -9,8 +9,9 @@ __metaclass__ = type
 
 import re
 
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import distributions, storage, versions
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.preflight_seen import Answer
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import versions
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import distributions, storage
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.preflight.context import Answer
 
 KERNEL = (3, 10, 0, 327)
 # The lowest kernels that the documents name for eBPF: of EL 7, and of every other distribution.

@@ -10,7 +10,7 @@ __metaclass__ = type
 import os
 import re
 
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.storage import LOGS
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.host.storage import LOGS
 
 AUDIT_LOG = "/var/log/audit/audit.log"
 MOST_BYTES = 128 * 1024

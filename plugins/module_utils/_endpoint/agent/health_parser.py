@@ -18,9 +18,9 @@ import datetime
 import itertools
 import json
 import re
-import sys
 
-TEXT = type("")
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import TEXT, decode
+
 EPOCH = datetime.datetime(1970, 1, 1)
 ENDS_EARLY = "The JSON of mdatp ends early; only its complete rows were read."
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -67,8 +67,6 @@ _NO_TIME = ("", "0", "never", "none", "null", "n/a", "unknown")
 _VERSION_NAME = re.compile(r"(^|_)version(_engine)?$")
 _UNSAFE_ESCAPE = re.compile(r'\\(?!["\\/]|u[0-9A-Fa-f]{4})')
 _QUOTE = re.compile(r'(?<!\\)"')
-# Python 2 may keep every character beyond U+FFFF as two of them.
-_SURROGATE = re.compile("[\ud800-\udfff]") if sys.version_info[0] > 2 else None
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 # Rows of one word; without an underscore only these are rows when nothing else shows it.
 _SHORT_NAMES = ("healthy", "licensed", "proxy")
@@ -112,37 +110,6 @@ def merge(record, details):
         "notices": _unique(record["notices"] + details["notices"]),
         "format": record["format"] if record["fields"] else details["format"],
     }
-
-
-def decode(output):
-    """Text of what a command or a file gave, whatever its encoding."""
-    if isinstance(output, TEXT):
-        return output if sys.version_info[0] < 3 else _SURROGATE.sub(_unescaped, output)
-    if not isinstance(output, (bytes, bytearray)):
-        return ""
-    output = bytes(output)
-    if output[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return output.decode("utf-16", "replace")
-    try:
-        return output.decode("utf-8")
-    except UnicodeDecodeError:
-        return "\n".join(_decode_line(line) for line in output.split(b"\n"))
-
-
-def _decode_line(line):
-    """A line that may be in an older encoding; one that ends within a character lost only that."""
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError as failure:
-        if failure.reason == "unexpected end of data":
-            return line.decode("utf-8", "replace")
-        return line.decode("latin-1")
-
-
-def _unescaped(match):
-    """The byte that Python 3 hid in a surrogate, as Latin-1; other surrogates stand for nothing."""
-    number = ord(match.group())
-    return chr(number - 0xDC00) if 0xDC80 <= number <= 0xDCFF else "\ufffd"
 
 
 def snake_case(name):

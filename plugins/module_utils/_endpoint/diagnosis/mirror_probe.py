@@ -13,11 +13,12 @@ import json
 import re
 import time
 
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import findings, mirror, network
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError, masked
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.health import decode
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.host_findings import finding
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.network import Unreachable
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import health_rules
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.host_findings import finding
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import http, manifest
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror.http import Unreachable
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode
 
 STEP_TIMEOUT = 5
 ANSWER_TIMEOUT = 10
@@ -43,8 +44,8 @@ class Way:
 
     def __init__(self, location, origin, host, max_age_hours, now=None):
         self.host = host
-        self.arch = mirror.architecture(host.machine)
-        self.address = network.Address(location) if location else None
+        self.arch = manifest.architecture(host.machine)
+        self.address = http.Address(location) if location else None
         self.now = time.time() if now is None else now
         self.max_age_hours = max_age_hours
         self.seen, self.places, self.published = {}, {}, None
@@ -63,7 +64,7 @@ class Way:
     @property
     def broken(self):
         """Whether an error was found on the way."""
-        return findings.has_errors([entry for found in self.places.values() for entry in found])
+        return health_rules.has_errors([entry for found in self.places.values() for entry in found])
 
     def _note(self, step, text):
         self.seen.setdefault(step, []).append(masked(text))
@@ -81,17 +82,17 @@ class Way:
         package = "{0}/arch_{1}/updates.zip".format(ring, self.arch)
         step = "name"
         try:
-            addresses = network.resolve(self.address.host, self.address.port, STEP_TIMEOUT, self.host.call)
+            addresses = http.resolve(self.address.host, self.address.port, STEP_TIMEOUT, self.host.call)
             self._note(step, "{0} is {1}".format(self.address.host, ", ".join(addresses)))
             step = "port"
-            connection, address = network.connect(addresses, self.address.port, STEP_TIMEOUT)
+            connection, address = http.connect(addresses, self.address.port, STEP_TIMEOUT)
             self._note(step, "{0} takes connections on port {1}".format(address, self.address.port))
             try:
                 if self.address.kind == "https":
                     step = "tls"
-                    connection = network.encrypt(connection, self.address.host)
+                    connection = http.encrypt(connection, self.address.host)
                     self._note(step, "the certificate is trusted by this system and names the host")
-                answer = network.ask(connection, self.address, package, "HEAD", ANSWER_TIMEOUT)
+                answer = http.ask(connection, self.address, package, "HEAD", ANSWER_TIMEOUT)
             finally:
                 connection.close()
         except Unreachable as failure:
@@ -108,7 +109,7 @@ class Way:
         if failure.step == "name":
             evidence = self._name_servers()
         elif failure.step == "tls":
-            evidence = network.certificate(self.address, STEP_TIMEOUT, self.host.call)
+            evidence = http.certificate(self.address, STEP_TIMEOUT, self.host.call)
             evidence.append(time.strftime("the clock of this host says %Y-%m-%d %H:%M:%S UTC", time.gmtime()))
         self._fail(failure.step, _FAILED.get(failure.step, "mirror_unreachable"), where, evidence=evidence)
 
@@ -146,7 +147,7 @@ class Way:
 
     def _manifest(self):
         try:
-            self.published = mirror.read(self._base(), self.arch, ANSWER_TIMEOUT)
+            self.published = manifest.read(self._base(), self.arch, ANSWER_TIMEOUT)
         except FindingError as error:
             status = re.search(r"answered with status ([0-9]{3})", error.message)
             hint = _STATUS_HINTS.get(int(status.group(1))) if status else None
@@ -167,7 +168,7 @@ class Way:
 
     def _get(self, path):
         try:
-            answer = network.fetch(self.address, path, "GET", STEP_TIMEOUT, self.host.call)
+            answer = http.fetch(self.address, path, "GET", STEP_TIMEOUT, self.host.call)
         except Unreachable:
             return None
         return answer["body"] if answer["status"] == 200 else None
@@ -195,7 +196,7 @@ class Way:
         self._age(base, self._cat, float(words[1]) if len(words) == 2 else None)
 
     def _cat(self, path):
-        result = self.host.call(["head", "-c", "{0}".format(network.MAX_BYTES), path], STEP_TIMEOUT)
+        result = self.host.call(["head", "-c", "{0}".format(http.MAX_BYTES), path], STEP_TIMEOUT)
         return result["out"] if result["rc"] == 0 else None
 
     # --- How old it is -----------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ except ImportError:  # Python 2.7
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import process, versions
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError, masked
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.health import decode
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode
 
 MAX_BYTES = 64 * 1024
 _ARCHITECTURES = {"amd64": "x86_64", "aarch64": "arm64"}
