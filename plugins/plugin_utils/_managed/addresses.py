@@ -9,6 +9,7 @@ Private to the mde.offline collection: no promise is made to others.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -61,6 +62,14 @@ PROXY_PATH = rule(
     "A static proxy is a host and a port; a path, a query or a fragment has no meaning there.",
     'Write "proxy": "http://host:port/" and nothing behind it.',
 )
+PROXY_EXAMPLE = rule(
+    "proxy_example",
+    ERROR,
+    "The proxy of an example",
+    "proxy.example.com occurs in examples only: the domain example.com is reserved for documentation, so no proxy can "
+    "have this name.",
+    "Write the name of your proxy, or remove the key where no proxy is used.",
+)
 PROXY_MALFORMED = rule(
     "proxy_malformed",
     ERROR,
@@ -96,7 +105,8 @@ URL_MALFORMED = rule(
     "url_malformed",
     ERROR,
     "The address of the mirror is not an address",
-    "There is no host in it, the port is no number, or it holds blanks.",
+    "The host or the port is missing or invalid, or the address has a blank or another character that a URL has to "
+    "encode.",
     'Write "offlineDefinitionUpdateUrl": "http://host:port/linux/production/".',
 )
 URL_CONTAINS_ARCH = rule(
@@ -116,7 +126,7 @@ URL_IS_A_FILE = rule(
 )
 URL_CREDENTIALS = rule(
     "url_credentials",
-    WARNING,
+    ERROR,
     "The address of the mirror holds a user name or a password",
     "Nothing documents that the agent can log in to a mirror, and the file can be read by others.",
     "Let the mirror serve these hosts without a password (its packages are public), and change the password that "
@@ -124,7 +134,7 @@ URL_CREDENTIALS = rule(
 )
 URL_QUERY = rule(
     "url_query",
-    WARNING,
+    ERROR,
     "The address of the mirror has a query or a fragment",
     "The agent appends folders and files to the address; behind ? or # they get lost.",
     "End the address at the folder of the ring.",
@@ -214,7 +224,9 @@ _OF_DOCUMENTS = re.compile(
 )
 _ARCH = re.compile(r"^arch_", re.IGNORECASE)
 _FILE = re.compile(r"\.zip$|^manifest\.json$", re.IGNORECASE)
-_HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[^\s:/?#@\[\]\\\"'<>]+")
+_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?", re.DOTALL)
+_PAC = re.compile(r"wpad|\.pac\b|\Apac\+", re.IGNORECASE)
+_EXAMPLE_PROXIES = ("proxy.server", "proxy.example.com")
 _URL = ("antivirusEngine", "offlineDefinitionUpdateUrl")
 _PROXY = ("cloudService", "proxy")
 
@@ -232,6 +244,8 @@ class Address:
 
     @classmethod
     def split(cls, text: str) -> Address:
+        if text.startswith("/"):  # in a directory, @, ? and # are ordinary characters
+            return cls("", re.search(r"//[^/]*@", text) is not None, "", None, text, "")
         scheme, mark, rest = text.partition("://")
         if not mark or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
             scheme, rest = "", text
@@ -248,7 +262,17 @@ class Address:
 
     @property
     def host_is_bad(self) -> bool:
-        return _HOST.fullmatch(self.host) is None
+        if self.host.startswith("["):
+            return not _is_ipv6(self.host)
+        return _NAME.fullmatch(self.host) is None
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        ipaddress.IPv6Address(re.fullmatch(r"\[([0-9A-Fa-f:.]+)\]", host)[1])  # type: ignore[index]
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def check(managed: ManagedConfig) -> Findings:
@@ -277,7 +301,7 @@ def _proxy(proxy: str) -> Iterator[Finding]:
             _PROXY, "The proxy is written with a user name or a password, which is not supported."
         )
         return
-    if re.search(r"\.pac\b|(^|[/.])wpad\b|^pac\+|\bproxy\.pac\b", proxy, re.IGNORECASE):
+    if _PAC.search(proxy):
         yield PROXY_PAC.at(_PROXY, "This is an automatic proxy configuration (PAC or WPAD), which is not supported.")
         return
     if address.scheme not in ("http", "https"):
@@ -292,6 +316,8 @@ def _proxy(proxy: str) -> Iterator[Finding]:
         yield PROXY_PORT.at(_PROXY, "The port of the proxy is not a number from 1 to 65535.")
     if address.path not in ("", "/") or address.extra:
         yield PROXY_PATH.at(_PROXY, "There is more in the proxy than a host and a port.")
+    if address.host.lower() in _EXAMPLE_PROXIES:
+        yield PROXY_EXAMPLE.at(_PROXY, f"The name {show(address.host)} is from an example.")
     if _OF_DOCUMENTS.search(address.host):
         yield DOCUMENTATION_ADDRESS.at(_PROXY, f"{show(address.host)} is a host of documents.")
 
@@ -309,8 +335,11 @@ def _mirror(url: str) -> Iterator[Finding]:
     if address.credentials:
         yield URL_CREDENTIALS.at(_URL, f"{shown} holds a user name or a password.")
     if address.scheme in ("http", "https"):
-        if address.host_is_bad or address.port_is_bad or re.search(r"\s", url):
-            yield URL_MALFORMED.at(_URL, f"{shown} has no usable host or port, or holds blanks.")
+        if address.host_is_bad or address.port_is_bad:
+            yield URL_MALFORMED.at(_URL, f"{shown} has no usable host or port.")
+        elif re.search(r"[^!-~]", url):
+            advice = "Write blanks and characters outside of ASCII percent-encoded, for instance %20 for a blank."
+            yield URL_MALFORMED.at(_URL, f"{shown} has a blank or a character outside of ASCII.", advice)
         if address.extra:
             yield URL_QUERY.at(_URL, f"{shown} goes on behind its path.")
     elif address.scheme:
@@ -318,7 +347,11 @@ def _mirror(url: str) -> Iterator[Finding]:
         yield URL_SCHEME_UNSUPPORTED.at(_URL, f"{show(address.scheme)} is not http or https.", advice)
     elif re.match(r"https?:", url, re.IGNORECASE):
         yield URL_MALFORMED.at(_URL, f"{shown} lacks the two slashes before its host.")
-    elif not url.startswith("/"):
+    elif url.startswith("/"):
+        if re.search(r"[\x00-\x1f\x7f]", url) or ".." in url.split("/"):
+            advice = "Write the plain absolute path of the directory, without '..' and control characters."
+            yield URL_MALFORMED.at(_URL, f"{shown} is not a plain absolute path.", advice)
+    else:
         yield URL_NO_SCHEME.at(_URL, f"{shown} has no scheme and is not an absolute path.", _with_scheme(address))
     yield from _folder(address, url)
 

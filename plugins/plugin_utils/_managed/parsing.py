@@ -62,6 +62,7 @@ ROOT_NOT_OBJECT = rule(
     'Write { "antivirusEngine": { ... }, "cloudService": { ... } } and so on.',
 )
 
+_LONGEST_NUMBER = 400  # digits; a managed configuration needs ten
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -112,8 +113,12 @@ class _Pairs(dict[str, Any]):
         self.pairs = pairs
 
 
-class _NotFinite(Exception):
-    pass
+class _NotANumber(Exception):
+    """A literal that Python's parser takes for a number, and that no other program can rely on."""
+
+    def __init__(self, literal: str, message: str) -> None:
+        super().__init__(message)
+        self.literal = literal
 
 
 def read(source: str | bytes) -> tuple[Any, list[Finding]]:
@@ -127,11 +132,13 @@ def read(source: str | bytes) -> tuple[Any, list[Finding]]:
             ),
         ]
     try:
-        data = json.loads(text, object_pairs_hook=_Pairs, parse_constant=_refuse, parse_int=_integer)
+        data = json.loads(
+            text, object_pairs_hook=_Pairs, parse_constant=_refuse, parse_int=_integer, parse_float=_float
+        )
     except json.JSONDecodeError as error:
         return None, [*findings, _syntax(text, error)]
-    except _NotFinite as error:
-        message = f"{_where(text, str(error))}{error} is a word of JavaScript and Python, not a number of JSON."
+    except _NotANumber as error:
+        message = f"{_where(text, error.literal)}{error}"
         return None, [*findings, NOT_JSON.at((), message, "Write a number, or leave the key out.")]
     except RecursionError:
         return None, [*findings, TOO_DEEP.at((), TOO_DEEP.meaning)]
@@ -172,7 +179,7 @@ def _unmarked(source: bytes) -> Iterator[tuple[bytes, str]]:
     """UTF-16 and UTF-32 without a mark show in the zero bytes beside the first character."""
     if source[:4].count(0) == 3 and len(source) >= 4:
         yield b"", "utf-32-be" if source[0] == 0 else "utf-32-le"
-    elif source[:2].count(0) == 1 and len(source) >= 2:
+    elif 0 in source[:2] and source.strip(b"\x00"):
         yield b"", "utf-16-be" if source[0] == 0 else "utf-16-le"
 
 
@@ -186,15 +193,29 @@ def _where(text: str, word: str) -> str:
 
 
 def _refuse(word: str) -> None:
-    raise _NotFinite(word)
+    raise _NotANumber(word, f"{word} is a word of JavaScript and Python, not a number of JSON.")
 
 
-def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) < 1000 else float("inf")  # Python refuses to convert more than 4300
+def _integer(digits: str) -> int:
+    _float(digits)
+    return int(digits)
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if len(digits) > _LONGEST_NUMBER or value in (float("inf"), float("-inf")):
+        raise _NotANumber(digits, "a number is too large.")
+    return value
 
 
 def _syntax(text: str, error: json.JSONDecodeError) -> Finding:
     where = f"Line {error.lineno}, column {error.colno}: "
+    number = re.search(r"-?[0-9][0-9.eE+-]*\Z", text[max(0, error.pos - _LONGEST_NUMBER) : error.pos])
+    if number and re.match(r"[0-9A-Za-z_.+-]", text[error.pos :]):
+        # Python reads the beginning as a number of its own and complains about the rest.
+        where = f"Line {error.lineno}, column {error.colno - len(number.group())}: "
+        advice = "Write no leading 0 or +, and digits before and after the dot."
+        return NOT_JSON.at((), f"{where}this is not a number of JSON.", advice)
     if error.msg.startswith("Invalid control character"):
         code = ord(text[error.pos]) if error.pos < len(text) else 0
         what = "a line break" if code in (10, 13) else "a tab" if code == 9 else f"the control character U+{code:04X}"

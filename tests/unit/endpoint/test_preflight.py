@@ -476,7 +476,7 @@ def test_packages(machine: Machine) -> None:
     [
         ("http://proxy.corp:3128", True),
         ("http://[2001:db8::1]:3128/", True),
-        ("proxy.corp:3128", True),
+        ("proxy.corp:3128", False),
         ("http://user:geheim@proxy.corp:3128", False),
         ("http://proxy.corp/proxy.pac", False),
         ("http://wpad/wpad.dat", False),

@@ -535,8 +535,8 @@ def comes_from(source, location):
 
 
 def _has_arch(location):
-    path = re.split(r"[?#]", location)[0]
-    return bool(re.search(r"/arch_[^/]*(/|$)", path)) or path.lower().rstrip("/").endswith(".zip")
+    path = re.sub(r"^[^/?#]*//[^/?#]*|[?#].*", "", location) if not location.startswith("/") else location
+    return bool(re.search(r"/(arch_[^/]*|[^/]*\.zip|manifest\.json)(/|$)", path, re.IGNORECASE))
 
 
 def _address(value):

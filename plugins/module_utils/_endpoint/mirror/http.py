@@ -15,12 +15,14 @@ import sys
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import process
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import masked
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.host_names import is_host
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode
 
 MAX_BYTES = 64 * 1024
 PORTS = {"http": 80, "https": 443}
 _ADDRESS = re.compile(r"^([a-z][a-z0-9+.-]*)://([^/?#]*)([^?#]*)([?#].*)?$", re.IGNORECASE)
-_HOST = re.compile(r"^(?:\[([0-9a-f:.]+(?:%[\w.-]+)?)\]|([^\s\[\]:@<>\"']+))(?::([0-9]*))?$", re.IGNORECASE)
+_HOST = re.compile(r"^(\[[^\]]*\]|[^\[\]:]+)(?::([0-9]{1,5}))?\Z")
+_ODD_FOLDER = re.compile(r"[\x00-\x1f\x7f]|/\.\.(/|\Z)|//[^/]*@")
 # In a process of its own: what waits inside the C library's resolver cannot be interrupted.
 _RESOLVE = (
     "import json, socket, sys\n"
@@ -50,6 +52,8 @@ class Address:
         self.kind, self.host, self.port, self.path, self.problem = None, None, None, None, None
         if self.location.startswith("/"):
             self.kind, self.path = "folder", self.location.rstrip("/") or "/"
+            if _ODD_FOLDER.search(self.location):
+                self.problem = "it is not a plain absolute path"
             return
         match = _ADDRESS.match(self.location)
         if match is None:
@@ -61,12 +65,15 @@ class Address:
             self.problem = "its scheme is {0}, and only http and https are documented".format(self.kind)
             return
         host = _HOST.match(authority.rpartition("@")[2])
-        port = int(host.group(3) or PORTS[self.kind]) if host else 0
-        if not host or not 0 < port < 65536 or re.search(r"\s", self.location):
+        port = int(host.group(2) or PORTS[self.kind]) if host else 0
+        if not host or not is_host(host.group(1)) or not 0 < port < 65536:
             self.problem = "it has no usable host and port"
             return
-        self.host, self.port, self.path = host.group(1) or host.group(2), port, path.rstrip("/")
-        if "@" in authority:
+        if re.search("[^!-~]", self.location):
+            self.problem = "it has a blank or a character outside of ASCII, which has to be percent-encoded"
+            return
+        self.host, self.port, self.path = host.group(1).strip("[]"), port, path.rstrip("/")
+        if "@" in self.location:
             self.problem = "it has a user or a password, and agents send none"
         elif rest:
             self.problem = "it has a query or a fragment, and the agent appends a path to it"
