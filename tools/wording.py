@@ -28,19 +28,13 @@ NOT_YET: tuple[str, ...] = (
     "molecule/",
     "playbooks/",
     "plugins/",
-    "pyproject.toml",
     "roles/",
-    "simulators/",
     "tests/benchmark/",
     "tests/integration/",
     "tests/unit/endpoint/",
     "tests/unit/fleet/",
-    "tests/unit/ground/",
     "tests/unit/managed/",
     "tests/unit/mirror/",
-    "tests/unit/simulators/",
-    "CONTRIBUTING.md",
-    "tools/",
 )
 TEXT_FILE = re.compile(r"\.(?:cfg|css|html|j2|js|json|md|ps1|py|rst|sh|toml|ya?ml)$|(?:^|/)\.?[^./]+$")
 
