@@ -29,7 +29,6 @@ NOT_YET: tuple[str, ...] = (
     "playbooks/",
     "plugins/",
     "roles/",
-    "tests/benchmark/",
     "tests/integration/",
     "tests/unit/endpoint/",
     "tests/unit/fleet/",
