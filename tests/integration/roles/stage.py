@@ -57,6 +57,7 @@ class Ansible:
         self.folder = folder
         self.hosts: dict[str, dict[str, dict[str, Any]]] = {}
         self.environment: dict[str, str] = {}
+        # The ansible-playbook of the tests' own virtual environment.
         self.program = [sys.executable, "-m", "ansible", "playbook"]
 
     def playbook(self, name: str, *options: str, **variables: Any) -> Run:
