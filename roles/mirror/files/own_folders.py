@@ -180,7 +180,8 @@ JUDGED = {"root": faults_of_root, "own": faults_of_other}
 
 def faults(job: dict[str, Any]) -> list[str]:
     """Why the role must not set owner and mode of its folders."""
-    found, places = [], {}
+    found: list[str] = []
+    places: dict[str, str] = {}
     for folder in job["folders"]:
         variable, path = folder["variable"], folder["path"]
         try:
