@@ -24,8 +24,8 @@ from . import VERSION, channels, metrics
 from .bundle import export_bundle, import_bundle
 from .errors import LockedError, MirrorError, SettingsError
 from .files import advising, replacing
-from .owner import acting_as_owner
-from .report import Report, Silent
+from .privileges import acting_as_owner
+from .progress import Report, Silent
 from .settings import DEFAULT_PATH, Settings, load
 from .status import gone, read_status, verify
 from .sync import sync
