@@ -36,7 +36,7 @@ hosting: venv ## The tests of the hosting roles, on a real nginx where there is 
 molecule: venv ## The molecule scenarios on podman; as root it installs what it needs (SCENARIOS='name ...' runs only those)
 	@$(VENV) tools/molecule_rig.py $(SCENARIOS)
 
-lint: venv ## ruff, mypy, shellcheck, yamllint, antsibull-changelog, ansible-lint (LINTERS='mypy ...' runs only those)
+lint: venv ## ruff, mypy, shellcheck, yamllint, antsibull-changelog, wording, ansible-lint (LINTERS='mypy ...' runs only those)
 	@$(VENV) tools/lint.py $(LINTERS)
 
 sanity: venv ## ansible-test sanity, without containers

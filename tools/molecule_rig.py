@@ -22,6 +22,8 @@ from skipped import skipped
 CACHE = CHECKOUT / ".cache" / "molecule"
 BASE = CHECKOUT / "molecule" / "base.yml"
 SCENARIOS = sorted(path.parent.name for path in (CHECKOUT / "molecule").glob("*/molecule.yml"))
+# The time, in seconds, that one scenario needs at most on a slow machine.
+SCENARIO_SECONDS = 660
 
 # Debian's names of what runs the containers and makes their image.
 PACKAGES = ("podman", "runc", "netavark", "aardvark-dns", "iptables", "mmdebstrap", "debian-archive-keyring")
@@ -170,6 +172,19 @@ def prepare_machine() -> None:
         raise Unable(f"{exc} {(exc.stderr or b'').decode(errors='replace')[-1000:]}") from exc
 
 
+def rotated(scenarios: Sequence[str], turn: int) -> list[str]:
+    """The scenarios in their order, beginning with number `turn` modulo their count."""
+    start = turn % len(scenarios)
+    return [*scenarios[start:], *scenarios[:start]]
+
+
+def commits() -> int:
+    """The number of commits of the checkout, 0 where git cannot tell; it grows with each change that lands."""
+    command = ["git", "rev-list", "--count", "HEAD"]
+    counted = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False).stdout.strip()
+    return int(counted) if counted.isdigit() else 0
+
+
 def molecule(verb: str, scenario: str) -> bool:
     environment = {
         **os.environ,
@@ -186,6 +201,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenario", nargs="*", help=f"of {', '.join(SCENARIOS)}; all without one")
     parser.add_argument("--verb", default="test", help="what molecule does, such as converge or destroy")
+    parser.add_argument(
+        "--within",
+        type=float,
+        metavar="SECONDS",
+        help="start a scenario only while it can end within this time; each change lets another scenario be the first",
+    )
+    started = time.monotonic()
     chosen = parser.parse_args()
     if unknown := set(chosen.scenario) - set(SCENARIOS):
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}; there are: {', '.join(SCENARIOS)}")
@@ -194,9 +216,13 @@ def main() -> int:
     except Unable as exc:
         skipped("molecule", str(exc))
         return 0
+    scenarios = chosen.scenario or SCENARIOS
     results = []
-    for scenario in chosen.scenario or SCENARIOS:
-        started = time.monotonic()
+    for scenario in rotated(scenarios, commits()) if chosen.within else scenarios:
+        began = time.monotonic()
+        if chosen.within and began - started + SCENARIO_SECONDS > chosen.within:
+            skipped(f"molecule scenario {scenario}", f"it may not end within the {chosen.within:.0f} s that are left")
+            continue
         try:
             if scenario == "nfs":
                 prepare_machine()
@@ -204,7 +230,7 @@ def main() -> int:
             skipped(f"molecule scenario {scenario}", str(exc))
             continue
         good = molecule(chosen.verb, scenario)
-        results.append((scenario, good, time.monotonic() - started))
+        results.append((scenario, good, time.monotonic() - began))
     print("---")
     for scenario, good, seconds in results:
         print(f"{scenario:<20} {'ok' if good else 'FAILED':<8} {seconds:5.0f} s")

@@ -14,7 +14,7 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 from ansible.utils.display import Display
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import managed, strict_json
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import merge, strict_json
 from ansible_collections.mde.offline.plugins.plugin_utils._managed import check, versions
 from ansible_collections.mde.offline.plugins.plugin_utils._managed.managed import TooDeepError, plain
 from ansible_collections.mde.offline.plugins.plugin_utils._managed.spec import MissingLibraryError
@@ -82,14 +82,14 @@ class ActionModule(ActionBase):
     def _arguments(self) -> Result:
         try:
             return self.validate_argument_spec(
-                managed.ARGUMENT_SPEC, mutually_exclusive=[managed.CONTENT], required_one_of=[managed.CONTENT]
+                merge.ARGUMENT_SPEC, mutually_exclusive=[merge.CONTENT], required_one_of=[merge.CONTENT]
             )[1]
         except AnsibleActionFail as error:
             raise Refused(error.message) from error
 
     def _run_module(self, task_vars: Vars, desired: t.Any, instead_of: str | None) -> Result:
         args = {name: value for name, value in self._task.args.items() if name not in KEPT_HERE}
-        args["config"] = {managed.PACKED: _packed(desired, instead_of)}
+        args["config"] = {merge.PACKED: _packed(desired, instead_of)}
         result = self._execute_module(module_name=MODULE, module_args=args, task_vars=task_vars)
         result.pop("invocation", None)
         if "file" in result:
@@ -114,7 +114,7 @@ class ActionModule(ActionBase):
             return strict_json.loads(strict_json.decode(text.encode("utf-8", "surrogateescape")))
         except strict_json.NotStrictJson as error:
             line = (text.split("\n") or [""])[(error.line or 1) - 1].strip()
-            shown = f" The rendered line is, without its values: {managed.redact_line(line)[:200]}" if line else ""
+            shown = f" The rendered line is, without its values: {merge.redact_line(line)[:200]}" if line else ""
             advice = "Correct the template; the filter to_json writes any value as JSON."
             if error.kind in ("byte_order_mark", "wrong_encoding"):
                 shown, advice = "", "Save the template as UTF-8 without a byte order mark."

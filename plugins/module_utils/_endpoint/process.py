@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.health import decode
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode
 
 MAX_OUTPUT = 1024 * 1024
 # Enough for what pipes hold of a command that was over by the limit, whoever else still writes to them.

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.diagnosis import Diagnosis
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import Host
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.mdatp import Mdatp
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent.mdatp import Mdatp
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.diagnosis.diagnosis import Diagnosis
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.host.host import Host
 
 from tests.integration.roles.stage import Ansible
 

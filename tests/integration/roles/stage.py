@@ -57,6 +57,8 @@ class Ansible:
         self.folder = folder
         self.hosts: dict[str, dict[str, dict[str, Any]]] = {}
         self.environment: dict[str, str] = {}
+        # The ansible-playbook of the tests' own virtual environment.
+        self.program = [sys.executable, "-m", "ansible", "playbook"]
 
     def playbook(self, name: str, *options: str, **variables: Any) -> Run:
         inventory = self.folder / "inventory.json"
@@ -70,7 +72,7 @@ class Ansible:
         configuration = self.folder / "ansible.cfg"
         configuration.write_text("[defaults]\n", encoding="utf-8")
         kept = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
-        command = [sys.executable, "-m", "ansible", "playbook", "-i", str(inventory), name, *options]
+        command = [*self.program, "-i", str(inventory), name, *options]
         if variables:
             command += ["-e", json.dumps(variables)]
         done = subprocess.run(

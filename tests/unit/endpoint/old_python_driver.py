@@ -35,22 +35,21 @@ def stub_packages(plugins):
 
 def run(case):
     """The result of one case."""
-    from ansible_collections.mde.offline.plugins.module_utils._endpoint import (
-        findings,
-        health,
+    from ansible_collections.mde.offline.plugins.module_utils._endpoint import process, versions
+    from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import (
+        health_parser,
+        health_report,
         mdatp,
-        mirror,
-        process,
-        report,
         update,
-        versions,
     )
+    from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import health_rules
+    from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import manifest
     from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
 
     kind, options = case["kind"], case["options"]
     if kind == "parse":
-        record = health.parse(options["output"])
-        return {"record": record, "findings": findings.health_findings(record, now=options["now"])}
+        record = health_parser.parse(options["output"])
+        return {"record": record, "findings": health_rules.health_findings(record, now=options["now"])}
     if kind == "compare":
         return versions.compare(options["left"], options["right"])
     if kind == "run":
@@ -59,14 +58,14 @@ def run(case):
         return process.run(options["arguments"], options["timeout"])
     if kind == "mirror":
         try:
-            return mirror.read(options["location"], "x86_64", options["timeout"])
+            return manifest.read(options["location"], "x86_64", options["timeout"])
         except FindingError as error:
             return error.id
     agent = mdatp.Mdatp(path=options["mdatp"], timeout=60)
     if kind == "update":
         return update.Update(agent, timeout=60, wait=2, version=options["version"]).run()
-    record, found = report.read_health(agent)
-    return {"record": record, "findings": report.judge(record, found, None), "calls": agent.last_calls()}
+    record, found = health_report.read_health(agent)
+    return {"record": record, "findings": health_report.judge(record, found, None), "calls": agent.last_calls()}
 
 
 def main():

@@ -19,7 +19,10 @@ from old_python_driver import stub_packages
 
 def run(case):
     """The result of one case."""
-    from ansible_collections.mde.offline.plugins.module_utils._endpoint import diagnosis, host, mdatp, preflight, way
+    from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import mdatp
+    from ansible_collections.mde.offline.plugins.module_utils._endpoint.diagnosis import diagnosis, mirror_probe
+    from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import host
+    from ansible_collections.mde.offline.plugins.module_utils._endpoint.preflight import preflight
 
     where = host.Host(case["root"], machine="x86_64", c_library="glibc 2.17", environ={"HTTPS_PROXY": case["proxy"]})
     where._space = lambda place: Space()
@@ -27,7 +30,7 @@ def run(case):
     if case["kind"] == "preflight":
         return preflight.look(where, agent)
     if case["kind"] == "way":
-        found = way.Way(case["url"], "the case names it", where, 168, now=case["now"])
+        found = mirror_probe.Way(case["url"], "the case names it", where, 168, now=case["now"])
         return {"seen": found.seen, "places": found.places, "published": found.published}
     return diagnosis.Diagnosis(agent, where, mirror_url=case["url"], now=case["now"]).run()
 

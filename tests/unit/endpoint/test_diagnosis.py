@@ -16,18 +16,13 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import (
-    diagnosis,
-    findings,
-    health,
-    host_findings,
-    likelihood,
-    logs,
-    network,
-    steps,
-)
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.diagnosis import diagnosis, ranking, steps
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import Host
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import health_rules, host_findings
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import logs
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.host.host import Host
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import http
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -314,12 +309,13 @@ def test_a_policy_that_overrules_the_file(endpoint: Endpoint) -> None:
     max_leaves=12,
 ))  # fmt: skip
 def test_no_file_makes_it_raise(tmp_path_factory: pytest.TempPathFactory, config: Any) -> None:
-    from ansible_collections.mde.offline.plugins.module_utils._endpoint import managed_file, proxies
+    from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import proxies
+    from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import inspect
 
     root = tmp_path_factory.mktemp("host")
     (root / "m.json").write_text(json.dumps(config), encoding="utf-8")
     host = Host(str(root), environ={})
-    file = managed_file.ManagedFile(host, "/m.json")
+    file = inspect.ManagedFile(host, "/m.json")
     for fields in ({}, {"offline_definition_update": "enabled"}):
         file.judge({"fields": fields, "managed": sorted(fields), "notices": [], "format": "json"})
     proxies.configured(host, file.config)
@@ -369,11 +365,11 @@ def test_a_name_server_that_does_not_answer_is_not_waited_for(endpoint: Endpoint
     def silent(arguments: list[str], timeout: float) -> dict[str, Any]:
         return {"rc": None, "out": "", "err": "", "timed_out": True}
 
-    with pytest.raises(network.Unreachable) as raised:
-        network.resolve("mirror.example.com", 80, 5, silent)
+    with pytest.raises(http.Unreachable) as raised:
+        http.resolve("mirror.example.com", 80, 5, silent)
     assert (raised.value.step, "within 5 seconds" in raised.value.message) == ("name", True)
-    assert network.resolve("192.0.2.1", 80, 5, silent) == ["192.0.2.1"]
-    assert network.resolve("2001:db8::1", 80, 5, silent) == ["2001:db8::1"]
+    assert http.resolve("192.0.2.1", 80, 5, silent) == ["192.0.2.1"]
+    assert http.resolve("2001:db8::1", 80, 5, silent) == ["2001:db8::1"]
 
 
 @pytest.fixture
@@ -485,10 +481,10 @@ def test_an_answer_that_drips_is_given_up(talk: Callable[[Talk], str]) -> None:
         while not talk.stop.wait(0.05):  # type: ignore[attr-defined]
             connection.sendall(b"x")
 
-    address = network.Address(talk(drip))
+    address = http.Address(talk(drip))
     begun = time.monotonic()
-    with pytest.raises(network.Unreachable) as raised:
-        network.fetch(address, "/x", "GET", 0.5)
+    with pytest.raises(http.Unreachable) as raised:
+        http.fetch(address, "/x", "GET", 0.5)
     assert raised.value.step == "answer"
     assert time.monotonic() - begun < 60
 
@@ -782,22 +778,22 @@ def test_what_explains_comes_before_what_is_explained(endpoint: Endpoint) -> Non
 
 
 def test_the_order_knows_every_id_that_keeps_a_host_from_updating() -> None:
-    known = set(likelihood.CAUSES + likelihood.NOT_UPDATING)
-    assert len(known) == len(likelihood.CAUSES) + len(likelihood.NOT_UPDATING)
-    catalogue = {entry[0]: entry[1] for entry in findings.CATALOGUE + host_findings.CAUSES}
+    known = set(ranking.CAUSES + ranking.NOT_UPDATING)
+    assert len(known) == len(ranking.CAUSES) + len(ranking.NOT_UPDATING)
+    catalogue = {entry[0]: entry[1] for entry in health_rules.CATALOGUE + host_findings.CAUSES}
     errors = {name for name, severity in catalogue.items() if severity == "error"}
     assert errors <= known
     assert known <= set(host_findings.KNOWN)
 
 
-@given(st.lists(st.sampled_from(sorted(likelihood.CAUSES + likelihood.NOT_UPDATING)), unique=True))
+@given(st.lists(st.sampled_from(sorted(ranking.CAUSES + ranking.NOT_UPDATING)), unique=True))
 def test_the_order_does_not_depend_on_the_order_of_finding(ids: list[str]) -> None:
     chosen = [host_findings.finding(name, "x") for name in ids]
-    wanted = [entry["id"] for entry in likelihood.ordered(chosen)]
+    wanted = [entry["id"] for entry in ranking.ordered(chosen)]
     assert sorted(wanted) == sorted(ids)
-    assert [entry["id"] for entry in likelihood.ordered(reversed(chosen))] == wanted
-    errors = [entry["id"] for entry in likelihood.ordered(chosen) if entry["severity"] == "error"]
-    causes = [name for name in errors if name in likelihood.CAUSES]
+    assert [entry["id"] for entry in ranking.ordered(reversed(chosen))] == wanted
+    errors = [entry["id"] for entry in ranking.ordered(chosen) if entry["severity"] == "error"]
+    causes = [name for name in errors if name in ranking.CAUSES]
     assert errors[: len(causes)] == causes
 
 
@@ -814,13 +810,13 @@ ROW_NAMES = sorted({row for rows in steps.ROWS.values() for row in rows})
 
 @given(st.dictionaries(st.sampled_from(ROW_NAMES), VALUES))
 def test_every_row_can_be_shown(fields: dict[str, Any]) -> None:
-    record = {**health.empty_record(), "fields": fields}
+    record = {**health_parser.empty_record(), "fields": fields}
     assert len(steps.row_lines(record, sorted(fields))) == len(fields)
 
 
 def test_a_row_of_one_is_not_true() -> None:
     record = {
-        **health.empty_record(),
+        **health_parser.empty_record(),
         "fields": {"definitions_updated_minutes_ago": 1, "healthy": True},
         "managed": ["healthy"],
     }
@@ -834,5 +830,5 @@ def test_the_page_by_symptom_names_findings_that_exist_and_every_error_that_keep
     ]
     named = {name for row in rows for name in re.findall(r"`([a-z_]+)`", row[2])}
     assert named <= set(host_findings.KNOWN)
-    errors = {name for name in likelihood.CAUSES if host_findings.KNOWN[name][1] == "error"}
+    errors = {name for name in ranking.CAUSES if host_findings.KNOWN[name][1] == "error"}
     assert errors <= named

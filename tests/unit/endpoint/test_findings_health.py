@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import findings, health, host_findings
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import health_rules, host_findings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,7 +46,7 @@ MANAGED = ["offline_definition_update", "offline_definition_url_configured"]
 def found(changes=(), without=(), managed=MANAGED, notices=(), **options):
     fields = {name: value for name, value in dict(GOOD, **dict(changes)).items() if name not in without}
     record = {"fields": fields, "managed": list(managed), "notices": list(notices), "format": "json"}
-    return findings.health_findings(record, **dict({"now": NOW}, **options))
+    return health_rules.health_findings(record, **dict({"now": NOW}, **options))
 
 
 def ids(*arguments, **options):
@@ -356,7 +357,7 @@ def test_credentials_are_never_shown():
     ],
 )
 def test_output_without_a_table(output, wanted):
-    assert [entry["id"] for entry in findings.health_findings(health.parse(output))] == [wanted]
+    assert [entry["id"] for entry in health_rules.health_findings(health_parser.parse(output))] == [wanted]
 
 
 def test_errors_come_first_and_causes_before_effects():
@@ -391,14 +392,14 @@ ANYTHING = st.recursive(
 @settings(max_examples=300)
 def test_no_value_makes_them_raise(fields, url):
     record = {"fields": fields, "managed": [], "notices": [], "format": "text"}
-    for entry in findings.health_findings(record, mirror_url=url, mirror_versions={"definitions_version": url}):
+    for entry in health_rules.health_findings(record, mirror_url=url, mirror_versions={"definitions_version": url}):
         assert entry["severity"] in ("error", "warning", "info")
 
 
 def test_every_id_is_explained_in_the_documentation_and_the_other_way_round():
     page = PAGE.read_text(encoding="utf-8")
     explained = dict(re.findall(r"^### `([a-z_]+)` \((error|warning|info)", page, re.MULTILINE))
-    assert explained == {entry[0]: entry[1] for entry in findings.CATALOGUE + host_findings.CATALOGUE}
+    assert explained == {entry[0]: entry[1] for entry in health_rules.CATALOGUE + host_findings.CATALOGUE}
     for section in re.split(r"^### ", page, flags=re.MULTILINE)[1:]:
         for part in ("**Means**", "**Seen**", "**Do**"):
             assert part in section, section.splitlines()[0]

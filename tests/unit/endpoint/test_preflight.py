@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import distributions, host_findings, preflight
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import Host
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import host_findings
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import distributions
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.host.host import Host
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.preflight import preflight
 from hypothesis import given
 from hypothesis import strategies as st
 

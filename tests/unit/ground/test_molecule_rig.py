@@ -79,3 +79,32 @@ def test_every_scenario_is_explained():
     page = (CHECKOUT / "docs/testing.md").read_text(encoding="utf-8")
     for file in (CHECKOUT / "molecule").glob("*/molecule.yml"):
         assert f"| `{file.parent.name}` |" in page
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_each_change_lets_another_scenario_be_the_first(rig, turn):
+    names = ["a", "b", "c"]
+    assert rig.rotated(names, turn)[0] == names[turn % 3]
+    assert sorted(rig.rotated(names, turn)) == names
+
+
+@pytest.mark.parametrize(("scenarios_that_fit", "spare"), [(0, -1), (1, 0), (2, 0)])
+def test_only_scenarios_that_end_in_time_are_started(rig, monkeypatch, capsys, scenarios_that_fit, spare):
+    now = [1000.0]
+    ran = []
+
+    def molecule(_verb, scenario):
+        now[0] += rig.SCENARIO_SECONDS
+        ran.append(scenario)
+        return True
+
+    monkeypatch.setattr(rig.time, "monotonic", lambda: now[0])
+    for name, stub in {"prepare": lambda: None, "prepare_machine": lambda: None, "molecule": molecule}.items():
+        monkeypatch.setattr(rig, name, stub)
+    limit = rig.SCENARIO_SECONDS * max(1, scenarios_that_fit) + spare
+    monkeypatch.setattr("sys.argv", ["molecule_rig.py", "--within", str(limit)])
+    assert rig.main() == 0
+    assert len(ran) == scenarios_that_fit
+    left_out = set(rig.SCENARIOS) - set(ran)
+    said = capsys.readouterr().err
+    assert all(f"SKIPPED molecule scenario {name}:" in said for name in left_out)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.mde.offline.plugins.module_utils._mirror.replica import read_offers
+from ansible_collections.mde.offline.plugins.module_utils._mirror.sources.replica import read_offers
 
 from tools.collection_tree import CHECKOUT, link_checkout
 

@@ -23,7 +23,7 @@ import pytest
 from simulators.certificates import Authority
 from simulators.download_service import DownloadService, Unit, build_package, fault_names, package_versions
 
-COMMAND = Path(__file__).resolve().parents[3] / "simulators" / "download_service.py"
+COMMAND = Path(__file__).resolve().parents[3] / "simulators" / "download_service"
 LINUX = "/fwlink/?linkid=2144709"
 
 
