@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping
 
-from .address import AddressError, mirror_url
+from .mirror_url import AddressError, compose
 
 Json = t.Mapping[str, t.Any]
 
@@ -57,7 +57,7 @@ def _address(root: str, options: Json) -> tuple[str, list[str]]:
     if not root:
         return "", [] if options["state"] == "absent" else [NOT_SET]
     try:
-        return mirror_url(root, options["channel"], "linux"), []
+        return compose(root, options["channel"], "linux"), []
     except AddressError as error:
         return "", [str(error)]
 

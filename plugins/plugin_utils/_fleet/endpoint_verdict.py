@@ -9,6 +9,7 @@ import re
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
+from .records import SEVERITIES
 from .text import wrapped
 
 Json = t.Mapping[str, t.Any]
@@ -17,7 +18,6 @@ Json = t.Mapping[str, t.Any]
 DOUBTS = frozenset(
     ("source_not_mirror", "source_unknown", "update_failed", "definitions_stale", "definitions_unavailable")
 )
-SEVERITIES = ("error", "warning", "info")
 UPDATE_COMMAND = "mdatp definitions update"
 NO_TIMER = ("passive", "on_demand", "audit")
 TIMER_NOTE = (
@@ -26,8 +26,7 @@ TIMER_NOTE = (
     "level. Without it, this role leaves the level as it is and updates the host at each run."
 )
 UNMET_NOTE = (
-    "NOTE The host does not meet all requirements, but it updates. With endpoint_preflight: always such errors fail "
-    "the host."
+    "NOTE The host does not meet all requirements, but it updates. endpoint_preflight: always fails it for such errors."
 )
 
 

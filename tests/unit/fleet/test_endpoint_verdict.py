@@ -137,7 +137,7 @@ def test_requirements_explain_and_fail_a_host_only_where_they_should(
     ]
     assert heads == shown
     text = " ".join(" ".join(verdict["lines"]).split())
-    assert ("endpoint_preflight: always such errors fail" in text) is (bool(shown) and not faults)
+    assert ("endpoint_preflight: always fails it" in text) is (bool(shown) and not faults)
 
 
 def test_requirements_are_measured_where_they_are_asked_for_by_tag() -> None:

@@ -63,7 +63,7 @@ def plain(value: Any) -> Any:
     return convert(value, ())
 
 
-class Managed:
+class ManagedConfig:
     """Read access for rules: a value of another type than asked for counts as absent."""
 
     def __init__(self, data: dict[str, Any], agent: str | None = None) -> None:

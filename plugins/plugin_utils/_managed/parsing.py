@@ -15,8 +15,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from .document import TOO_DEEP
 from .findings import ERROR, Finding, Path, rule
-from .managed import TOO_DEEP
 
 BYTE_ORDER_MARK = rule(
     "byte_order_mark",

@@ -18,7 +18,7 @@ class AddressError(ValueError):
     """An address that no endpoint could use; the text says why and what to give instead."""
 
 
-def mirror_url(base: str, channel: str = "production", platform: str = "linux") -> str:
+def compose(base: str, channel: str = "production", platform: str = "linux") -> str:
     """The address of one channel on the mirror that is served at `base`, as the agent wants it: without `arch_*`."""
     if platform not in PLATFORMS:
         raise AddressError(f"The platform {platform!r} does not exist on a mirror. Use one of: {', '.join(PLATFORMS)}.")

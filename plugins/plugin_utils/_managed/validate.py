@@ -12,15 +12,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import addresses, effects, exclusions, gates, hardening, keys, placeholders, spec, structure, text
+from . import addresses, effects, exclusions, hardening, keys, parsing, placeholders, schema, structure, version_gates
+from .document import TOO_DEEP, ManagedConfig, TooDeepError, plain
 from .findings import RULES, Finding, FindingDict, kind_of
-from .managed import TOO_DEEP, Managed, TooDeepError, plain
-from .spec import MissingLibraryError
+from .schema import MissingLibraryError
 from .versions import AgentVersionError, parse
 
 __all__ = ["RULES", "AgentVersionError", "FindingDict", "MissingLibraryError", "config_findings"]
 
-TOPICS = (structure, keys, placeholders, exclusions, addresses, effects, hardening, gates)
+TOPICS = (structure, keys, placeholders, exclusions, addresses, effects, hardening, version_gates)
 
 
 def config_findings(config: Any, agent_version: Any = None) -> list[FindingDict]:
@@ -29,15 +29,15 @@ def config_findings(config: Any, agent_version: Any = None) -> list[FindingDict]
     `config` is a mapping, or the text or bytes of a file; then encoding and duplicate names are looked at as well.
     Nothing in it raises: AgentVersionError tells of a wrong `agent_version`, MissingLibraryError of no jsonschema.
     """
-    spec.validator()
+    schema.validator()
     if agent_version is not None:
         parse(agent_version)
     found: list[Finding] = []
     if isinstance(config, (bytes, bytearray)):
         config = bytes(config)
     if isinstance(config, (str, bytes)):
-        config, found = text.read(config)
-        if any(finding.rule in (text.NOT_JSON, text.EMPTY_FILE, TOO_DEEP) for finding in found):
+        config, found = parsing.read(config)
+        if any(finding.rule in (parsing.NOT_JSON, parsing.EMPTY_FILE, TOO_DEEP) for finding in found):
             return _report(found)
     try:
         found.extend(_data(plain(config), agent_version))
@@ -51,8 +51,8 @@ def _data(data: Any, agent: str | None) -> Iterable[Finding]:
         twice = isinstance(data, str) and data.lstrip().startswith(("{", '"'))
         advice = "This is JSON in a text, encoded twice: take the outermost quotes and the backslashes away."
         message = f"The outermost value is {kind_of(data)}, not an object."
-        return [text.ROOT_NOT_OBJECT.at((), message, advice if twice else "")]
-    managed = Managed(dict(data), agent)
+        return [parsing.ROOT_NOT_OBJECT.at((), message, advice if twice else "")]
+    managed = ManagedConfig(dict(data), agent)
     return [finding for topic in TOPICS for finding in topic.check(managed)]
 
 

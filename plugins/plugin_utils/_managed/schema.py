@@ -36,8 +36,8 @@ class MissingLibraryError(RuntimeError):
 @functools.cache
 def load() -> Node:
     with SCHEMA_FILE.open(encoding="utf-8") as stream:
-        schema: Node = json.load(stream)
-    return schema
+        loaded: Node = json.load(stream)
+    return loaded
 
 
 @functools.cache
@@ -45,8 +45,7 @@ def validator() -> Any:
     if not HAS_JSONSCHEMA:
         raise MissingLibraryError(
             "Checking mdatp_managed.json needs the Python library jsonschema (4.18 or newer) on the controller, for "
-            "the "
-            f"interpreter {sys.executable}. Install it there: {sys.executable} -m pip install 'jsonschema>=4.18'"
+            f"the interpreter {sys.executable}. Install it there: {sys.executable} -m pip install 'jsonschema>=4.18'"
         )
     return Draft202012Validator(load())
 

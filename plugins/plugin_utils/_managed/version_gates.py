@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import spec
+from . import schema
+from .document import Findings, ManagedConfig
 from .findings import ERROR, INFO, WARNING, Path, rule, show
-from .managed import Findings, Managed
 
 KEY_TOO_NEW = rule(
     "key_too_new",
@@ -46,10 +46,10 @@ EDR_TAGS_BROKEN = rule(
 )
 
 
-def check(managed: Managed) -> Findings:
-    yield from _walk(managed, managed.data, spec.load(), ())
+def check(managed: ManagedConfig) -> Findings:
+    yield from _walk(managed, managed.data, schema.load(), ())
     where = ("features", "offlineDefinitionUpdateVerifySig")
-    since = (spec.at(where) or {})["x-deprecated-since"]
+    since = (schema.at(where) or {})["x-deprecated-since"]
     if managed.has(*where) and not managed.older_than(since):
         yield VERIFY_SIG_DEAD.at(where, f"This does nothing on agents from {since} on.")
     if managed.older_than("101.24042.0002") and not managed.older_than("101.24032.0007"):
@@ -58,18 +58,18 @@ def check(managed: Managed) -> Findings:
                 yield EDR_TAGS_BROKEN.at((*path, "value"), "This agent does not enrol by this tag.")
 
 
-def _walk(managed: Managed, value: Any, node: spec.Node, path: Path) -> Findings:
+def _walk(managed: ManagedConfig, value: Any, node: schema.Node, path: Path) -> Findings:
     if isinstance(value, dict) and node.get("type") == "object":
         for name, item in value.items():
-            below = spec.child(node, name)
+            below = schema.child(node, name)
             if below is not None:
                 yield from _gate(managed, item, below, (*path, name))
     elif isinstance(value, list) and node.get("type") == "array":
         for index, item in enumerate(value):
-            yield from _gate(managed, item, spec.resolve(node["items"]), (*path, index))
+            yield from _gate(managed, item, schema.resolve(node["items"]), (*path, index))
 
 
-def _gate(managed: Managed, value: Any, node: spec.Node, path: Path) -> Findings:
+def _gate(managed: ManagedConfig, value: Any, node: schema.Node, path: Path) -> Findings:
     """The outermost key that is too new is told; what is inside it goes without saying."""
     needed = node.get("x-minimum-agent-version")
     if needed and managed.older_than(needed):
@@ -87,7 +87,3 @@ def _gate(managed: Managed, value: Any, node: spec.Node, path: Path) -> Findings
             f"Upgrade the agent to {needed} or newer, or take another value for these hosts.",
         )
     yield from _walk(managed, value, node, path)
-
-
-def _version(managed: Managed) -> str:
-    return managed.agent_text

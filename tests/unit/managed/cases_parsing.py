@@ -1,4 +1,4 @@
-"""Cases for the findings of text.py: id -> (cases with it, near misses without it).
+"""Cases for the findings of parsing.py: id -> (cases with it, near misses without it).
 
 A case is a configuration, a text, or a pair of either and an agent's version.
 """
