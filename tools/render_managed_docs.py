@@ -14,7 +14,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT))
 
-from plugins.plugin_utils._managed import schema, validate  # noqa: E402
+from plugins.plugin_utils._managed import json_schema, validate  # noqa: E402
 from plugins.plugin_utils._managed.findings import Rule  # noqa: E402
 
 MADE = "<!-- Made by tools/render_managed_docs.py from the schema and the rules: change those, and run it again. -->"
@@ -62,7 +62,7 @@ that key. In Visual Studio Code, for instance, `.vscode/settings.json`:
   "json.schemas": [
     {{
       "fileMatch": ["mdatp_managed.json"],
-      "url": "{schema.load()["$id"]}"
+      "url": "{json_schema.load()["$id"]}"
     }}
   ]
 }}
@@ -103,8 +103,8 @@ def table(head: list[str], rows: Iterable[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def allowed(node: schema.Node) -> str:
-    items = schema.resolve(node["items"]) if "items" in node else {}
+def allowed(node: json_schema.Node) -> str:
+    items = json_schema.resolve(node["items"]) if "items" in node else {}
     if "enum" in node:
         return ", ".join(map(code, node["enum"]))
     if "enum" in items:
@@ -114,17 +114,17 @@ def allowed(node: schema.Node) -> str:
     return ""
 
 
-def agent(node: schema.Node) -> str:
+def agent(node: json_schema.Node) -> str:
     values = [f"{code(name)}: {since}" for name, since in node.get("x-value-minimum-agent-version", {}).items()]
     return ", ".join([*filter(None, [node.get("x-minimum-agent-version")]), *values])
 
 
-def key_row(name: str, node: schema.Node) -> list[str]:
+def key_row(name: str, node: json_schema.Node) -> list[str]:
     notes = node["description"]
     if node.get("deprecated"):
         since = node.get("x-deprecated-since")
         notes = f"**Deprecated{f' since {since}' if since else ''}.** {notes}"
-    kind = node["type"] + (f" of {schema.resolve(node['items'])['type']}s" if node["type"] == "array" else "")
+    kind = node["type"] + (f" of {json_schema.resolve(node['items'])['type']}s" if node["type"] == "array" else "")
     default = code(node["default"]) if "default" in node else ""
     return [code(name), kind, allowed(node), default, agent(node), cell(notes), node["x-source"]]
 
@@ -132,17 +132,17 @@ def key_row(name: str, node: schema.Node) -> list[str]:
 def render_keys() -> str:
     head = ["Key", "Type", "Allowed", "Default", "Agent", "What it does", "Source"]
     parts = [KEYS_INTRO]
-    for section, node in schema.load()["properties"].items():
+    for section, node in json_schema.load()["properties"].items():
         if node["type"] != "object":
             continue
         rows = []
-        for place, below in schema.walk(node):
+        for place, below in json_schema.walk(node):
             name = ".".join(place).replace(".[]", "[]")
             if below["type"] != "object":
                 rows.append(key_row(name, below))
         since = f" Agent {node['x-minimum-agent-version']} or newer." if "x-minimum-agent-version" in node else ""
         parts.append(f"## `{section}`\n\n{node['description']}{since}\n\n{table(head, rows)}")
-    parts.append(f"## `MemoryScan`\n\n{schema.load()['$defs']['memoryScan']['description']}\n")
+    parts.append(f"## `MemoryScan`\n\n{json_schema.load()['$defs']['memoryScan']['description']}\n")
     parts.append(
         "## Sources\n\n" + table(["Key", "Document"], ([name, text] for name, text in sorted(SOURCES.items())))
     )

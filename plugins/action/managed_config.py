@@ -17,7 +17,7 @@ from ansible.utils.display import Display
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import merge, strict_json
 from ansible_collections.mde.offline.plugins.plugin_utils._managed import validate, versions
 from ansible_collections.mde.offline.plugins.plugin_utils._managed.document import TooDeepError, plain
-from ansible_collections.mde.offline.plugins.plugin_utils._managed.schema import MissingLibraryError
+from ansible_collections.mde.offline.plugins.plugin_utils._managed.json_schema import MissingLibraryError
 
 try:
     from ansible.template import trust_as_template

@@ -12,10 +12,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import addresses, effects, exclusions, hardening, keys, parsing, placeholders, schema, structure, version_gates
+from . import (
+    addresses,
+    effects,
+    exclusions,
+    hardening,
+    json_schema,
+    keys,
+    parsing,
+    placeholders,
+    structure,
+    version_gates,
+)
 from .document import TOO_DEEP, ManagedConfig, TooDeepError, plain
 from .findings import RULES, Finding, FindingDict, kind_of
-from .schema import MissingLibraryError
+from .json_schema import MissingLibraryError
 from .versions import AgentVersionError, parse
 
 __all__ = ["RULES", "AgentVersionError", "FindingDict", "MissingLibraryError", "config_findings"]
@@ -29,7 +40,7 @@ def config_findings(config: Any, agent_version: Any = None) -> list[FindingDict]
     `config` is a mapping, or the text or bytes of a file; then encoding and duplicate names are looked at as well.
     Nothing in it raises: AgentVersionError tells of a wrong `agent_version`, MissingLibraryError of no jsonschema.
     """
-    schema.validator()
+    json_schema.validator()
     if agent_version is not None:
         parse(agent_version)
     found: list[Finding] = []

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import schema
+from . import json_schema
 from .document import Findings, ManagedConfig
 from .findings import ERROR, INFO, WARNING, Path, rule, show
 
@@ -47,9 +47,9 @@ EDR_TAGS_BROKEN = rule(
 
 
 def check(managed: ManagedConfig) -> Findings:
-    yield from _walk(managed, managed.data, schema.load(), ())
+    yield from _walk(managed, managed.data, json_schema.load(), ())
     where = ("features", "offlineDefinitionUpdateVerifySig")
-    since = (schema.at(where) or {})["x-deprecated-since"]
+    since = (json_schema.at(where) or {})["x-deprecated-since"]
     if managed.has(*where) and not managed.older_than(since):
         yield VERIFY_SIG_DEAD.at(where, f"This does nothing on agents from {since} on.")
     if managed.older_than("101.24042.0002") and not managed.older_than("101.24032.0007"):
@@ -58,18 +58,18 @@ def check(managed: ManagedConfig) -> Findings:
                 yield EDR_TAGS_BROKEN.at((*path, "value"), "This agent does not enrol by this tag.")
 
 
-def _walk(managed: ManagedConfig, value: Any, node: schema.Node, path: Path) -> Findings:
+def _walk(managed: ManagedConfig, value: Any, node: json_schema.Node, path: Path) -> Findings:
     if isinstance(value, dict) and node.get("type") == "object":
         for name, item in value.items():
-            below = schema.child(node, name)
+            below = json_schema.child(node, name)
             if below is not None:
                 yield from _gate(managed, item, below, (*path, name))
     elif isinstance(value, list) and node.get("type") == "array":
         for index, item in enumerate(value):
-            yield from _gate(managed, item, schema.resolve(node["items"]), (*path, index))
+            yield from _gate(managed, item, json_schema.resolve(node["items"]), (*path, index))
 
 
-def _gate(managed: ManagedConfig, value: Any, node: schema.Node, path: Path) -> Findings:
+def _gate(managed: ManagedConfig, value: Any, node: json_schema.Node, path: Path) -> Findings:
     """The outermost key that is too new is told; what is inside it goes without saying."""
     needed = node.get("x-minimum-agent-version")
     if needed and managed.older_than(needed):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ansible_collections.mde.offline.plugins.plugin_utils._managed import schema, validate
+from ansible_collections.mde.offline.plugins.plugin_utils._managed import json_schema, validate
 from ansible_collections.mde.offline.plugins.plugin_utils._managed.findings import dotted
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,9 +20,9 @@ SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), WORDS,
 VERSIONS = st.sampled_from([None, "100.1.1", "101.98.89", "101.23062.0010", "101.24082.0004", "101.26081.0010"])
 
 
-def fitting(node: schema.Node) -> st.SearchStrategy:
+def fitting(node: json_schema.Node) -> st.SearchStrategy:
     """Values of the schema's shape, now and then of another one."""
-    node = schema.resolve(node)
+    node = json_schema.resolve(node)
     if "enum" in node:
         right = st.sampled_from(node["enum"])
     elif node.get("type") == "object":
@@ -35,7 +35,8 @@ def fitting(node: schema.Node) -> st.SearchStrategy:
     return st.one_of(right, right, right, SCALARS)
 
 
-CONFIGS = fitting({**schema.load(), "properties": {**schema.load()["properties"], "foo": {}, "behaviorMonitoring": {}}})
+SCHEMA = json_schema.load()
+CONFIGS = fitting({**SCHEMA, "properties": {**SCHEMA["properties"], "foo": {}, "behaviorMonitoring": {}}})
 MAPPINGS = CONFIGS.filter(lambda config: isinstance(config, dict))
 ANYTHING = st.recursive(
     st.one_of(SCALARS, st.binary(max_size=4), st.dates()),
@@ -106,5 +107,5 @@ def test_the_order_of_keys_does_not_matter(config, version):
 def test_what_the_schema_refuses_is_never_silent(config):
     found = validate.config_findings(config)
     numbers = {finding["path"] for finding in found if finding["id"] == "number_as_string"}
-    refused = {dotted(tuple(error.absolute_path)) for error in schema.validator().iter_errors(config)} - numbers
+    refused = {dotted(tuple(error.absolute_path)) for error in json_schema.validator().iter_errors(config)} - numbers
     assert not refused or any(finding["severity"] == "error" for finding in found)

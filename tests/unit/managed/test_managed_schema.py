@@ -8,15 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.mde.offline.plugins.plugin_utils._managed import schema, structure, validate, versions
+from ansible_collections.mde.offline.plugins.plugin_utils._managed import json_schema, structure, validate, versions
 from jsonschema import Draft202012Validator
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-KEYS = [pytest.param(place, node, id=".".join(place)) for place, node in schema.walk()]
+KEYS = [pytest.param(place, node, id=".".join(place)) for place, node in json_schema.walk()]
 
 
 def test_it_is_a_schema_with_a_name():
-    loaded = schema.load()
+    loaded = json_schema.load()
     Draft202012Validator.check_schema(loaded)
     assert loaded["$schema"].endswith("2020-12/schema")
     assert loaded["$id"].endswith("/plugins/plugin_utils/_managed/schema/mdatp_managed.schema.json")
@@ -29,7 +29,7 @@ def test_every_key_is_told_in_full(place, node):
     if "exclusions" not in place or place[-1] == "exclusions":
         assert node.get("x-source")
     if "default" in node:
-        assert Draft202012Validator({**node, "$defs": schema.load()["$defs"]}).is_valid(node["default"])
+        assert Draft202012Validator({**node, "$defs": json_schema.load()["$defs"]}).is_valid(node["default"])
     if node["type"] == "object":
         assert node["additionalProperties"] is False
     for name in ("x-minimum-agent-version", "x-deprecated-since"):
@@ -54,7 +54,7 @@ def keywords(node):
 
 
 def test_every_keyword_has_words():
-    assert set(keywords(schema.load())) - {"additionalProperties", "not"} == set(structure.TRANSLATIONS)
+    assert set(keywords(json_schema.load())) - {"additionalProperties", "not"} == set(structure.TRANSLATIONS)
 
 
 def test_names_of_no_module_and_no_folder_collide():
@@ -76,7 +76,7 @@ def test_pages_name_everything(page):
     if page.startswith("findings"):
         assert all(f"| `{rule_id}` | {rule.severity} |" in text for rule_id, rule in validate.RULES.items())
     else:
-        for place, node in schema.walk():
+        for place, node in json_schema.walk():
             name = ".".join(place[1:]).replace(".[]", "[]")
             assert node["type"] == "object" or len(place) == 1 or f"| `{name}` | {node['type']}" in text, name
 
@@ -99,7 +99,7 @@ def test_without_jsonschema_it_says_what_to_install():
 
 
 def test_an_editor_key_is_allowed_by_the_schema_and_told_by_the_rules():
-    config = {"$schema": schema.load()["$id"]}
-    assert schema.validator().is_valid(config)
+    config = {"$schema": json_schema.load()["$id"]}
+    assert json_schema.validator().is_valid(config)
     assert "editor_key" in {finding["id"] for finding in validate.config_findings(config)}
-    assert json.loads(schema.SCHEMA_FILE.read_text(encoding="utf-8"))["additionalProperties"] is False
+    assert json.loads(json_schema.SCHEMA_FILE.read_text(encoding="utf-8"))["additionalProperties"] is False
