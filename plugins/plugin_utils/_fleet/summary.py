@@ -6,21 +6,19 @@
 from __future__ import annotations
 
 import re
-import textwrap
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 
 from . import records
 from .records import SEVERITIES
+from .text import WIDTH, wrapped
 
 FORMAT = 1
 VERDICTS = ("error", "warning", "ok")
 MIRROR_MAX_AGE_HOURS = 24
 # Microsoft publishes several times a day; after seven days its portal calls definitions out of date.
 OLD_HOURS, STALE_HOURS = 72, 168
-# Ansible's YAML output folds lines longer than 80 at single blanks: texts stay below it, cells of tables hold none.
-WIDTH = 74
 SHOWN_OK_HOSTS = 200
 SHOWN_NAMES = 12
 NO_ANSWERS = {"unreachable": "unreachable", "failed": "no-answer", "none": "not-asked"}
@@ -315,15 +313,15 @@ def _group_lines(group: Json, width: int) -> list[str]:
     names = group["hosts"]
     shown = ", ".join(names[:SHOWN_NAMES])
     more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
-    told = _wrapped(f"{group['severity'].upper()} {group['id']} on {shown}{more}", "", width)
+    told = wrapped(f"{group['severity'].upper()} {group['id']} on {shown}{more}", "", width)
     said = dict.fromkeys(entry["message"] for entry in group["messages"])
     for message in list(said)[:SHOWN_NAMES]:
         whose = [entry["host"] for entry in group["messages"] if entry["message"] == message]
         prefix = f"{whose[0]}: " if len(said) > 1 and len(names) > 1 else ""
-        told += _wrapped(prefix + message, "  ", width)
+        told += wrapped(prefix + message, "  ", width)
     if len(said) > SHOWN_NAMES:
         told.append(f"  ... and {len(said) - SHOWN_NAMES} more messages of this kind")
-    return [*told, *_wrapped(f"What to do: {group['hint']}", "  ", width)]
+    return [*told, *wrapped(f"What to do: {group['hint']}", "  ", width)]
 
 
 def _conclusion(summary: Json) -> list[str]:
@@ -345,20 +343,6 @@ def _conclusion(summary: Json) -> list[str]:
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     return ["  ".join(cell.ljust(wide) for cell, wide in zip(row, widths)).rstrip() for row in (head, *rows)]
-
-
-def _wrapped(text: str, indent: str, width: int) -> list[str]:
-    told = []
-    for line in text.splitlines() or [""]:
-        told += textwrap.wrap(
-            line,
-            width,
-            initial_indent=indent,
-            subsequent_indent=indent + "  ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        ) or [indent]
-    return told
 
 
 # --- Values -------------------------------------------------------------------------------------------------------
