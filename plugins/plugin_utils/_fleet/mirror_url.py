@@ -1,7 +1,7 @@
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Composes the address that endpoints are given from where a mirror is served. Private to the collection."""
+"""Composes the address of a channel from the root of a mirror. Private to the collection."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*
 
 
 class AddressError(ValueError):
-    """An address that no endpoint could use; the text says why and what to give instead."""
+    """The address cannot be used by an endpoint; the message says why and what to give instead."""
 
 
 def compose(base: str, channel: str = "production", platform: str = "linux") -> str:
-    """The address of one channel on the mirror that is served at `base`, as the agent wants it: without `arch_*`."""
+    """The address of one channel of the mirror at `base`, in the form that the agent takes: without `arch_*`."""
     if platform not in PLATFORMS:
         raise AddressError(f"The platform {platform!r} does not exist on a mirror. Use one of: {', '.join(PLATFORMS)}.")
     if _ARCH.search(channel):
@@ -35,14 +35,14 @@ def compose(base: str, channel: str = "production", platform: str = "linux") -> 
     text = base.strip()
     if not text:
         raise AddressError(
-            "The mirror's address is empty. Give where the mirror is served, for example "
+            "The mirror's address is empty. Give the address at which the mirror is served, for example "
             "'https://mirror.example.com' or '/mnt/mde-mirror'."
         )
-    # Before anything quotes the address: a password must not reach a log, and the agent shows its URL to everybody.
+    # This check comes first, because the messages below quote the address and a password must not reach a log.
     if re.search(r"//[^/]*@", text) or ("@" in text and not text.startswith("/")):
         raise AddressError(
-            "The mirror's address holds a user name or password. Agents take no credentials, and `mdatp health` shows "
-            "the address to every user of the endpoint. Give the address without them and restrict access by network."
+            "The mirror's address contains a user name or a password. Agents take no credentials, and `mdatp health` "
+            "shows the address to every user of the endpoint. Remove them, and restrict access by network."
         )
     path = text if text.startswith("/") else text.partition("://")[2].partition("/")[2]
     if _ARCH.search(path):
@@ -56,7 +56,7 @@ def compose(base: str, channel: str = "production", platform: str = "linux") -> 
     if re.search(rf"/({'|'.join(PLATFORMS)})/[^/]+$", root):
         raise AddressError(
             f"The mirror's address {text!r} already ends in a platform and a channel. Give the address of the mirror's "
-            f"root, without them; the channel (now {channel!r}) has its own setting."
+            f"root; the channel (now {channel!r}) has its own setting."
         )
     address = f"{root}/{platform}/{channel}"
     return address if address.startswith("/") else f"{address}/"
@@ -127,6 +127,6 @@ def _is_host(host: str) -> bool:
 
 def _arch_advice(text: str) -> str:
     return (
-        f"{text!r} holds an arch_* folder. The agent appends the folder of its own architecture; with one in the "
-        "address only some endpoints update. Leave arch_* out."
+        f"{text!r} contains an arch_* folder. The agent appends the folder of its own architecture, so such an address "
+        "does not work. Leave arch_* out."
     )
