@@ -122,7 +122,7 @@ def test_definitions_from_the_cloud_are_found_and_mended(
     assert agent.field("definitions_version") == OLD
     assert "ERROR source_not_mirror" in astray.output
 
-    agent.stand_in("mend")
+    agent.stand_in("repair")
     mended = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror)
     assert mended.status == 0, mended.output
     assert agent.field("definitions_update_source_uri") == f"{mirror}/linux/production/"

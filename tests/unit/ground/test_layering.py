@@ -1,4 +1,4 @@
-"""Who may import whom: the directions that DESIGN calls the house, read from the source."""
+"""Which part of the collection may import which, read from the source."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PARTS = {
     "_fleet": f"{OURS}.plugin_utils._fleet",
     "_roles": f"{OURS}.plugin_utils._roles",
 }
-# What an endpoint may take from Ansible: it exists in every core from 2.16 on, and none of it is on its way out.
+# What endpoint code may import from Ansible: it exists in all versions from 2.16 on, and none of it is deprecated.
 ENDPOINT_FROM_ANSIBLE = ("ansible.module_utils.basic", "ansible.module_utils.common.text.converters")
 PYTHON2_NAMES = {"ConfigParser", "Queue", "StringIO", "__builtin__", "httplib", "urllib2", "urlparse"}
 
@@ -29,7 +29,7 @@ def files_of(folder: str) -> list[Path]:
 
 
 def imports(path: Path) -> set[str]:
-    """Dotted names of everything that a file imports, relative imports resolved."""
+    """The dotted names of everything that a file imports, with relative imports resolved."""
     package = ["ansible_collections", "mde", "offline", *path.relative_to(CHECKOUT).parts[:-1]]
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -38,7 +38,7 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             base = [*package[: len(package) - node.level + 1]] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            # `from package import name` may name a module of the package
+            # In `from package import name`, the name may be a module of the package.
             found |= {f"{module}.{alias.name}" for alias in node.names}
     return found
 
@@ -60,13 +60,13 @@ EVERYTHING = [*MODULES, *SHELLS, *files_of("module_utils"), *files_of("plugin_ut
 
 
 def offenders(paths: list[Path], wrong: Callable[[str], bool]) -> dict[str, list[str]]:
-    """Which of these files import something that they must not."""
+    """The files that import something that they must not, with these imports."""
     found = {str(path.relative_to(CHECKOUT)): sorted(filter(wrong, imports(path))) for path in paths}
     return {path: names for path, names in found.items() if names}
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_parts_do_not_know_each_other(part):
+def test_parts_do_not_import_each_other(part):
     others = [dotted for name, dotted in PARTS.items() if name != part]
     paths = files_of(f"module_utils/{part}") + files_of(f"plugin_utils/{part}")
     assert paths
@@ -85,26 +85,26 @@ def test_endpoint_code_needs_only_the_standard_library_and_the_stable_core():
     assert offenders(paths, lambda name: not is_standard(name) and not below(name, *allowed)) == {}
 
 
-def test_modules_need_only_what_travels_with_them():
+def test_modules_need_only_what_ansible_copies_to_hosts():
     allowed = (f"{OURS}.module_utils", *ENDPOINT_FROM_ANSIBLE)
     assert offenders(MODULES, lambda name: not is_standard(name) and not below(name, *allowed)) == {}
 
 
 @pytest.mark.parametrize("path", MODULES_WITH_CODE, ids=lambda path: path.stem)
-def test_a_module_is_a_shell_around_one_part(path):
+def test_a_module_imports_exactly_one_part(path):
     assert len({part for part, dotted in PARTS.items() for name in imports(path) if below(name, dotted)}) == 1
 
 
-def test_shared_code_does_not_know_the_shells():
+def test_shared_code_does_not_import_modules_or_plugins():
     homes = [f"{OURS}.{folder}" for folder in ("modules", *SHELL_FOLDERS)]
     assert offenders(EVERYTHING, lambda name: below(name, *homes)) == {}
 
 
-def test_what_travels_to_hosts_does_not_need_the_controllers_code():
+def test_code_for_hosts_does_not_import_code_for_the_controller():
     assert offenders(files_of("module_utils"), lambda name: below(name, f"{OURS}.plugin_utils")) == {}
 
 
-def test_nothing_that_coming_cores_remove_is_used():
+def test_nothing_that_future_versions_of_ansible_core_remove_is_imported():
     gone = (
         "ansible.module_utils._text",
         "ansible.module_utils.six",

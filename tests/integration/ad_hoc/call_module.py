@@ -1,10 +1,10 @@
-"""Calls one module through Ansible, in a process of its own: the one file that knows pytest-ansible.
+"""Runs one module through Ansible. This is the only file that uses pytest-ansible.
 
-usage: door.py MODULE JSON-ARGUMENTS     prints the module's result as JSON
+usage: call_module.py MODULE JSON-ARGUMENTS     prints the module's result as JSON
 
-pytest-ansible ends in December 2026. Its pytest plugin is switched off (pyproject.toml); only its host manager is used,
-here. To replace it, give `call` another body that returns what a module returned on localhost; nothing else changes.
-A process of its own, because it puts Ansible's import hooks into the interpreter that it runs in.
+pytest-ansible ends in December 2026. Its pytest plugin is disabled (pyproject.toml), and only its host manager is used
+here. To replace it, rewrite the function `call`, which returns the result of a module on localhost.
+The tests start this file as a program, because Ansible installs import hooks into the running interpreter.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""No committed file knows the machine that it was written on: its paths, its interpreters, its package index."""
+"""No committed file contains paths, interpreters or package indexes of the machine that it was written on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from tools.collection_tree import CHECKOUT, checkout_files
 
 HERE = Path(__file__).resolve().relative_to(CHECKOUT).as_posix()
-# Root's home, an interpreter by its patch version, or an index other than the public one.
+# The home directory of root, a pyenv interpreter with its patch version, or a package index other than the public one.
 TRACES = re.compile(
     r"""/root/[.\w] | \.pyenv/versions/\d | (?:\s|^)--(?:extra-)?index-url[ =]
       | https?://(?!pypi\.org|127\.)[^\s"']+/simple/? """,
@@ -16,7 +16,7 @@ TRACES = re.compile(
 )
 
 
-def test_no_file_names_this_machine():
+def test_no_file_contains_paths_of_this_machine():
     own_paths = [str(CHECKOUT), *([] if Path.home() == Path("/root") else [str(Path.home())])]
     hits = []
     for name in checkout_files():

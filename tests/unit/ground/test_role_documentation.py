@@ -1,4 +1,4 @@
-"""A role's defaults, its argument_specs and its README speak of the same variables."""
+"""The defaults, the argument_specs and the README of a role document the same variables."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_every_default_is_described_with_its_value(role):
 
 @each_role
 def test_every_option_with_a_default_has_it_in_defaults(role):
-    # Ansible validates against the specs, but takes no default from them.
+    # Ansible validates variables against the specs, but does not apply the defaults in them.
     defaults = load(role / "defaults" / "main.yml")
     assert [name for name, option in options(role).items() if "default" in option and name not in defaults] == []
 

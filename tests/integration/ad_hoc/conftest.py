@@ -1,4 +1,4 @@
-"""Gives tests one way to run a module through Ansible itself, without a playbook."""
+"""A fixture that runs a module through Ansible ad hoc, without a playbook."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, Callable
 
 import pytest
 
-DOOR = Path(__file__).with_name("door.py")
+CALL_MODULE = Path(__file__).with_name("call_module.py")
 
 
 @pytest.fixture
 def through_ansible(tmp_path) -> Callable[..., dict[str, Any]]:
     def call(module: str, **arguments: Any) -> dict[str, Any]:
-        command = [sys.executable, str(DOOR), module, json.dumps(arguments)]
+        command = [sys.executable, str(CALL_MODULE), module, json.dumps(arguments)]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stderr
         result: dict[str, Any] = json.loads(done.stdout)

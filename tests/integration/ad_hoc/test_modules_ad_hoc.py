@@ -1,9 +1,9 @@
-"""Modules called through Ansible ad hoc: packed, carried to an interpreter and run there as in any task."""
+"""Modules that are run through Ansible ad hoc: packed, copied to an interpreter and run there, as in any task."""
 
 from __future__ import annotations
 
 
-def test_a_mirror_without_a_sync_is_told_as_such(through_ansible, tmp_path):
+def test_a_mirror_without_a_sync_is_reported_as_empty(through_ansible, tmp_path):
     result = through_ansible("mde.offline.mirror_info", config={"downloadFolder": str(tmp_path / "mirror")})
     assert not result.get("failed"), result
     assert result["changed"] is False
@@ -11,7 +11,7 @@ def test_a_mirror_without_a_sync_is_told_as_such(through_ansible, tmp_path):
     assert result["mirror"]["last_sync"] is None
 
 
-def test_a_host_without_agent_is_a_finding_and_no_failure(through_ansible, tmp_path):
+def test_a_host_without_an_agent_is_a_finding_and_not_a_failure(through_ansible, tmp_path):
     result = through_ansible("mde.offline.health_info", mdatp=str(tmp_path / "mdatp"))
     assert not result.get("failed"), result
     assert result["changed"] is False
