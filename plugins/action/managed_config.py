@@ -110,7 +110,7 @@ class ActionModule(ActionBase):
         if text is None:
             return rendered
         try:
-            # Bytes that are no UTF-8 come out of the template as halves of characters.
+            # Bytes that are not UTF-8 come out of the template as halves of characters.
             return strict_json.loads(strict_json.decode(text.encode("utf-8", "surrogateescape")))
         except strict_json.NotStrictJson as error:
             line = (text.split("\n") or [""])[(error.line or 1) - 1].strip()
@@ -146,7 +146,7 @@ def _packed(desired: t.Any, instead_of: str | None) -> str:
     except TooDeepError as error:
         raise Refused(f"config: {error.finding.message}") from error
     except ValueError as error:
-        raise Refused("config holds infinity or NaN, which are no numbers in JSON. Correct it.") from error
+        raise Refused("config holds infinity or NaN, which are not numbers in JSON. Correct it.") from error
 
 
 def _findings(result: Result) -> list[validate.FindingDict]:

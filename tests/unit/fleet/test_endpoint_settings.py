@@ -131,7 +131,7 @@ REMOVED = {
         having(antivirusEngine={"scanArchives": False}),
     ),
     "no configuration": ({}, None, False, having(antivirusEngine={"offlineDefinitionUpdateUrl": ""})),
-    "an address that is no text": (
+    "an address that is not a text": (
         {},
         {"antivirusEngine": {"offlineDefinitionUpdateUrl": 5}},
         False,
