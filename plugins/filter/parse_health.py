@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import health
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser
 
 
 def parse_health(output: Any) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def parse_health(output: Any) -> dict[str, Any]:
             "mde.offline.parse_health takes the text that mdatp health printed (for example result.stdout), "
             f"its list of lines, or its JSON as a mapping; it was given {type(output).__name__}."
         )
-    record: dict[str, Any] = health.parse(output)
+    record: dict[str, Any] = health_parser.parse(output)
     return record
 
 

@@ -156,8 +156,8 @@ raw:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import versions
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.mdatp import Mdatp
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.update import Update
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent.mdatp import Mdatp
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent.update import Update
 
 
 def run(module):

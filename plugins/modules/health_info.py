@@ -205,15 +205,15 @@ raw:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import report
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.mdatp import Mdatp
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_report
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent.mdatp import Mdatp
 
 
 def run(module):
     """The result of the module."""
     params = module.params
     agent = Mdatp(path=params["mdatp"], timeout=params["timeout"])
-    seen = report.look(agent, params["mirror_url"], params["max_age_hours"], params["check_mirror"])
+    seen = health_report.look(agent, params["mirror_url"], params["max_age_hours"], params["check_mirror"])
     return dict(seen, changed=False)
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/python
 """Module mde.offline.managed_config: the half on the host, which merges, compares and writes."""
+
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -277,13 +278,8 @@ backup_file:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.text.converters import to_text
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import (
-    files,
-    managed,
-    mdatp,
-    report,
-    strict_json,
-)
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_report, mdatp
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import files, merge, strict_json
 
 
 def run(module, desired, instead_of):
@@ -296,7 +292,7 @@ def run(module, desired, instead_of):
             "%s was changed by somebody else while this task validated it, so it was left alone. "
             "Run the task again." % shown
         )
-    plan = managed.plan(shown, data, desired, module.params["state"], module.params["matching"])
+    plan = merge.plan(shown, data, desired, module.params["state"], module.params["matching"])
     return (look if instead_of is None else write)(module, path, data, plan)
 
 
@@ -309,14 +305,14 @@ def look(module, path, data, plan):
         "changed": (exists and set_attributes(module, path, attributes)) or plan.changed,
         # Not yet called path: to that, exit_json would add what stat says of the file before the write.
         "file": files.shown(path),
-        "config": None if plan.after is None else managed.redact(plan.after),
+        "config": None if plan.after is None else merge.redact(plan.after),
         "agent_version": module.params["agent_version"] or version,
         "digest": files.digest(data),
     }
     if seen is not None:
         result["health_info"] = seen
     if module._diff:
-        result["diff"] = [managed.diff(files.shown(path), data, plan)] if plan.changed else []
+        result["diff"] = [merge.diff(files.shown(path), data, plan)] if plan.changed else []
         if attributes:
             result["diff"].append(dict(attributes, before_header=files.shown(path), after_header=files.shown(path)))
     return result
@@ -345,7 +341,7 @@ def ask(module):
     agent = mdatp.Mdatp(path=module.params["mdatp"], timeout=module.params["timeout"])
     version, seen, trouble = None, None, None
     if module.params["health_info"] is not None:
-        seen = report.look(agent, **module.params["health_info"])
+        seen = health_report.look(agent, **module.params["health_info"])
         version = seen["health"]["fields"].get("app_version")
         trouble = None if seen["health"]["fields"] else seen["findings"][0]
     elif not module.params["agent_version"]:
@@ -359,9 +355,9 @@ def ask(module):
 
 
 def main():
-    argument_spec = dict(managed.ARGUMENT_SPEC, config={"type": "dict", "no_log": True})
+    argument_spec = dict(merge.ARGUMENT_SPEC, config={"type": "dict", "no_log": True})
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
-    packed = (module.params["config"] or {}).get(managed.PACKED)
+    packed = (module.params["config"] or {}).get(merge.PACKED)
     if packed is None:
         module.fail_json(
             msg="managed_config was started without its half on the controller, which validates the settings. "
@@ -371,7 +367,7 @@ def main():
         result = run(module, **strict_json.loads(to_text(packed)))
     except files.FileProblem as problem:
         module.fail_json(msg=to_text(problem), findings=[], file=files.shown(files.native(module.params["path"])))
-    except managed.BrokenFile as broken:
+    except merge.BrokenFile as broken:
         module.fail_json(msg=broken.message, findings=[broken.finding], file=broken.path)
     module.exit_json(**result)
 

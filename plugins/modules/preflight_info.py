@@ -187,16 +187,17 @@ distribution:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import findings, preflight
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import Host
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.mdatp import Mdatp
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_rules
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent.mdatp import Mdatp
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.host.host import Host
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.preflight import preflight
 
 
 def run(module):
     """The result of the module."""
     agent = Mdatp(path=module.params["mdatp"], timeout=module.params["timeout"])
     result = preflight.look(Host(), agent)
-    return dict(result, changed=False, ready=not findings.has_errors(result["findings"]))
+    return dict(result, changed=False, ready=not health_rules.has_errors(result["findings"]))
 
 
 def main():

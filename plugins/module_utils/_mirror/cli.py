@@ -270,7 +270,9 @@ def _metrics(options: argparse.Namespace, settings: Settings) -> int:
             f"the folder {options.output.parent} for the metrics does not exist",
             "Create it, or name the folder of node_exporter's option --collector.textfile.directory.",
         )
-    with advising("writing", options.output), replacing(options.output, wait=True) as file:
+    # The owner of the mirror may replace any folder in it by a link, and root must not write where that leads.
+    writer = acting_as_owner(settings.root) if settings.root in options.output.parents else contextlib.nullcontext()
+    with writer, advising("writing", options.output), replacing(options.output, wait=True) as file:
         file.write(text.encode())
     return DONE
 

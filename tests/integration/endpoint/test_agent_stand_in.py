@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import findings, health, mirror, report
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import (
+    health_parser,
+    health_report,
+    health_rules,
+)
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent.mdatp import Mdatp
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent.update import Update
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.mdatp import Mdatp
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.update import Update
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import address
 
 from simulators.mdatp import EVENTS, STATES
 from tests.integration.roles.endpoints import publish
@@ -57,7 +62,7 @@ class Host:
     def __init__(self, folder: Path, version: str = VERSIONS[-1]) -> None:
         self.root, self.mirror = folder / "endpoint", folder / ("mirror-" * 9)
         self.ring = self.mirror / "linux" / "production"
-        self.arch = mirror.architecture()
+        self.arch = address.architecture()
         command = [sys.executable, str(PROGRAM), "install", "--root", str(self.root)]
         subprocess.run([*command, "--version", version, "--arch", self.arch], check=True)
         self.publish("1.450.1.0")
@@ -90,9 +95,9 @@ class Host:
 
     def look(self, timeout: int = 30) -> tuple[dict[str, Any], dict[str, str]]:
         """The record, and the findings as id -> message."""
-        record, trouble = report.read_health(self.agent(timeout))
-        published, unread = report.read_mirror(record)
-        found = report.judge(record, trouble + unread, published)
+        record, trouble = health_report.read_health(self.agent(timeout))
+        published, unread = health_report.read_mirror(record)
+        found = health_report.judge(record, trouble + unread, published)
         return record, {entry["id"]: entry["message"] for entry in found}
 
 
@@ -114,8 +119,8 @@ def test_text_and_json_make_the_same_record(tmp_path: Path, version: str, licenc
         host.sim("break", "unlicensed")
     for arguments in ([], ["--details", "definitions"]):
         table, document = (
-            health.parse(host.output(*arguments)),
-            health.parse(host.output(*arguments, "--output", "json")),
+            health_parser.parse(host.output(*arguments)),
+            health_parser.parse(host.output(*arguments, "--output", "json")),
         )
         assert (table["format"], document["format"]) == ("text", "json")
         assert table["fields"]
@@ -145,8 +150,8 @@ def test_every_state_has_its_finding(host: Host, state: str) -> None:
     before, none = host.look()
     assert none == {}
     # JSON has hidden rows more, and parts of a second.
-    shown = health.parse(host.output())["fields"]
-    shown.update(health.parse(host.output("--details", "definitions"))["fields"])
+    shown = health_parser.parse(host.output())["fields"]
+    shown.update(health_parser.parse(host.output("--details", "definitions"))["fields"])
     shown["definitions_updated_minutes_ago"] = 0
     assert set(shown) <= set(before["fields"])
     host.sim("break", state)
@@ -165,7 +170,7 @@ def test_every_state_has_its_finding(host: Host, state: str) -> None:
 def test_messages_on_stderr_are_understood(host: Host) -> None:
     host.sim("break", "messages_on_stderr", "daemon_down")
     assert set(host.look()[1]) == {"daemon_unreachable"}
-    host.sim("mend", "daemon_down")
+    host.sim("repair", "daemon_down")
     host.sim("break", "unlicensed")
     assert "not_licensed" in host.look()[1]
 
@@ -213,7 +218,7 @@ def test_a_risky_configuration_has_its_finding(host: Host, changes: dict[str, An
 
 def test_another_mirror_than_expected_is_named(host: Host) -> None:
     record, _found = host.look()
-    found = findings.health_findings(record, mirror_url="http://mirror.example/linux/production/")
+    found = health_rules.health_findings(record, mirror_url="http://mirror.example/linux/production/")
     assert "mirror_url_differs" in [entry["id"] for entry in found]
 
 

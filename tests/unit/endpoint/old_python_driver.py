@@ -1,10 +1,10 @@
-"""Runs cases against the endpoint code in whatever Python executes this file; see test_old_pythons.py.
+"""Runs cases against the endpoint code with the Python that executes this file; see test_old_pythons.py.
 
 usage: old_python_driver.py PLUGINS-FOLDER < cases.json     prints one result per case as JSON
 
 Python 2.7 and >= 3.6, no dependencies: the package path of the collection is stubbed, so no Ansible is needed.
 """
-# ruff: noqa (this file is for Pythons that ruff knows nothing of)
+# ruff: noqa (this file runs on Pythons that ruff does not support)
 
 from __future__ import absolute_import, division, print_function
 
@@ -22,7 +22,7 @@ PREFIX = "ansible_collections.mde.offline.plugins"
 
 
 def stub_packages(plugins):
-    """Makes the folder importable under the collection's name."""
+    """Makes the folder importable under the name of the collection."""
     names = PREFIX.split(".") + ["module_utils", "_endpoint"]
     for number in range(1, len(names) + 1):
         name = ".".join(names[:number])
@@ -35,22 +35,21 @@ def stub_packages(plugins):
 
 def run(case):
     """The result of one case."""
-    from ansible_collections.mde.offline.plugins.module_utils._endpoint import (
-        findings,
-        health,
+    from ansible_collections.mde.offline.plugins.module_utils._endpoint import process, versions
+    from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import (
+        health_parser,
+        health_report,
         mdatp,
-        mirror,
-        process,
-        report,
         update,
-        versions,
     )
+    from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_rules
+    from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import manifest
     from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
 
     kind, options = case["kind"], case["options"]
     if kind == "parse":
-        record = health.parse(options["output"])
-        return {"record": record, "findings": findings.health_findings(record, now=options["now"])}
+        record = health_parser.parse(options["output"])
+        return {"record": record, "findings": health_rules.health_findings(record, now=options["now"])}
     if kind == "compare":
         return versions.compare(options["left"], options["right"])
     if kind == "run":
@@ -59,18 +58,18 @@ def run(case):
         return process.run(options["arguments"], options["timeout"])
     if kind == "mirror":
         try:
-            return mirror.read(options["location"], "x86_64", options["timeout"])
+            return manifest.read(options["location"], "x86_64", options["timeout"])
         except FindingError as error:
             return error.id
     agent = mdatp.Mdatp(path=options["mdatp"], timeout=60)
     if kind == "update":
         return update.Update(agent, timeout=60, wait=2, version=options["version"]).run()
-    record, found = report.read_health(agent)
-    return {"record": record, "findings": report.judge(record, found, None), "calls": agent.last_calls()}
+    record, found = health_report.read_health(agent)
+    return {"record": record, "findings": health_report.judge(record, found, None), "calls": agent.last_calls()}
 
 
 def main():
-    """Reads the cases, writes the results."""
+    """Reads the cases and writes the results."""
     stub_packages(sys.argv[1])
     with io.open(0, encoding="utf-8") as stream:
         cases = json.load(stream)

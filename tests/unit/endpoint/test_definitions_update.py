@@ -8,7 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import mirror, report, update
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_report, update
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import address
 from ansible_collections.mde.offline.plugins.modules import definitions_update, health_info
 
 OLD, NEW, NEWER = "1.443.1.0", "1.443.508.0", "1.445.9.0"
@@ -59,7 +60,7 @@ class Host:
             (self.folder / name).write_text(content)
 
     def publish(self, definitions: str, engine: str = "1.1.2.2") -> None:
-        folder = self.mirror / f"arch_{mirror.architecture()}"
+        folder = self.mirror / f"arch_{address.architecture()}"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "manifest.json").write_text(json.dumps({"DefinitionVersion": definitions, "EngineVersion": engine}))
 
@@ -113,7 +114,7 @@ def test_health_that_lags_is_waited_for(host):
 
 
 def test_without_anything_to_compare_with_health_has_to_settle(host, monkeypatch):
-    monkeypatch.setattr(report, "read_mirror", lambda *_: (None, []))
+    monkeypatch.setattr(health_report, "read_mirror", lambda *_: (None, []))
     monkeypatch.setattr(update, "SETTLING", 0)
     host.put(update="true")
     result = host.update()

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import files
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import files
 
 
 class Module:

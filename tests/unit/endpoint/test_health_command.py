@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import findings, health, mdatp, process
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import process
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser, health_rules, mdatp
 
 from .standing_clock import StandingClock
 
@@ -256,7 +257,7 @@ def test_the_command_line_of_2020_is_asked_in_its_own_words(tmp_path):
     asked = agent(tmp_path, f"if [ \"$*\" = --health ]; then echo '{old}'; exit 0; fi\necho usage >&2\nexit 1\n")
     fields = asked.health()["fields"]
     assert (fields["version_engine"], fields["definitions_version"]) == ("100.87.66", "79932")
-    found = findings.health_findings(health.parse(old))
+    found = health_rules.health_findings(health_parser.parse(old))
     assert [entry["id"] for entry in found] == ["agent_too_old"]
 
 

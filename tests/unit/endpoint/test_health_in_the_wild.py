@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import findings, health
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser, health_rules
 
 NOW = 1770120000  # 2026-02-03T12:00:00Z
 ATTENTION = "ATTENTION: No license found. Contact your administrator for help."
@@ -309,7 +309,7 @@ CASES: dict[str, tuple[str, dict[str, Any], set[str], list[str], list[str]]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_the_record_is_what_an_expert_would_write_down(name: str) -> None:
     output, fields, managed, notices, _ids = CASES[name]
-    record = health.parse(output)
+    record = health_parser.parse(output)
     assert record["fields"] == fields
     assert {row: type(value) for row, value in record["fields"].items()} == {
         row: type(value) for row, value in fields.items()
@@ -321,5 +321,5 @@ def test_the_record_is_what_an_expert_would_write_down(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_all_that_is_wrong_is_found_and_nothing_else(name: str) -> None:
     output, *_rest, ids = CASES[name]
-    found = findings.health_findings(health.parse(output), now=NOW)
+    found = health_rules.health_findings(health_parser.parse(output), now=NOW)
     assert sorted(entry["id"] for entry in found) == sorted(ids)

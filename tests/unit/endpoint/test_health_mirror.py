@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import mirror
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import address, manifest
 
 MANIFEST = json.dumps({"EngineVersion": "1.1.25110.3002", "DefinitionVersion": "1.443.508.0"}).encode()
 VERSIONS = {"definitions_version": "1.443.508.0", "engine_version": "1.1.25110.3002"}
@@ -57,7 +57,7 @@ def web_server(body=MANIFEST, status=200, drip=0.0, headers=()):
 
 def trouble(location, timeout=60.0):
     with pytest.raises(FindingError) as caught:
-        mirror.read(location, "x86_64", timeout)
+        manifest.read(location, "x86_64", timeout)
     return caught.value.id, caught.value.message
 
 
@@ -67,8 +67,8 @@ def test_over_http(arch, cut, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9/")
     with web_server() as (url, asked):
         location = url.rstrip("/") + cut
-        assert mirror.read(location, arch) == dict(VERSIONS, location=location, arch=arch)
-        assert mirror.read(location.replace("http://", ""), arch)["definitions_version"] == "1.443.508.0"
+        assert manifest.read(location, arch) == dict(VERSIONS, location=location, arch=arch)
+        assert manifest.read(location.replace("http://", ""), arch)["definitions_version"] == "1.443.508.0"
     assert asked == [f"/linux/production/arch_{arch}/manifest.json"] * 2
 
 
@@ -77,7 +77,7 @@ def test_from_a_directory(tmp_path, prefix):
     folder = tmp_path / "mit Umlaut ä" / "arch_x86_64"
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_bytes(b"\xef\xbb\xbf" + MANIFEST)
-    assert mirror.read(prefix + str(folder.parent), "x86_64")["engine_version"] == "1.1.25110.3002"
+    assert manifest.read(prefix + str(folder.parent), "x86_64")["engine_version"] == "1.1.25110.3002"
 
 
 @pytest.mark.parametrize(
@@ -87,11 +87,11 @@ def test_from_a_directory(tmp_path, prefix):
         (b"broken", 500, "status 500"),
         (b"<!DOCTYPE html><html>Log in</html>", 200, "HTML page"),
         (b"", 200, "empty"),
-        (MANIFEST[:20], 200, "no JSON"),
+        (MANIFEST[:20], 200, "not JSON"),
         (b"[]", 200, "names no DefinitionVersion"),
         (b'{"DefinitionVersion": "1.2.3", "EngineVersion": null}', 200, "names no DefinitionVersion"),
         (b'{"DefinitionVersion": "latest", "EngineVersion": "1.2"}', 200, "names no DefinitionVersion"),
-        (b"[" * 5000, 200, "no JSON"),
+        (b"[" * 5000, 200, "not JSON"),
         (b" " * 100000, 200, "too long"),
     ],
 )
@@ -160,4 +160,4 @@ def test_directories_that_cannot_be_read(tmp_path):
     ("machine", "arch"), [("x86_64", "x86_64"), ("amd64", "x86_64"), ("aarch64", "arm64"), ("arm64", "arm64")]
 )
 def test_architecture(machine, arch):
-    assert mirror.architecture(machine) == arch
+    assert address.architecture(machine) == arch

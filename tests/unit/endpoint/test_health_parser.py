@@ -8,7 +8,7 @@ import time
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.mde.offline.plugins.filter.parse_health import parse_health
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import health
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,11 +80,11 @@ FIELDS = {
 
 
 def fields(text):
-    return health.parse(text)["fields"]
+    return health_parser.parse(text)["fields"]
 
 
 def test_text_and_json_of_one_host_give_the_same_record():
-    text, data = health.parse(TABLE), health.parse(json.dumps(SAME_AS_JSON))
+    text, data = health_parser.parse(TABLE), health_parser.parse(json.dumps(SAME_AS_JSON))
     assert text == {
         "fields": FIELDS,
         "managed": ["edr_device_tags", "passive_mode_enabled"],
@@ -120,7 +120,7 @@ def mangled(text):
 
 @pytest.mark.parametrize("how", sorted(mangled(TABLE)))
 def test_the_shape_of_the_table_does_not_matter(how):
-    assert health.parse(mangled(TABLE)[how]) == health.parse(TABLE)
+    assert health_parser.parse(mangled(TABLE)[how]) == health_parser.parse(TABLE)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_the_shape_of_the_table_does_not_matter(how):
     ],
 )
 def test_values_of_the_text_form(printed, value):
-    record = health.parse(f"row_nobody_knows : {printed}\nhealthy : true\n")
+    record = health_parser.parse(f"row_nobody_knows : {printed}\nhealthy : true\n")
     assert record["fields"] == {"row_nobody_knows": value, "healthy": True}
     assert type(record["fields"]["row_nobody_knows"]) is type(value)
 
@@ -206,8 +206,8 @@ def test_status_of_the_definitions_as_json(value, status):
     ],
 )
 def test_values_of_the_json_form(key, value, wanted):
-    record = health.parse(json.dumps({"healthy": True, key: value}))
-    assert record["fields"] == {"healthy": True, health.snake_case(key): wanted}
+    record = health_parser.parse(json.dumps({"healthy": True, key: value}))
+    assert record["fields"] == {"healthy": True, health_parser.snake_case(key): wanted}
 
 
 @pytest.mark.parametrize(
@@ -220,19 +220,19 @@ def test_values_of_the_json_form(key, value, wanted):
     ],
 )
 def test_names_become_snake_case(camel, snake):
-    assert health.snake_case(camel) == snake
+    assert health_parser.snake_case(camel) == snake
 
 
 @pytest.mark.parametrize("gap", ["\n", "\n\n", " "])
 @pytest.mark.parametrize("body", [TABLE, json.dumps(SAME_AS_JSON), json.dumps(SAME_AS_JSON, indent=2)])
 def test_the_license_warning_is_a_notice_wherever_it_stands(gap, body):
-    record = health.parse(ATTENTION + gap + body)
+    record = health_parser.parse(ATTENTION + gap + body)
     assert record["fields"] == FIELDS
     assert record["notices"] == [ATTENTION]
 
 
 def test_lines_after_json_are_notices():
-    record = health.parse(json.dumps(SAME_AS_JSON) + "\nsomething on stderr\n")
+    record = health_parser.parse(json.dumps(SAME_AS_JSON) + "\nsomething on stderr\n")
     assert record["fields"] == FIELDS
     assert record["notices"] == ["something on stderr"]
 
@@ -242,12 +242,12 @@ def test_output_that_ends_within_a_value_does_not_make_one_up():
     lines = "healthy : true\nlicensed : false"
     assert fields(lines) == {"healthy": True, "licensed": False}
     for end in range(len("healthy : true\nlicensed :"), len(lines)):
-        cut = health.parse(lines[:end])
+        cut = health_parser.parse(lines[:end])
         assert cut["fields"] == {"healthy": True}
         assert "licensed" in cut["notices"][0]
     date = "healthy : true\nproduct_expiration : Apr 10, 2024 at 01:34:28 PM"
     for end in range(date.index("Apr"), len(date) - 1):
-        cut = health.parse(date[:end])
+        cut = health_parser.parse(date[:end])
         assert cut["fields"].get("product_expiration") is None
         assert "product_expiration" in cut["notices"][0]
     assert fields(date[:-1] + "M\n")["product_expiration"] == "2024-04-10T13:34:28Z"
@@ -276,17 +276,17 @@ def test_output_that_ends_within_a_value_does_not_make_one_up():
     ],
 )
 def test_times_in_many_forms(printed, wanted):
-    record = health.parse(f"definitions_updated : {printed}\n")
+    record = health_parser.parse(f"definitions_updated : {printed}\n")
     assert record["fields"] == {"definitions_updated": wanted}
     assert record["notices"] == []
 
 
 @pytest.mark.parametrize("printed", ["Aug 32, 2023 at 03:26:24 AM", "12/08/2023 15:26", "Aug 12, 2023 at", "yesterday"])
 def test_a_time_that_cannot_be_read_is_null_and_a_notice(printed):
-    record = health.parse(f"definitions_updated : {printed}\nhealthy : true\n")
+    record = health_parser.parse(f"definitions_updated : {printed}\nhealthy : true\n")
     assert record["fields"] == {"definitions_updated": None, "healthy": True}
     assert printed in record["notices"][0]
-    assert health.parse(f"odd_time : {printed}\nhealthy : true\n")["fields"]["odd_time"] == printed
+    assert health_parser.parse(f"odd_time : {printed}\nhealthy : true\n")["fields"]["odd_time"] == printed
 
 
 @pytest.mark.parametrize("text", ["definitionsVersion : 79932\n", '{"definitionsVersion": 79932}'])
@@ -312,7 +312,7 @@ def test_a_table_that_a_terminal_of_any_width_cut_is_whole_again(width):
     ]
     table = [f"{name:<44}: {value}" for name, value in rows]
     cut = [line[start : start + width] for line in table for start in range(0, len(line), width)]
-    assert health.parse("\n".join(cut) + "\n") == health.parse("\n".join(table) + "\n")
+    assert health_parser.parse("\n".join(cut) + "\n") == health_parser.parse("\n".join(table) + "\n")
 
 
 def test_bytes_of_older_encodings_are_read_line_by_line():
@@ -320,7 +320,7 @@ def test_bytes_of_older_encodings_are_read_line_by_line():
     wanted = {"healthy": True, "edr_group_ids": "München", "log_level": "東京"}
     assert fields(text) == wanted
     assert fields(text.decode("utf-8", "surrogateescape"))["edr_group_ids"] == "München"
-    cut = health.parse('healthy : true\nlog_level : "東'.encode()[:-1])
+    cut = health_parser.parse('healthy : true\nlog_level : "東'.encode()[:-1])
     assert cut["fields"] == {"healthy": True}
 
 
@@ -331,10 +331,10 @@ def test_what_documents_add_to_a_table_is_taken_away():
         "licensed": False,
     }
     assert fields("scan_archives     : true             <--- ENABLED\n") == {"scan_archives": True}
-    quoted = health.parse(f"> {ATTENTION}\n> healthy        : false\n> licensed       : false\n")
+    quoted = health_parser.parse(f"> {ATTENTION}\n> healthy        : false\n> licensed       : false\n")
     assert (quoted["fields"], quoted["notices"]) == ({"healthy": False, "licensed": False}, [ATTENTION])
     sections = '=== mdatp health ===\nhealthy : true\n\n=== mdatp health --details edr ===\nedr_group_ids : ""\n'
-    assert health.parse(f"```console\n{sections}```\n") == {
+    assert health_parser.parse(f"```console\n{sections}```\n") == {
         "fields": {"healthy": True, "edr_group_ids": ""},
         "managed": [],
         "notices": [],
@@ -351,12 +351,12 @@ def test_what_ansible_prints_around_an_output_is_no_row():
 
 def test_the_registered_result_of_a_command_is_read_by_its_output():
     result = {"changed": True, "rc": 0, "cmd": ["mdatp", "health"], "stderr": "", "stdout": TABLE}
-    assert parse_health(result) == health.parse(TABLE)
-    assert parse_health({**result, "stdout": json.dumps(SAME_AS_JSON)}) == health.parse(json.dumps(SAME_AS_JSON))
+    assert parse_health(result) == health_parser.parse(TABLE)
+    assert parse_health({**result, "stdout": json.dumps(SAME_AS_JSON)}) == health_parser.parse(json.dumps(SAME_AS_JSON))
 
 
 def test_rows_of_a_list_keep_their_mark():
-    record = health.parse(
+    record = health_parser.parse(
         '[{"name": "healthy", "value": true, "isManaged": false}, {"name": "x_y", "value": 1, "isManaged": true}]'
     )
     assert (record["fields"], record["managed"]) == ({"healthy": True, "x_y": 1}, ["x_y"])
@@ -407,7 +407,7 @@ def test_a_wrapped_identifier_address_word_and_date_are_whole_again():
         "product_expiration : Apr 10, 2024 at\n01:34:28 PM\n"
         'offline_definition_update : "enabled"\n    [managed]\n'
     )
-    record = health.parse(text)
+    record = health_parser.parse(text)
     assert record["fields"] == {
         "edr_configuration_version": "30.199999.main.2023.08.10.04-54CD2DC991A7EBDEEC34",
         "offline_definition_url_configured": "http://mirror.example.com:8000/linux/production/",
@@ -429,7 +429,7 @@ def test_an_open_quote_does_not_swallow_the_rows_after_it():
 
 
 def test_output_that_ends_early_loses_only_what_is_not_whole():
-    cut = health.parse(TABLE[: TABLE.index("DMZ")])
+    cut = health_parser.parse(TABLE[: TABLE.index("DMZ")])
     assert "edr_device_tags" not in cut["fields"]
     assert cut["fields"]["definitions_status"] == "up_to_date"
     assert any("edr_device_tags" in notice for notice in cut["notices"])
@@ -440,14 +440,14 @@ def test_json_that_ends_early_gives_only_rows_that_are_surely_whole():
     for end in range(len(text)):
         for name, value in fields(text[:end]).items():
             assert value == FIELDS[name], text[:end][-30:]
-    half = health.parse(text[: text.index('"definitionsUpdatedMinutesAgo": 15') + 33])
+    half = health_parser.parse(text[: text.index('"definitionsUpdatedMinutesAgo": 15') + 33])
     assert "definitions_updated_minutes_ago" not in half["fields"]
     assert half["fields"]["engine_version"] == "1.1.23070.1002"
-    assert half["notices"] == [health.ENDS_EARLY]
+    assert half["notices"] == [health_parser.ENDS_EARLY]
 
 
 def test_the_last_copy_of_a_row_counts():
-    record = health.parse('definitions_status : "updating" [managed]\ndefinitions_status : "up_to_date"\n')
+    record = health_parser.parse('definitions_status : "updating" [managed]\ndefinitions_status : "up_to_date"\n')
     assert (record["fields"], record["managed"]) == ({"definitions_status": "up_to_date"}, [])
     assert fields('{"healthy": true, "healthy": false}') == {"healthy": False}
 
@@ -489,7 +489,7 @@ def test_single_fields_lists_and_wrapped_objects_are_read(text):
     ],
 )
 def test_what_is_no_health_table_gives_no_fields(text):
-    record = health.parse(text)
+    record = health_parser.parse(text)
     assert record["fields"] == {}
     assert record["managed"] == []
     for line in text.splitlines():
@@ -507,12 +507,12 @@ def test_the_oldest_command_line_is_read_too():
 
 
 def test_details_are_merged_over_the_table():
-    record = health.parse(json.dumps(SAME_AS_JSON))
-    details = health.parse(
+    record = health_parser.parse(json.dumps(SAME_AS_JSON))
+    details = health_parser.parse(
         ATTENTION + "\nautomatic_definition_update_enabled : false [managed]\npassive_mode_enabled : false\n"
         'definitions_updated : Aug 12, 2023 at 05:26:24 AM\noffline_definition_update : "enabled" [managed]\n'
     )
-    merged = health.merge(record, details)
+    merged = health_parser.merge(record, details)
     assert merged["fields"] == dict(
         FIELDS, automatic_definition_update_enabled=False, offline_definition_update="enabled"
     )
@@ -524,7 +524,7 @@ def test_details_are_merged_over_the_table():
 @given(st.one_of(st.text(), st.binary(), st.text(alphabet='{}[]":,\\ \nab_1\u201c\u201d.-'), st.none(), st.integers()))
 @settings(max_examples=400)
 def test_nothing_makes_the_parser_raise(output):
-    record = health.parse(output)
+    record = health_parser.parse(output)
     assert sorted(record) == ["fields", "format", "managed", "notices"]
     assert set(record["managed"]) <= set(record["fields"])
     json.dumps(record)
@@ -564,7 +564,7 @@ def test_what_was_printed_is_what_is_read(rows):
         }
         for name, (value, managed) in rows.items()
     }
-    for record in (health.parse("\n".join(lines)), health.parse(json.dumps(as_json))):
+    for record in (health_parser.parse("\n".join(lines)), health_parser.parse(json.dumps(as_json))):
         assert record["fields"] == wanted
         assert record["managed"] == sorted(name for name, (value, managed) in rows.items() if managed)
 
@@ -584,7 +584,7 @@ DETAILS_JSON = (
     ],
 )
 def test_two_outputs_in_a_row_are_one_record(first, second):
-    record = health.parse(first + second)
+    record = health_parser.parse(first + second)
     assert record["fields"] == dict(FIELDS, definitions_status="updating", engine_signature_verification="enabled")
     assert record["managed"] == ["definitions_status", "edr_device_tags", "passive_mode_enabled"]
 
@@ -604,13 +604,13 @@ def test_two_outputs_in_a_row_are_one_record(first, second):
 )
 def test_a_megabyte_of_garbage_costs_no_time(garbage):
     started = time.process_time()
-    record = health.parse(garbage)
+    record = health_parser.parse(garbage)
     assert time.process_time() - started < 10
-    assert len(record["notices"]) <= health.MOST_NOTICES
+    assert len(record["notices"]) <= health_parser.MOST_NOTICES
 
 
 def test_the_filter_takes_text_lines_and_mappings():
-    assert parse_health(TABLE) == health.parse(TABLE)
+    assert parse_health(TABLE) == health_parser.parse(TABLE)
     assert parse_health(TABLE.splitlines())["fields"] == FIELDS
     assert parse_health(SAME_AS_JSON)["fields"] == FIELDS
     with pytest.raises(AnsibleFilterError, match="was given int"):

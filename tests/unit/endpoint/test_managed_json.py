@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import strict_json
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import strict_json
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import managed
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import merge
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,14 +40,14 @@ def places(tree: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
 
 @given(CONFIGS, PATCHES)
 def test_merging_twice_is_merging_once(present: Any, desired: Any) -> None:
-    once = managed.merge(present, desired)
-    assert managed.same(managed.merge(once, desired), once)
+    once = merge.merge(present, desired)
+    assert merge.same(merge.merge(once, desired), once)
 
 
 @given(CONFIGS, PATCHES)
 def test_merging_keeps_what_it_does_not_name_and_changes_neither_input(present: Any, desired: Any) -> None:
     before = copy.deepcopy((present, desired))
-    merged = places(managed.merge(present, desired))
+    merged = places(merge.merge(present, desired))
     assert (present, desired) == before
     decided = {path for path in places(desired) if not isinstance(_at(desired, path), dict)}
     for path, value in places(present).items():
@@ -63,45 +63,45 @@ def _at(tree: Any, path: tuple[str, ...]) -> Any:
 
 @given(CONFIGS, PATCHES)
 def test_merging_does_what_is_asked(present: Any, desired: Any) -> None:
-    merged = managed.merge(present, desired)
+    merged = merge.merge(present, desired)
     for path, value in places(desired).items():
         if isinstance(_at(desired, path), dict):
             assert isinstance(_at(merged, path), dict)
         elif value is None:
             assert path not in places(merged)
         else:
-            assert managed.same(_at(merged, path), value)
+            assert merge.same(_at(merged, path), value)
 
 
 @given(TYPED, TYPED, TYPED)
 def test_merging_is_associative_where_each_key_keeps_its_kind(one: Any, two: Any, three: Any) -> None:
-    left = managed.merge(managed.merge(one, two), three)
-    assert managed.same(left, managed.merge(one, managed.merge(two, three)))
+    left = merge.merge(merge.merge(one, two), three)
+    assert merge.same(left, merge.merge(one, merge.merge(two, three)))
 
 
 @given(CONFIGS, CONFIGS)
 def test_the_order_of_existing_keys_stays(present: Any, desired: Any) -> None:
-    merged = list(managed.merge(present, desired))
+    merged = list(merge.merge(present, desired))
     assert merged[: len(present)] == list(present)
 
 
 @given(TYPED, TYPED)
 def test_removing_takes_away_what_is_named_and_nothing_else(present: Any, named: Any) -> None:
-    left = managed.remove(present, named)
+    left = merge.remove(present, named)
     leaves = {path for path in places(named) if not isinstance(_at(named, path), dict)}
     assert not leaves & set(places(left))
     for path, value in places(present).items():
         if not isinstance(_at(present, path), dict) and path not in leaves:
             assert places(left)[path] == value
-    assert managed.same(managed.remove(left, named), left)
+    assert merge.same(merge.remove(left, named), left)
 
 
 @given(TYPED, TYPED)
 def test_removing_undoes_what_merging_added(present: Any, added: Any) -> None:
     fresh = {f"new_{name}": value for name, value in added.items()}
-    left = managed.remove(managed.merge(present, fresh), fresh)
+    left = merge.remove(merge.merge(present, fresh), fresh)
     emptied = {name for name, value in fresh.items() if isinstance(value, dict)}
-    assert managed.same({name: value for name, value in left.items() if name not in emptied}, present)
+    assert merge.same({name: value for name, value in left.items() if name not in emptied}, present)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_removing_undoes_what_merging_added(present: Any, added: Any) -> None:
     ],
 )
 def test_removing(present: Any, named: Any, left: Any) -> None:
-    assert managed.remove(present, named) == left
+    assert merge.remove(present, named) == left
 
 
 @pytest.mark.parametrize(
@@ -136,14 +136,14 @@ def test_removing(present: Any, named: Any, left: Any) -> None:
     ],
 )
 def test_removing_only_what_matches(present: Any, named: Any, left: Any) -> None:
-    assert managed.remove(present, named, matching=True) == left
+    assert merge.remove(present, named, matching=True) == left
 
 
 @given(CONFIGS, CONFIGS)
 def test_removing_what_matches_leaves_every_other_value(present: Any, named: Any) -> None:
-    left = places(managed.remove(present, named, matching=True))
+    left = places(merge.remove(present, named, matching=True))
     for path, value in places(present).items():
-        if not isinstance(_at(present, path), dict) and not managed.same(value, _at(named, path)):
+        if not isinstance(_at(present, path), dict) and not merge.same(value, _at(named, path)):
             assert left[path] == value
 
 
@@ -164,7 +164,7 @@ def test_removing_what_matches_leaves_every_other_value(present: Any, named: Any
     ],
 )
 def test_merging_is_json_merge_patch(present: Any, patch: Any, result: Any) -> None:
-    assert managed.merge(present, patch) == result
+    assert merge.merge(present, patch) == result
 
 
 @pytest.mark.parametrize(
@@ -184,8 +184,8 @@ def test_merging_is_json_merge_patch(present: Any, patch: Any, result: Any) -> N
     ],
 )
 def test_comparing(one: Any, other: Any, equal: bool) -> None:
-    assert managed.same(one, other) is equal
-    assert managed.same(other, one) is equal
+    assert merge.same(one, other) is equal
+    assert merge.same(other, one) is equal
 
 
 PATH = "/managed.json"
@@ -208,17 +208,17 @@ PATH = "/managed.json"
     ],
 )
 def test_planning(data: bytes | None, desired: Any, state: str, after: Any, changed: bool) -> None:
-    plan = managed.plan(PATH, data, desired, state)
+    plan = merge.plan(PATH, data, desired, state)
     assert (plan.after, plan.changed) == (after, changed)
 
 
 @pytest.mark.parametrize("state", ["merged", "absent"])
 def test_a_broken_file_is_left_alone_with_advice(state: str) -> None:
-    with pytest.raises(managed.BrokenFile) as caught:
-        managed.plan(PATH, b'{\n"a": 1,\n}', {"b": 2}, state)
+    with pytest.raises(merge.BrokenFile) as caught:
+        merge.plan(PATH, b'{\n"a": 1,\n}', {"b": 2}, state)
     assert caught.value.finding["id"] == "not_json"
     assert caught.value.finding["severity"] == "error"
-    for words in (PATH, "line 3", "left alone", "state: replaced"):
+    for words in (PATH, "line 3", "not changed", "state: replaced"):
         assert words in caught.value.message
 
 
@@ -248,7 +248,7 @@ def test_a_broken_file_is_left_alone_with_advice(state: str) -> None:
 )
 def test_secrets_are_hidden_and_nothing_else(name: str, value: Any, shown: Any) -> None:
     config = {"top": [{name: value}], name: value}
-    assert managed.redact(config) == {"top": [{name: shown}], name: shown}
+    assert merge.redact(config) == {"top": [{name: shown}], name: shown}
 
 
 @pytest.mark.parametrize(
@@ -270,28 +270,28 @@ def test_secrets_are_hidden_and_nothing_else(name: str, value: Any, shown: Any) 
     ],
 )
 def test_a_line_that_is_not_json_is_shown_without_what_may_be_a_secret(line: str) -> None:
-    assert "s3" not in managed.redact_line(line)
-    assert "cret" not in managed.redact_line(line)
+    assert "s3" not in merge.redact_line(line)
+    assert "cret" not in merge.redact_line(line)
 
 
 def test_a_line_without_secrets_is_shown_as_it_is() -> None:
-    assert managed.redact_line('"enabled": tru,') == '"enabled": tru,'
-    assert managed.redact_line('{"edr": {"tags": [1 05,]}} // }}') == '{"edr": {"tags": [1 05,]}} // }}'
+    assert merge.redact_line('"enabled": tru,') == '"enabled": tru,'
+    assert merge.redact_line('{"edr": {"tags": [1 05,]}} // }}') == '{"edr": {"tags": [1 05,]}} // }}'
 
 
 def test_a_line_keeps_its_shape() -> None:
     line = '{"cloudService": {"proxy": "http://h:1/" "enabled": yes, level: 123456}'
     shown = '{"cloudService": {"proxy": ### "enabled": yes, ###: ###}'
-    assert managed.redact_line(line) == shown.replace("###", managed.HIDDEN)
+    assert merge.redact_line(line) == shown.replace("###", merge.HIDDEN)
 
 
 def test_the_difference_shows_what_counts_and_no_secret() -> None:
     data = b'{"b":   2, "proxy": "http://u:s3cret@h/"}'
-    plan = managed.plan(PATH, data, {"c": 3}, "merged")
-    shown = managed.diff(PATH, data, plan)
+    plan = merge.plan(PATH, data, {"c": 3}, "merged")
+    shown = merge.diff(PATH, data, plan)
     assert json.loads(shown["after"]) == {**json.loads(shown["before"]), "c": 3}
     assert shown["after"].splitlines()[1] == '  "b": 2,'
     assert "s3cret" not in json.dumps(shown)
-    broken = managed.diff(PATH, data + b"s3cret", managed.plan(PATH, data + b"s3cret", {}, "replaced"))
+    broken = merge.diff(PATH, data + b"s3cret", merge.plan(PATH, data + b"s3cret", {}, "replaced"))
     assert "s3cret" not in json.dumps(broken)
     assert "after the end" in broken["before"]
