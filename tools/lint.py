@@ -1,4 +1,4 @@
-"""Runs every linter over the checkout, also after one has found something, and ends with one line for each."""
+"""Runs every linter over the checkout, also after one has failed, and ends with one line of result for each."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from skipped import skipped
 
 BIN = Path(sys.executable).parent
 
-# The code that mypy checks, under the names that Python imports it by. Endpoint code is not among it: it still has to
-# run on Python 2.7, which knows no annotations.
+# The code that mypy checks, under the names that Python imports it by. Endpoint code is not included, because it must
+# run on Python 2.7, which has no annotations.
 TYPED_PLUGINS = ("action", "filter", "lookup", "module_utils/_mirror", "module_utils/_mirror_module.py", "plugin_utils")
 TYPED_FOLDERS = ("roles/mirror/files", "simulators", "tools")
 
-# Tasks with modules that the collection itself does not depend on: where they are, and whose modules they call.
+# The tasks that use modules of other collections, and these collections. The collection itself does not depend on them.
 WINDOWS_TASKS = "roles/mirror/tasks/windows"
 WINDOWS_COLLECTIONS = ("ansible.windows", "community.windows", "microsoft.iis")
 
@@ -48,17 +48,18 @@ def linters() -> dict[str, list[str]]:
         "shellcheck": ["shellcheck", *shell_files()],
         "yamllint": ["yamllint", "--strict", "."],
         "changelog": ["antsibull-changelog", "lint"],
+        "wording": ["python", "tools/wording.py"],
         "ansible-lint": ["ansible-lint", "--offline", "--strict"],
     }
 
 
 def windows_collections() -> tuple[list[str], list[str]]:
-    """Folders for the collections path, and what ansible-lint has to leave out where they cannot be had."""
+    """Folders for the collections path; where they cannot be downloaded, options that exclude the Windows tasks."""
     try:
         return [str(provide(*WINDOWS_COLLECTIONS))], []
     except Unavailable as exc:
-        modules = f"the modules in it are of {', '.join(WINDOWS_COLLECTIONS)}"
-        skipped(f"ansible-lint of {WINDOWS_TASKS}", f"{modules}, which cannot be had here. {exc}")
+        modules = f"they use modules of {', '.join(WINDOWS_COLLECTIONS)}"
+        skipped(f"ansible-lint of {WINDOWS_TASKS}", f"{modules}, which cannot be downloaded here. {exc}")
         return [], ["--exclude", WINDOWS_TASKS]
 
 
@@ -72,7 +73,7 @@ def main() -> int:
     wanted = sys.argv[1:]
     known = linters()
     if unknown := set(wanted) - set(known):
-        print(f"no such linter: {', '.join(sorted(unknown))}; there are: {', '.join(known)}", file=sys.stderr)
+        print(f"unknown linter: {', '.join(sorted(unknown))}; the linters are: {', '.join(known)}", file=sys.stderr)
         return 2
     if not wanted or "ansible-lint" in wanted:
         folders, left_out = windows_collections()

@@ -1,4 +1,7 @@
-"""What all modules of a mirror do around their work. Private to the mde.offline collection."""
+"""What the modules of a mirror share: settings from parameters, and failures as results.
+
+Private to the mde.offline collection.
+"""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -6,16 +9,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from pathlib import Path
+from typing import Any, Callable, Mapping
+from urllib.parse import unquote, urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mde.offline.plugins.module_utils._mirror import doors
+from ansible_collections.mde.offline.plugins.module_utils._mirror.errors import MirrorError
+from ansible_collections.mde.offline.plugins.module_utils._mirror.settings import Settings, load, parse
+
+# What the module does: gets the settings, the module's parameters and whether it runs in check mode.
+Work = Callable[[Settings, Mapping[str, Any], bool], "dict[str, Any]"]
 
 
-def run(
-    work: Callable[[dict[str, Any], bool], dict[str, Any]], argument_spec: dict[str, Any], **constraints: Any
-) -> None:
-    """Runs a module whose result is what `work(parameters, check_mode)` returns: plain data with `failed`."""
+def run(work: Work, argument_spec: dict[str, Any], **constraints: Any) -> None:
+    """Runs a module whose result is what `work` returns; a `MirrorError` makes the module fail."""
     module = AnsibleModule(
         argument_spec={
             "settings": {"type": "path", "default": "/etc/mde-mirror/settings.json"},
@@ -27,8 +34,48 @@ def run(
         no_log=True,
         **constraints,
     )
-    module.no_log_values.update(doors.secrets(module.params))
-    result = work(module.params, module.check_mode)
-    if result.pop("failed"):
+    module.no_log_values.update(_passwords(module.params))
+    try:
+        result = {"changed": False, **work(_settings(module.params), module.params, module.check_mode)}
+    except MirrorError as error:
+        module.fail_json(msg=f"{error.message}. {error.hint}", changed=False, error=error.as_dict())
+    if result.pop("failed", False):
         module.fail_json(**result)
     module.exit_json(**result)
+
+
+def unit_name(unit: Mapping[str, Any]) -> str:
+    """A unit of a result, for messages."""
+    return "{platform}/{channel}/{arch}".format(**unit)
+
+
+def diff(units: list[dict[str, Any]], line: Callable[[Any], str]) -> dict[str, str]:
+    """What changed, as text: `line` describes one of the two states of a unit."""
+
+    def text(state: str) -> str:
+        return "".join(
+            "{platform}/{channel}/arch_{arch}: {0}\n".format(line(unit[state]), **unit) for unit in units if unit[state]
+        )
+
+    return {"before": text("before"), "after": text("after")}
+
+
+def _settings(params: Mapping[str, Any]) -> Settings:
+    if params["config"] is not None:
+        return parse(params["config"], "the settings in `config`")
+    return load(Path(params["settings"]))
+
+
+def _passwords(params: Mapping[str, Any]) -> set[str]:
+    """Passwords in the parameters, in every form in which they may be printed."""
+    source = (params.get("config") or {}).get("source")
+    found: set[str] = set()
+    for key in ("proxy", "origin"):
+        address = source.get(key) if isinstance(source, Mapping) else None
+        try:
+            password = urlsplit(address).password if isinstance(address, str) else None
+        except ValueError:
+            password = str(address)
+        if password:
+            found |= {password, unquote(password)}
+    return found

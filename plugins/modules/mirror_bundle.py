@@ -142,13 +142,22 @@ error:
   sample: {code: damaged_bundle, message: the bundle was damaged, hint: Nothing was imported. Copy the file again.}
 """
 
-from ansible_collections.mde.offline.plugins.module_utils._mirror import doors
+from pathlib import Path
+
+from ansible_collections.mde.offline.plugins.module_utils._mirror.bundle import export_bundle, import_bundle
 from ansible_collections.mde.offline.plugins.module_utils._mirror_module import run
+
+
+def _bundle(settings, params, check):
+    path = Path(params["path"])
+    if params["state"] == "imported":
+        return import_bundle(settings, path, check, params["allow_downgrade"])
+    return export_bundle(settings, path, Path(params["lacking"]) if params["lacking"] else None, check)
 
 
 def main():
     run(
-        doors.run_bundle,
+        _bundle,
         {
             "path": {"type": "path", "required": True},
             "state": {"type": "str", "required": True, "choices": ["exported", "imported"]},

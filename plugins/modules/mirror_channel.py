@@ -139,13 +139,33 @@ error:
   sample: {code: held, message: linux/pilot/x86_64 is held, hint: mde-mirror release pilot lets it move again.}
 """
 
-from ansible_collections.mde.offline.plugins.module_utils._mirror import doors
-from ansible_collections.mde.offline.plugins.module_utils._mirror_module import run
+from ansible_collections.mde.offline.plugins.module_utils._mirror import channels
+from ansible_collections.mde.offline.plugins.module_utils._mirror_module import diff, run
+
+
+def _channel(settings, params, check):
+    state, reason, by = params["state"], params["reason"], params["by"]
+    selection = channels.Selection(params["channel"], params["platform"], params["arch"])
+    if state == "promoted":
+        source = channels.Selection(params["source"], params["platform"], params["arch"])
+        result = channels.promote(settings, source, params["channel"], params["release"], by, check)
+    elif state == "rolled_back":
+        result = channels.rollback(settings, selection, params["release"], reason, by, check)
+    elif state == "held":
+        result = channels.hold(settings, selection, reason, by, check)
+    else:
+        result = channels.release(settings, selection, by, check)
+    return {**result, "diff": diff(result["units"], _channel_state)}
+
+
+def _channel_state(state):
+    held = f", held: {state['held']['reason']}" if state["held"] else ""
+    return (state["release"] or "nothing") + held
 
 
 def main():
     run(
-        doors.run_channel,
+        _channel,
         {
             "channel": {"type": "str", "required": True},
             "state": {

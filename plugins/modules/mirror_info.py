@@ -208,13 +208,20 @@ error:
   sample: {code: settings, message: cannot read the settings, hint: Name the file.}
 """
 
-from ansible_collections.mde.offline.plugins.module_utils._mirror import doors
+from ansible_collections.mde.offline.plugins.module_utils._mirror.status import read_status, verify
 from ansible_collections.mde.offline.plugins.module_utils._mirror_module import run
+
+
+def _info(settings, params, _check):
+    found = {"mirror": read_status(settings)}
+    if params["verify"]:
+        found["damages"] = [entry for entry in verify(settings) if entry["damages"]]
+    return found
 
 
 def main():
     run(
-        doors.run_info,
+        _info,
         {
             "verify": {"type": "bool", "default": False},
         },

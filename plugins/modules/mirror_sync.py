@@ -153,13 +153,34 @@ error:
   sample: {code: locked, message: another run works on this mirror, hint: Wait for it to end.}
 """
 
-from ansible_collections.mde.offline.plugins.module_utils._mirror import doors
-from ansible_collections.mde.offline.plugins.module_utils._mirror_module import run
+from ansible_collections.mde.offline.plugins.module_utils._mirror.sync import sync
+from ansible_collections.mde.offline.plugins.module_utils._mirror_module import diff, run, unit_name
+
+
+def _sync(settings, params, check):
+    result = sync(settings, check=check, allow_downgrade=params["allow_downgrade"]).as_dict()
+    failed = result.pop("result") == "failed"
+    return {**result, "failed": failed, "msg": _message(result), "diff": diff(result["units"], _versions)}
+
+
+def _message(result):
+    units = result["units"]
+    failed = [unit for unit in units if unit["error"]]
+    errors = ["{0}: {error[message]}. {error[hint]}".format(unit_name(unit), **unit) for unit in failed]
+    errors += ["{message}. {hint}".format(**error) for error in result["errors"]]
+    if errors:
+        return f"{len(failed)} of {len(units)} units failed. {' '.join(errors)}"
+    changed = [unit for unit in units if unit["outcome"] in ("updated", "repaired", "adopted")]
+    return f"{len(changed)} of {len(units)} units changed"
+
+
+def _versions(versions):
+    return "definitions {definitions_version}, engine {engine_version}".format(**versions)
 
 
 def main():
     run(
-        doors.run_sync,
+        _sync,
         {
             "allow_downgrade": {"type": "bool", "default": False},
         },

@@ -13,7 +13,7 @@ from .cancel import Cancel
 from .errors import MirrorError
 from .files import advising, remove_tree, sha256_of, unique
 from .package import BROKEN_PACKAGE, prove
-from .release import MANIFEST, ZIP, Release
+from .records import MANIFEST, ZIP, Release
 from .settings import Proof
 from .store import Store
 from .times import now_iso

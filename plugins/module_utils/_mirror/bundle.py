@@ -28,11 +28,11 @@ from .cancel import Cancel
 from .errors import MirrorError
 from .files import CHUNK, FILE_MODE, advising, make_directory, os_error, remove_tree, replacing, sha256_of, unique
 from .lock import locked
-from .owner import acting_as_owner
 from .package import check_size, prove
-from .release import ZIP, Release
-from .replica import read_offers
+from .privileges import acting_as_owner
+from .records import ZIP, Release
 from .settings import Settings
+from .sources.replica import read_offers
 from .status import keep_status_true, status
 from .store import Store
 from .times import now_iso

@@ -12,8 +12,8 @@ from typing import Any, Callable
 
 from .errors import MirrorError
 from .lock import locked
-from .owner import acting_as_owner
-from .release import Release
+from .privileges import acting_as_owner
+from .records import Release
 from .settings import Settings
 from .status import keep_status_true, status
 from .store import Store

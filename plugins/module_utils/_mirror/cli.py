@@ -24,8 +24,8 @@ from . import VERSION, channels, metrics
 from .bundle import export_bundle, import_bundle
 from .errors import LockedError, MirrorError, SettingsError
 from .files import advising, replacing
-from .owner import acting_as_owner
-from .report import Report, Silent
+from .privileges import acting_as_owner
+from .progress import Report, Silent
 from .settings import DEFAULT_PATH, Settings, load
 from .status import gone, read_status, verify
 from .sync import sync
@@ -251,7 +251,9 @@ def _metrics(options: argparse.Namespace, settings: Settings) -> int:
             f"the folder {options.output.parent} for the metrics is not there",
             "Make it, or name the one that node_exporter was given in --collector.textfile.directory.",
         )
-    with advising("writing", options.output), replacing(options.output, wait=True) as file:
+    # The owner of the mirror may replace any folder in it by a link, and root must not write where that leads.
+    writer = acting_as_owner(settings.root) if settings.root in options.output.parents else contextlib.nullcontext()
+    with writer, advising("writing", options.output), replacing(options.output, wait=True) as file:
         file.write(text.encode())
     return DONE
 

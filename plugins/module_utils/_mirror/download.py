@@ -20,7 +20,7 @@ from .cancel import Cancel
 from .errors import Cancelled, MirrorError
 from .files import CHUNK, advising, make_directory, remove_tree, write
 from .package import LOCAL_HEADER, check_beginning, check_size, prove
-from .release import ZIP
+from .records import ZIP
 from .settings import Proof
 from .store import Store
 from .transport import Answer, Client, Line, truncated

@@ -23,8 +23,9 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 def command_bytes(interpreter: str = "/usr/bin/env python3") -> bytes:
     """The command as a file's content. The same sources always give the same bytes."""
     sources = {"__main__.py": _MAIN}
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        sources["_mirror/" + path.name] = path.read_bytes()
+    engine = Path(__file__).parent
+    for path in sorted(engine.rglob("*.py")):
+        sources[f"_mirror/{path.relative_to(engine).as_posix()}"] = path.read_bytes()
     packed = io.BytesIO()
     packed.write(f"#!{interpreter}\n".encode())
     with zipfile.ZipFile(packed, "a", zipfile.ZIP_DEFLATED) as archive:

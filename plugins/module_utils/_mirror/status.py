@@ -10,10 +10,10 @@ import contextlib
 import json
 from typing import Any, Iterator
 
-from . import VERSION, behind
+from . import VERSION, lag
 from .errors import MirrorError
 from .files import target_of
-from .release import FORMAT, ZIP, Release
+from .records import FORMAT, ZIP, Release
 from .settings import Settings
 from .store import Store
 from .times import age_seconds, now_iso
@@ -66,7 +66,7 @@ def _read(store: Store) -> dict[str, Any]:
 def status(store: Store) -> dict[str, Any]:
     """Channels, versions, sizes (bytes), ages (seconds at `generated`), the last sync. Times are ISO 8601 UTC."""
     last = store.last_sync()
-    asked = behind.by_unit(last.get("last_sync"))
+    asked = lag.by_unit(last.get("last_sync"))
     return {
         "format": FORMAT,
         "generated": now_iso(),
@@ -88,7 +88,7 @@ def _channel(store: Store, unit: Unit, asked: dict[str, Any] | None) -> dict[str
         "path": unit.path,
         **_release(store.current(unit), channel.current),
         "published": channel.published,
-        **behind.since_last_asked(asked, store.served_versions(unit), channel.published),
+        **lag.since_last_asked(asked, store.served_versions(unit), channel.published),
         "held": channel.hold,
         "history": channel.entries()[-_HISTORY:],
         "back": _release(store.previous(unit), channel.previous) if channel.previous else None,

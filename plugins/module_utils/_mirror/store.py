@@ -34,7 +34,7 @@ from .files import (
     unique,
     write,
 )
-from .release import CARD, FORMAT, MANIFEST, ZIP, Channel, Release, read_channel
+from .records import CARD, FORMAT, MANIFEST, ZIP, Channel, Release, read_channel
 from .settings import Settings
 from .times import now_iso
 from .units import Unit, unit_of_path

@@ -13,21 +13,21 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Callable, Iterator
 
-from . import behind
+from . import lag
 from .adoption import adopt, left_by_script
 from .cancel import Cancel
 from .download import Download, Progress
 from .errors import Cancelled, MirrorError
 from .files import advising, remove_tree
 from .lock import locked
-from .microsoft import Microsoft
-from .owner import acting_as_owner
-from .release import Release, release_name
-from .replica import Offer, Replica
-from .report import Report, Silent
-from .script import Script
+from .privileges import acting_as_owner
+from .progress import Report, Silent
+from .records import Release, release_name
 from .settings import Settings
-from .sources import Notice, Source
+from .sources.base import Notice, Source
+from .sources.microsoft import Microsoft
+from .sources.replica import Offer, Replica
+from .sources.script import Script
 from .status import keep_status_true, status
 from .store import Store
 from .times import now_iso
@@ -74,7 +74,7 @@ class UnitResult:
             "outcome": self.outcome,
             "before": self.before.as_dict() if self.before else None,
             "after": self.after.as_dict() if self.after else None,
-            **behind.as_fields(self.after, self.offered, self.behind_since),
+            **lag.as_fields(self.after, self.offered, self.behind_since),
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
             "error": self.error.as_dict() if self.error else None,
@@ -186,7 +186,7 @@ class _Sync:
     def _open(self) -> None:
         self.store.load()
         self.astray = {unit for unit in self.store.units() if self.store.astray(unit)}
-        self.known = behind.by_unit(self.store.last_sync().get("last_sync"))
+        self.known = lag.by_unit(self.store.last_sync().get("last_sync"))
         units = [*self.settings.units(), *self.settings.promoted_units()]
         self.promoted = [unit for unit in units if unit.channel not in RINGS and self._is_own(unit)]
         self.followed = [unit for unit in self.settings.units() if unit not in self.promoted]
@@ -263,7 +263,7 @@ class _Sync:
 
     def _finish(self, result: UnitResult, started: float) -> None:
         published = result.offered.published if isinstance(result.offered, Offer) else None
-        result.behind_since = behind.since(result.after, result.offered, published, self.known.get(result.unit))
+        result.behind_since = lag.since(result.after, result.offered, published, self.known.get(result.unit))
         result.seconds = time.monotonic() - started
         if not result.nothing:
             self.report.unit_finished(result.as_dict())

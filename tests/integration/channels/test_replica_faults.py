@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from simulators.download_service import CONTENT_FAULTS, Answer, Body, Content, DownloadService, Unit, _represent
+from simulators.download_service import CONTENT_FAULTS, Body, Content, DownloadService, Response, Unit, representation
 
 from ..mirror.conftest import HASTY, PATIENT
 from ..mirror.test_mirror_faults import CASES
@@ -24,24 +24,24 @@ class MirrorService(DownloadService):
 
     root = None
 
-    def _recognise(self, exchange):
+    def identify(self, exchange):
         parts = exchange.path.strip("/").split("/")
         if parts == ["status.json"]:
             exchange.kind, exchange.unit = "info", Unit("linux", "x86_64", "production")
         elif len(parts) == 4 and parts[-1] == "updates.zip":
             exchange.kind, exchange.unit = "package", Unit(parts[0], parts[2][len("arch_") :], parts[1])
 
-    def _documented(self, exchange, faults):
+    def documented_response(self, exchange, faults):
         path = self.root / exchange.path.strip("/")
         if exchange.unit is None or not path.is_file():
-            return Answer(404, {"Content-Type": "text/plain"}, Body(b"there is nothing at this address\n"))
+            return Response(404, {"Content-Type": "text/plain"}, Body(b"there is nothing at this address\n"))
         stat = path.stat()
         kind = "application/json" if exchange.kind == "info" else "application/zip"
         content = Content(Body(path=path), kind, f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"', stat.st_mtime, self.ranges)
         for fault in faults:
             if fault.name in CONTENT_FAULTS:
                 CONTENT_FAULTS[fault.name](self, exchange, content, fault.options)
-        return _represent(exchange, content)
+        return representation(exchange, content)
 
 
 def concerns(case):

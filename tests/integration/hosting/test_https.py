@@ -69,6 +69,16 @@ def test_tls_versions_and_both_ways_in(shared: Hosting, authority: Authority) ->
     assert shared.server.ask("/status.json").body == b"stock\n"
 
 
+def test_protocols_as_a_survey_gives_them(shared: Hosting, authority: Authority) -> None:
+    certificate = authority.issue("survey", [NAME])
+    shared.works(**https(certificate, mirror_http_protocols="https"))
+    assert f"listen 127.0.0.1:{shared.server.port}" not in shared.server.site.read_text(encoding="utf-8")
+    assert shared.server.ask("/status.json").body == b"stock\n"
+    assert shared.server.ask("/status.json", tls=trusting(authority)).status == 200
+    shared.works(**https(certificate, mirror_http_protocols="http,https"))
+    assert shared.server.ask("/status.json").status == 200
+
+
 def test_only_ciphers_with_forward_secrecy_and_authentication(shared: Hosting, authority: Authority) -> None:
     shared.works(**https(authority.issue("ciphers", [NAME])))
     context = trusting(authority)

@@ -80,12 +80,15 @@ class Endpoint:
         self.ansible.environment["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
 
     def apply(self, *options: str, **more: Any) -> Run:
+        return self.apply_to({"e": more}, *options)
+
+    def apply_to(self, hosts: dict[str, dict[str, Any]], *options: str) -> Run:
         variables = {
             "mirror_nfs_client_source": SOURCE,
             "mirror_nfs_client_package": "",
             "mirror_nfs_client_unit_directory": str(self.units),
         }
-        self.ansible.hosts["endpoints"] = {"e": {**variables, **more}}
+        self.ansible.hosts["endpoints"] = {name: {**variables, **more} for name, more in hosts.items()}
         # The units lie in a folder of the test, and are started all the same.
         return self.ansible.roles(
             "mirror_nfs_client", "endpoints", "-e", '{"__mirror_nfs_client_runs": true}', *options
@@ -144,6 +147,21 @@ def test_a_mount_without_its_options_is_an_error_that_says_what_to_do(endpoint: 
     assert run.status != 0
     assert f"{SOURCE} is not mounted at /mnt/mde-mirror with ro,nosuid,nodev,noexec; there is rw," in run.flat()
     assert "fuser -vm /mnt/mde-mirror" in run.flat()
+
+
+def test_what_would_begin_a_line_of_its_own_is_refused(endpoint: Endpoint) -> None:
+    wrong: dict[str, dict[str, Any]] = {
+        "source": {"mirror_nfs_client_source": "m:/srv/x\nOptions=rw,suid\nWhat=evil:/x"},
+        "source_end": {"mirror_nfs_client_source": "m:/srv/x\n"},
+        "path": {"mirror_nfs_client_path": "/mnt/x\n[Unit]\nRequires=evil.service"},
+        "option": {"mirror_nfs_client_options": ["soft\nWhat=evil:/pwn"]},
+        "two": {"mirror_nfs_client_options": ["nfsvers=4,exec,suid,dev,rw"]},
+    }
+    run = endpoint.apply_to(wrong)
+    for name in wrong:
+        assert f"fatal: [{name}]" in run.output
+    assert "both without control characters" in run.flat()
+    assert (list(endpoint.units.iterdir()), endpoint.take_calls()) == ([], [])
 
 
 def test_units_of_others_are_left_alone(endpoint: Endpoint) -> None:

@@ -108,8 +108,16 @@ def test_from_nothing_to_a_mirror_and_away(
     assert [path for path in (place / "systemd").rglob("*") if not path.is_dir()] == []
 
 
-def test_refused_settings_do_not_go_live_and_passwords_are_not_shown(ansible: Ansible, host: dict[str, Any]) -> None:
-    host.update(mirror_sync=False, mirror_source_proxy="http://sync:s3cret@127.0.0.1:9")
+def test_refused_settings_do_not_go_live_and_passwords_are_not_shown(
+    ansible: Ansible, host: dict[str, Any], tmp_path: Path
+) -> None:
+    host.update(
+        mirror_sync=False,
+        mirror_source_proxy="http://sync:s3cret@127.0.0.1:9",
+        mirror_scheduler="cron",
+        mirror_cron_file=str(tmp_path / "mirror/cron.d/mde-mirror"),
+        mirror_alarm_command=["/bin/page", "s3cretly"],
+    )
     first = ansible.roles("mirror", "mirrors", "--diff", "-vvv")
     assert first.status == 0, first.output
     before = Path(host["mirror_settings_file"]).read_text(encoding="utf-8")
@@ -121,6 +129,14 @@ def test_refused_settings_do_not_go_live_and_passwords_are_not_shown(ansible: An
     assert "unknown key retian (did you mean retain?)" in refused.flat()
     assert "s3cret" not in refused.output
     assert Path(host["mirror_settings_file"]).read_text(encoding="utf-8") == before
+
+    # What is written holds no password any more, and what it replaces does.
+    host.update(mirror_source_proxy="http://127.0.0.1:9", mirror_alarm_command=[])
+    cleared = ansible.roles("mirror", "mirrors", "--diff", "-vvv")
+    assert cleared.status == 0, cleared.output
+    assert "s3cret" not in cleared.output
+    for name in ("settings.json", "job.json"):
+        assert "s3cret" not in (tmp_path / "mirror/etc" / name).read_text(encoding="utf-8")
 
 
 def test_what_cannot_work_is_refused_in_words(ansible: Ansible, host: dict[str, Any], tmp_path: Path) -> None:

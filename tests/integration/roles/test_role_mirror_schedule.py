@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.mde.offline.plugins.module_utils._mirror.script_origin import is_zip_address
+from ansible_collections.mde.offline.plugins.module_utils._mirror.sources.script_checkout import is_zip_address
 
 from simulators.download_service import DownloadService
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.mde.offline.plugins.module_utils._mirror import files
 from ansible_collections.mde.offline.plugins.module_utils._mirror.errors import MirrorError
-from ansible_collections.mde.offline.plugins.module_utils._mirror.owner import acting_as_owner
+from ansible_collections.mde.offline.plugins.module_utils._mirror.privileges import acting_as_owner
 
 from tools.collection_tree import CHECKOUT
 

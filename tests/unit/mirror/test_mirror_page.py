@@ -7,7 +7,7 @@ import json
 import re
 
 import pytest
-from ansible_collections.mde.offline.plugins.module_utils._mirror import cli, report, settings
+from ansible_collections.mde.offline.plugins.module_utils._mirror import cli, progress, settings
 
 from tools.collection_tree import CHECKOUT
 
@@ -52,7 +52,7 @@ def test_the_page_has_every_setting_with_its_default():
 def raised_codes():
     """The codes of all errors that the engine can make, read from its sources."""
     found = set()
-    for path in ENGINE.glob("*.py"):
+    for path in ENGINE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
                 called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
@@ -74,7 +74,7 @@ def test_no_row_of_the_page_is_cut_short(title):
 
 
 def test_the_page_has_every_outcome():
-    assert names("Outcomes") == list(report._WORDS)
+    assert names("Outcomes") == list(progress._WORDS)
 
 
 def test_the_page_has_every_exit_status():

@@ -9,15 +9,14 @@ import zipfile
 import pytest
 from ansible_collections.mde.offline.plugins.module_utils._mirror.cancel import Cancel
 from ansible_collections.mde.offline.plugins.module_utils._mirror.errors import MirrorError
-from ansible_collections.mde.offline.plugins.module_utils._mirror.script_origin import (
+from ansible_collections.mde.offline.plugins.module_utils._mirror.settings import parse
+from ansible_collections.mde.offline.plugins.module_utils._mirror.sources.script_checkout import Origin, is_zip_address
+from ansible_collections.mde.offline.plugins.module_utils._mirror.sources.script_files import (
     BASH,
     HOME,
     POWERSHELL,
-    Origin,
     in_folder,
-    is_zip_address,
 )
-from ansible_collections.mde.offline.plugins.module_utils._mirror.settings import parse
 from ansible_collections.mde.offline.plugins.module_utils._mirror.store import Store
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st

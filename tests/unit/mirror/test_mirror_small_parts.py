@@ -8,8 +8,8 @@ import pytest
 from ansible_collections.mde.offline.plugins.module_utils._mirror import times, transport
 from ansible_collections.mde.offline.plugins.module_utils._mirror.cancel import Cancel
 from ansible_collections.mde.offline.plugins.module_utils._mirror.errors import Cancelled, MirrorError
-from ansible_collections.mde.offline.plugins.module_utils._mirror.microsoft import address
 from ansible_collections.mde.offline.plugins.module_utils._mirror.retry import retrying
+from ansible_collections.mde.offline.plugins.module_utils._mirror.sources.microsoft import address
 from ansible_collections.mde.offline.plugins.module_utils._mirror.units import (
     ARCHITECTURES,
     PLATFORMS,

@@ -15,7 +15,7 @@ from ansible_collections.mde.offline.plugins.module_utils._mirror import store a
 from ansible_collections.mde.offline.plugins.module_utils._mirror.cancel import Cancel
 from ansible_collections.mde.offline.plugins.module_utils._mirror.errors import MirrorError
 from ansible_collections.mde.offline.plugins.module_utils._mirror.files import sha256_of
-from ansible_collections.mde.offline.plugins.module_utils._mirror.release import Release
+from ansible_collections.mde.offline.plugins.module_utils._mirror.records import Release
 from ansible_collections.mde.offline.plugins.module_utils._mirror.settings import parse
 from ansible_collections.mde.offline.plugins.module_utils._mirror.status import read_status
 from ansible_collections.mde.offline.plugins.module_utils._mirror.store import Store

@@ -1,0 +1,223 @@
+"""A bare git repository in a private folder, filled from an address without the user's configuration."""
+
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from ..cancel import Cancel
+from ..errors import MirrorError
+from ..files import advising, remove_tree
+from ..settings import MIB, Source
+from .script_files import MOST_FETCHED_BYTES, Member, unusable
+from .subprocesses import Watch, run
+
+_MOST_LISTED_BYTES = 16 * MIB
+_MOST_TOLD_BYTES = 4096
+_COMMIT = re.compile(r"[0-9a-f]{40}\Z")
+_PASSING = re.compile(
+    r"could not resolve|failed to connect|couldn't connect|timed out|timeout|reset by peer|hung up|early EOF"
+    r"|unexpected disconnect|transfer closed|returned error: (?:429|5\d\d)|operation too slow",
+    re.IGNORECASE,
+)
+
+
+def without_user(address: str) -> str:
+    """An address of the web without user and password. Those of ssh name the account on the server, no secret."""
+    if not address.startswith(("http:", "https:")):
+        return address
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+class Git:
+    """A bare repository of ours in a private folder, filled from an address. No configuration, hook or question of
+    anybody else's plays a part."""
+
+    def __init__(self, source: Source, address: str, where: str, folder: Path, cancel: Cancel) -> None:
+        self._source = source
+        self._address = without_user(address)
+        self._shown = where
+        self._folder = folder
+        self._cancel = cancel
+        self._output, self._errors = folder / "git.out", folder / "git.err"
+        self._program = shutil.which("git") or ""
+        parts = urlsplit(address) if address.startswith(("http:", "https:")) else None
+        self._user = (unquote(parts.username), unquote(parts.password or "")) if parts and parts.username else None
+        if not self._program:
+            raise MirrorError(
+                "script_origin",
+                f"{where} is a git repository, and git is not installed here",
+                "Install git, or name a zip of the repository in source.origin.",
+            )
+        with advising("preparing", folder):
+            (folder / ".gitconfig").write_text(self._configuration(parts.scheme if parts else ""), encoding="utf-8")
+
+    def _configuration(self, scheme: str) -> str:
+        """What git shall know; it takes it for the user's own."""
+        lines = [
+            "[http]",
+            # Not from https to http (see GIT_ALLOW_PROTOCOL), and only before it is asked for anything.
+            "followRedirects = " + ("false" if self._user else "initial"),
+            # As our own requests do it, and without being told first.
+            "proxyAuthMethod = basic",
+            "[gc]",
+            "auto = 0",
+            "[maintenance]",
+            "auto = false",
+            # The repository of a path may be another user's; git reads from it and runs nothing of it.
+            "[safe]",
+            "directory = *",
+        ]
+        if self._user:
+            parts = urlsplit(self._address)
+            lines += [
+                f'[credential "{scheme}://{parts.netloc}"]',
+                'helper = "!f() { test \\"$1\\" = get && printf \'username=%s\\\\npassword=%s\\\\n\' '
+                '\\"$MDE_MIRROR_USER\\" \\"$MDE_MIRROR_PASSWORD\\"; }; f"',
+            ]
+        return "\n".join(lines) + "\n"
+
+    def head(self) -> str:
+        """The commit that the repository offers by default."""
+        lines = self._run("ls-remote", self._address, "HEAD").split()
+        if not lines or not _COMMIT.match(lines[0]):
+            raise unusable(f"the repository {self._shown} offers no HEAD")
+        return lines[0]
+
+    def fetch(self, commit: str, pinned: bool) -> None:
+        """Gets a commit with as little of the history as the other side can do."""
+        remove_tree(self._folder / "repository")
+        self._run("init", "-q", "--bare", "--template=", "repository")
+        ways = [["--depth", "1", self._address, f"+{commit if pinned else 'HEAD'}:refs/script/commit"]]
+        # Old servers and clients know commits by branches only, and plain web servers no depth.
+        ways.append([self._address, "+HEAD:refs/script/head"])
+        if pinned:
+            ways.append([self._address, "+refs/heads/*:refs/script/heads/*", "+refs/tags/*:refs/script/tags/*"])
+        failure: MirrorError | None = None
+        for way in ways:
+            try:
+                self._run("fetch", "-q", "--no-tags", *way, inside=True)
+                failure = None
+            except MirrorError as error:
+                failure = error
+                if error.code != "script_origin" or error.retriable:
+                    raise
+            if self._has(commit):
+                return
+        if failure:
+            raise failure
+        if not pinned:
+            raise unusable(f"the repository {self._shown} was changed while it was read")
+        raise MirrorError(
+            "script_commit",
+            f"the repository {self._shown} has no commit {commit} on any branch or tag",
+            "Check source.commit, and that this repository holds it.",
+        )
+
+    def _has(self, commit: str) -> bool:
+        try:
+            return self._run("cat-file", "-t", commit, inside=True).strip() == "commit"
+        except MirrorError as error:
+            if error.code != "script_origin":
+                raise
+            return False
+
+    def members(self, commit: str) -> list[Member]:
+        members = []
+        listed = self._run("ls-tree", "-r", "-l", "-z", "--full-tree", commit, inside=True)
+        for entry in listed.split("\0"):
+            fields, _tab, name = entry.partition("\t")
+            words = fields.split()
+            if len(words) == 4 and words[1] == "blob":
+                read = functools.partial(self._blob, words[2])
+                members.append(Member(name, int(words[3]), words[0].startswith("100"), read))
+        return members
+
+    def _blob(self, name: str) -> bytes:
+        self._run("cat-file", "blob", name, inside=True)
+        return self._output.read_bytes()
+
+    def _run(self, *arguments: str, inside: bool = False) -> str:
+        """What git says. Raises `MirrorError` with its own words where it fails."""
+        where = ["--git-dir", "repository"] if inside else []
+        watch = Watch(
+            name=f"git ({arguments[0]} of {self._shown})",
+            folder=self._folder,
+            source=self._source,
+            most=MOST_FETCHED_BYTES,
+            code="script_origin",
+            hint=f"Check the way to {self._shown}; a zip of the repository in source.origin is smaller.",
+        )
+        command = [self._program, *where, *arguments]
+        with contextlib.ExitStack() as files:
+            with advising("writing below", self._folder):
+                output, errors = (files.enter_context(path.open("wb")) for path in (self._output, self._errors))
+            status = run(command, self._folder, self._environment(), output, errors, watch, self._cancel)
+        if self._output.stat().st_size > _MOST_LISTED_BYTES:
+            raise unusable(f"{self._shown} holds too many files")
+        if status:
+            told = self._readable(self._errors.read_bytes()[-_MOST_TOLD_BYTES:].decode("utf-8", "replace"))
+            raise MirrorError(
+                "script_origin",
+                f"git could not read {self._shown}: {told or f'it ended with status {status}'}",
+                "Check source.origin, the way there (source.proxy, source.caFile), and for ssh the key and known_hosts "
+                "of the account that runs the sync.",
+                retriable=bool(_PASSING.search(told)),
+            )
+        return self._output.read_bytes().decode("utf-8", "surrogateescape")
+
+    def _readable(self, said: str) -> str:
+        """The last words of git, in one line, with the address as it may be shown and no password."""
+        text = " ".join(said.split()).replace(self._address, self._shown)
+        proxy = urlsplit(self._source.proxy) if self._source.proxy else None
+        for secret in (self._user and self._user[1], proxy and proxy.password, proxy and unquote(proxy.password or "")):
+            if secret:
+                text = text.replace(secret, "***")
+        return "".join(c if c.isprintable() else "?" for c in text)[-400:]
+
+    def _environment(self) -> dict[str, str]:
+        source, home = self._source, str(self._folder)
+        kept = ("PATH", "LD_LIBRARY_PATH", "SSH_AUTH_SOCK", "GIT_SSH", "GIT_SSH_COMMAND")
+        found = {name: os.environ[name] for name in kept if name in os.environ}
+        found.update(
+            HOME=home,
+            XDG_CONFIG_HOME=home,
+            TMPDIR=home,
+            LC_ALL="C",
+            GIT_CONFIG_NOSYSTEM="1",
+            GIT_TERMINAL_PROMPT="0",
+            GIT_ASKPASS="true",
+            SSH_ASKPASS="true",
+            GIT_ALLOW_PROTOCOL=":".join(self._protocols()),
+        )
+        found.setdefault(
+            "GIT_SSH_COMMAND", f"ssh -o BatchMode=yes -o ConnectTimeout={max(1, int(source.connect_timeout))}"
+        )
+        if source.proxy:
+            found.update(http_proxy=source.proxy, https_proxy=source.proxy)
+        for name, value in (
+            ("GIT_SSL_CAINFO", source.ca_file),
+            ("GIT_SSL_CERT", source.client_cert),
+            ("GIT_SSL_KEY", source.client_key or source.client_cert),
+        ):
+            if value:
+                found[name] = value
+        if self._user:
+            found["MDE_MIRROR_USER"], found["MDE_MIRROR_PASSWORD"] = self._user
+        return found
+
+    def _protocols(self) -> tuple[str, ...]:
+        scheme = urlsplit(self._address).scheme if "://" in self._address else ""
+        if scheme in ("http", "https"):
+            return ("https", "http")[: 2 if scheme == "http" else 1]
+        return ("file",) if self._address.startswith("/") else ("ssh",)

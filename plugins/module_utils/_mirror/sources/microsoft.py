@@ -1,0 +1,105 @@
+"""Microsoft's download service as a source: what it offers now, and its packages."""
+
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import ssl
+from urllib.parse import urlsplit, urlunsplit
+
+from ..cancel import Cancel
+from ..download import Download, Downloaded
+from ..errors import Cancelled, MirrorError
+from ..retry import retrying
+from ..settings import Settings
+from ..transport import Client, shown, tls_context
+from ..units import Unit
+from ..versions import MAX_XML_BYTES, Versions, from_xml
+from .base import Notice
+
+_LINK_IDS = {"linux": "2144709", "mac": "2120136"}
+
+
+def address(base: str, unit: Unit, info: bool) -> str:
+    """The service's address of a unit's package, or of its versions."""
+    query = f"linkid={_LINK_IDS[unit.platform]}"
+    if unit.arch == "arm64":
+        query += "&arch=arm64"
+    if unit.channel == "preview":
+        query += "&engRing=3&sigRing=1"
+    if info:
+        query += "&action=info"
+    parts = urlsplit(base)
+    return urlunsplit(parts._replace(query=parts.query + "&" + query if parts.query else query))
+
+
+class Microsoft:
+    """The source of type `microsoft`. One object serves all workers of a run."""
+
+    def __init__(self, settings: Settings, cancel: Cancel) -> None:
+        self._settings = settings
+        self._cancel = cancel
+        self._tls: ssl.SSLContext = tls_context(settings.source)
+
+    @property
+    def name(self) -> str:
+        return shown(self._settings.source.url)
+
+    def client(self) -> Client:
+        return Client(self._settings.source, self._tls, self._cancel)
+
+    def versions(self, client: Client, unit: Unit, notice: Notice = None) -> Versions:
+        """What the service offers for a unit now."""
+        return retrying(lambda: self._ask(client, unit), self._settings.source.retries, self._cancel, notice)
+
+    def _ask(self, client: Client, unit: Unit) -> Versions:
+        with client.get(address(self._settings.source.url, unit, info=True)) as answer:
+            answer.expect(200)
+            return from_xml(answer.read_whole(MAX_XML_BYTES), answer.shown)
+
+    def size(self, client: Client, unit: Unit) -> int | None:
+        try:
+            with client.get(address(self._settings.source.url, unit, info=False), method="HEAD") as answer:
+                return answer.length if answer.status == 200 else None
+        except Cancelled:
+            raise
+        except MirrorError:
+            return None
+
+    def fetch(
+        self, client: Client, unit: Unit, offered: Versions, download: Download, notice: Notice = None
+    ) -> tuple[Downloaded, Versions]:
+        """The package of a unit, and the versions that the service named both before and after its download.
+
+        The address is a moving one: a release may land between any two requests. A package whose versions moved while
+        it was fetched could be the old or the new one, so it is thrown away and fetched again.
+        """
+        url = address(self._settings.source.url, unit, info=False)
+        expected = offered
+
+        def attempt() -> tuple[Downloaded, Versions]:
+            nonlocal expected
+            downloaded = download.fetch(client, url, str(expected))
+            after = self._ask_again(client, unit, notice)
+            if not after.same_as(expected):
+                download.discard()
+                before, expected = expected, after
+                raise MirrorError(
+                    "versions_moved",
+                    f"{unit} changed from {before} to {after} while its package was downloaded",
+                    "A release landed in that moment. The next try fetches it; if it stays so, sync at another hour.",
+                    retriable=True,
+                )
+            return downloaded, after
+
+        return retrying(attempt, self._settings.source.retries, self._cancel, notice)
+
+    def _ask_again(self, client: Client, unit: Unit, notice: Notice) -> Versions:
+        # A fault of this small request is retried by itself and must not cost the package that was just fetched.
+        try:
+            return self.versions(client, unit, notice)
+        except MirrorError as error:
+            error.retriable = False
+            raise
