@@ -95,8 +95,8 @@ def test_defaults_of_the_play_reach_all_modules(ansible: Ansible, mirror: str, t
     done = ansible.playbook(str(path), endpoint_mirror=mirror, endpoint_update_timeout=11)
     assert {name for name, counts in done.recap.items() if counts.failed} == {"mute", "slow"}, done.output
     assert "not_installed" not in done.output
-    assert "mdatp health --output json gave no answer within 9 seconds" in done.flat()
-    assert "mdatp definitions update gave no answer within 11 seconds" in done.flat()
+    assert "mdatp health --output json did not finish within 9 seconds" in done.flat()
+    assert "mdatp definitions update did not finish within 11 seconds" in done.flat()
 
 
 def test_a_mirror_that_is_mounted_is_the_address(ansible: Ansible, tmp_path: Path) -> None:
