@@ -58,7 +58,7 @@ NEXT = {
         "verify",
         ["daemon_unreachable"],
     ),
-    "a warning is no reason to act": (seen(WARNING), {}, False, "verify", []),
+    "a warning does not cause an update": (seen(WARNING), {}, False, "verify", []),
     "a warning that fails hosts": (seen(WARNING), {"fail_on": "warning"}, False, "update", ["network_slow"]),
     "an info never is": (seen(INFO), {"fail_on": "warning"}, False, "verify", []),
     "requirements are always measured": (seen(), {"preflight": "always"}, False, "preflight", []),
