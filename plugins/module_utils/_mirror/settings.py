@@ -9,7 +9,6 @@ Microsoft's six keys mean what they mean in its script, so a `settings.json` mad
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -421,6 +420,8 @@ class _Fields:
                 faults.append(f"the key {prefix}{name} is now {_RENAMED[prefix + name]}")
                 continue
             if name not in known:
+                import difflib
+
                 near = difflib.get_close_matches(str(name), known, 1, 0.7)
                 faults.append(
                     "unknown key {}{}{}".format(prefix, name, " (did you mean {}?)".format(*near) if near else "")

@@ -13,8 +13,8 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint import versi
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import proxies
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import strict_json
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import address as endpoint_address
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import manifest
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror.address import Address, points_below_channel
 from ansible_collections.mde.offline.plugins.module_utils._mirror import settings
 from ansible_collections.mde.offline.plugins.module_utils._mirror import versions as mirror_versions
 from ansible_collections.mde.offline.plugins.module_utils._mirror.errors import MirrorError
@@ -57,7 +57,7 @@ def address_in_managed(root: str) -> bool:
 
 def address_in_endpoint(root: str) -> bool:
     address = channel_folder(root)
-    return Address(address).problem is None and not points_below_channel(address)
+    return endpoint_address.Address(address).problem is None and not endpoint_address.points_below_channel(address)
 
 
 def address_in_fleet(root: str) -> bool:

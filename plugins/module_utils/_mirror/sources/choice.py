@@ -8,16 +8,22 @@ from __future__ import annotations
 
 from ..cancel import Cancel
 from ..settings import Settings
+from ..transport import Connections
 from ..workspace import Workspace
 from .base import Source
 from .microsoft import Microsoft
-from .replica import Replica
-from .script import Script
 
 
 def open_source(settings: Settings, workspace: Workspace, cancel: Cancel) -> Source:
+    connections = Connections(settings.source, cancel)
+    # A source is imported where it is used: the script source takes long to load.
+    if settings.is_replica:
+        from .replica import Replica
+
+        return Replica(connections)
+    service = Microsoft(connections)
     if settings.source.type == "microsoft":
-        return Microsoft(settings.source, cancel)
-    if settings.source.type == "mirror":
-        return Replica(settings.source, cancel)
-    return Script(settings.source, settings.platforms, settings.rings, workspace, cancel)
+        return service
+    from .script import Script
+
+    return Script(service, settings.platforms, settings.rings, workspace)

@@ -25,11 +25,21 @@ from urllib.parse import unquote, urlsplit
 
 from ..cancel import Cancel
 from ..errors import Cancelled, MirrorError
-from ..files import advising, json_bytes, make_directory, point, remove_tree, sha256_of, sync_directory, unique, write
+from ..files import (
+    advising,
+    json_bytes,
+    make_directory,
+    remove_tree,
+    replace_symlink,
+    sha256_of,
+    sync_directory,
+    unique,
+    write,
+)
 from ..retry import retrying
 from ..settings import SourceSettings
 from ..times import now_iso
-from ..transport import CHUNK, Client, Response, shown, tls_context, truncated
+from ..transport import CHUNK, Client, Response, Tls, shown, truncated
 from ..workspace import Workspace
 from .base import OnRetry
 from .git import Git, without_user
@@ -153,7 +163,7 @@ class ScriptCheckout:
             finally:
                 remove_tree(staged)
             sync_directory(self._copies)
-            point(self._link, f"{self._copies.name}/{name}", self._workspace.folder)
+            replace_symlink(self._link, f"{self._copies.name}/{name}", self._workspace.folder)
         self._tidy()
         return copy
 
@@ -224,7 +234,7 @@ class ScriptCheckout:
         others = () if parts.username else (*_HOSTS_OF.get(host, ()), *self._source.allowed_hosts)
         source = dataclasses.replace(self._source, allowed_hosts=(host, *others))
         path = folder / "origin.zip"
-        with Client(source, tls_context(source), self._cancel) as client, client.get(address, headers) as answer:
+        with Client(source, Tls(source), self._cancel) as client, client.get(address, headers) as answer:
             if answer.status == 304 and present:
                 return present
             answer.expect(200)
