@@ -116,7 +116,7 @@ def import_bundle(
             inventory = _verified(bundle, cancel)
             # What cannot be imported is refused before the packages are read and written.
             _plan(mirror.state(), units, inventory, allow_downgrade)
-            folder = workspace.folder / unique("bundle")
+            folder, prepared = workspace.folder / unique("bundle"), {}
             try:
                 make_directory(folder)
                 with workspace.reserved(bundle.size):
@@ -124,7 +124,8 @@ def import_bundle(
                 prepared = _prepared(workspace, folder, units, inventory)
                 return mirror.change(lambda session: _publish(session, units, inventory, allow_downgrade, prepared))
             finally:
-                remove_tree(folder)
+                for leftover in (folder, *prepared.values()):
+                    remove_tree(leftover)
 
 
 def _prepared(workspace: Workspace, folder: Path, units: set[Unit], inventory: dict[str, Any]) -> dict[str, Path]:
@@ -163,8 +164,6 @@ def _publish(
             release = session.add(prepared.pop(release.key), release)
         channel = state.channel(step.unit)
         session.set_channel(step.unit, channel.publish(release.name, "import", current_is_whole=whole[step.unit]))
-    for folder in prepared.values():
-        remove_tree(folder)
     session.prune()
     session.record(last_import=now_iso())
     return result
@@ -177,7 +176,7 @@ def _spoiled(what: str) -> MirrorError:
     return MirrorError(
         "damaged",
         f"{what} was damaged or deleted, so it cannot be exported",
-        "Run a sync, which mends what the source still has, and export again.",
+        "Run a sync, which repairs what the source still has, and export again.",
     )
 
 
@@ -427,7 +426,7 @@ def _plan(state: State, units: set[Unit], inventory: dict[str, Any], allow_downg
 
 def _release(unit: Unit, entry: dict[str, Any], inventory: dict[str, Any]) -> Release:
     return Release(
-        unit.shelf,
+        unit.pool,
         entry["definitions_version"],
         entry["engine_version"],
         entry["definitions_date"],

@@ -73,7 +73,7 @@ class Mirror:
         path = self.package(definitions, workspace.download(unit))
         data = path.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
-        release = Release(unit.shelf, definitions, ENGINE, None, digest, len(data), "2026-02-03T09:00:00Z", "test")
+        release = Release(unit.pool, definitions, ENGINE, None, digest, len(data), "2026-02-03T09:00:00Z", "test")
         prepared = workspace.prepared(path, release)
 
         def work(session):
