@@ -223,7 +223,7 @@ def test_a_worker_without_access_to_the_mirror_is_reported(
     try:
         closed = Hosting(Ansible(folder), server).apply()
         assert closed.status == 2
-        assert "answers 403 instead of the file" in closed.flat()
+        assert "is answered with status 403 instead of the file" in closed.flat()
         assert "mode 0755" in closed.flat()
     finally:
         server.stop()

@@ -126,7 +126,7 @@ def test_certificates_of_clients(shared: Hosting, authority: Authority) -> None:
     both = {"mirror_http_protocols": ["http", "https"], "mirror_http_tls_client_ca": str(authority.cert)}
     around = shared.apply(**https(certificate, **both))
     assert around.status == 2
-    assert "over plain HTTP everybody would be let in" in around.flat()
+    assert "Over plain HTTP, clients without a certificate would be served" in around.flat()
 
 
 def test_a_renewed_certificate_is_taken_over(shared: Hosting, authority: Authority) -> None:

@@ -139,7 +139,7 @@ def test_what_exportfs_does_not_take_is_not_left_behind(server: Server) -> None:
     # exportfs ends well all the same; only what it exports shows that the name meant nothing to it.
     unresolved = server.apply(mirror_nfs_networks=["10.20.0.0/16", "nobody.invalid"])
     assert unresolved.status == 2
-    assert "Not all in mirror_nfs_networks was taken over by the server: nobody.invalid;" in unresolved.flat()
+    assert "does not export to all of mirror_nfs_networks. Missing: nobody.invalid." in unresolved.flat()
     assert (server.exports.read_bytes(), server.exported()) == (good, exported)
 
 
@@ -268,4 +268,4 @@ def test_the_units_of_a_client(tmp_path: Path) -> None:
     ]
     ansible.hosts["endpoints"] = {f"m{number}": client(units, **one) for number, one in enumerate(wrong)}
     for message in messages(ansible.roles("mirror_nfs_client", "endpoints"), len(wrong)):
-        assert "mirror_nfs_client_source is server:/path" in message
+        assert "mirror_nfs_client_source has to be server:/path" in message
