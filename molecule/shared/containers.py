@@ -2,11 +2,11 @@
 
     containers.py start|remove SCENARIO <PLATFORMS
 
-Standard input has the platforms of the scenario as JSON. What is special about one stands in its `rig`:
+Standard input has the platforms of the scenario as JSON. The mapping `rig` of a platform has its options:
 
-    network    the scenario's network to be in; `main` without it. None of them has a way out.
-    systemd    false: a plain process that waits, in place of systemd
-    options    further words for `podman run`
+    network    network of the scenario, default `main`. No network has a route to others.
+    systemd    false: run a process that waits instead of systemd
+    options    further options of `podman run`
 """
 
 from __future__ import annotations

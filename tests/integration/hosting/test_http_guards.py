@@ -22,7 +22,7 @@ def host(hosting: Hosting) -> Hosting:
 
 
 def as_root(**more: Any) -> dict[str, Any]:
-    """A host whose nginx is there and is not started: what it works with is not the question here."""
+    """Variables for a host whose nginx is installed and not started."""
     return {"mirror_http_unprivileged": False, "mirror_http_package": "", "mirror_http_service": "", **more}
 
 
@@ -98,8 +98,8 @@ def test_selinux(host: Hosting, tmp_path: Path) -> None:
     assert "semanage port -a -t http_port_t -p tcp 9145" in tools.take_calls()
 
 
-def test_selinux_without_its_tools_is_told(host: Hosting, tmp_path: Path) -> None:
+def test_selinux_without_its_tools_is_reported(host: Hosting, tmp_path: Path) -> None:
     tools = StandIns(tmp_path / "selinux", "selinuxenabled")
     put_in_path(host, tools)
-    told = host.works(**as_root())
-    assert "semanage is not installed" in told.flat()
+    run = host.works(**as_root())
+    assert "semanage is not installed" in run.flat()

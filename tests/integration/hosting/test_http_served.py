@@ -202,7 +202,7 @@ def test_again_nothing_changes_and_nginx_is_left_alone(site: Hosting) -> None:
     assert "reconfiguring" not in site.server.log()[len(log) :]
 
 
-def test_the_address_is_told_as_endpoints_need_it(site: Hosting) -> None:
+def test_the_fact_has_the_address_for_endpoints(site: Hosting) -> None:
     port = site.server.port
     assert site.tell("mirror_http_url") == f"http://{NAME}:{port}"
     address = site.tell("mirror_http_url | mde.offline.mirror_url('preview')", tasks="url")
@@ -212,7 +212,9 @@ def test_the_address_is_told_as_endpoints_need_it(site: Hosting) -> None:
     assert site.tell("mirror_http_url", tasks="url", mirror_http_port=80) == f"http://{NAME}"
 
 
-def test_a_worker_that_may_not_read_the_mirror_is_told_of(tmp_path_factory: pytest.TempPathFactory, nginx: str) -> None:
+def test_a_worker_without_access_to_the_mirror_is_reported(
+    tmp_path_factory: pytest.TempPathFactory, nginx: str
+) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can let nginx work as another account")
     group = grp.getgrgid(pwd.getpwnam("nobody").pw_gid).gr_name
@@ -221,7 +223,7 @@ def test_a_worker_that_may_not_read_the_mirror_is_told_of(tmp_path_factory: pyte
     try:
         closed = Hosting(Ansible(folder), server).apply()
         assert closed.status == 2
-        assert "answers 403 instead of the file" in closed.flat()
+        assert "is answered with status 403 instead of the file" in closed.flat()
         assert "mode 0755" in closed.flat()
     finally:
         server.stop()

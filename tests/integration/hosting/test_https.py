@@ -54,8 +54,8 @@ def speaks(shared: Hosting, authority: Authority, version: ssl.TLSVersion) -> bo
 
 def test_tls_versions_and_both_ways_in(shared: Hosting, authority: Authority) -> None:
     certificate = authority.issue("both", [NAME])
-    told = shared.tell("mirror_http_url", **https(certificate, mirror_http_protocols=["http", "https"]))
-    assert told == f"https://{NAME}:{shared.server.tls_port}"
+    address = shared.tell("mirror_http_url", **https(certificate, mirror_http_protocols=["http", "https"]))
+    assert address == f"https://{NAME}:{shared.server.tls_port}"
     spoken = {version: speaks(shared, authority, version) for version in ssl.TLSVersion if version > 0}
     assert {version.name for version, does in spoken.items() if does} == {"TLSv1_2", "TLSv1_3"}
     assert shared.server.ask("/status.json").status == 200
@@ -110,12 +110,12 @@ def test_sites_that_refuse_handshakes_without_their_name_are_no_trouble(shared: 
 
 
 def test_certificates_of_clients(shared: Hosting, authority: Authority) -> None:
-    strangers = Authority(shared.server.folder / "strangers")
+    other_authority = Authority(shared.server.folder / "other_authority")
     certificate = authority.issue("server", [NAME])
     shared.works(**https(certificate, mirror_http_tls_client_ca=str(authority.cert)))
     known = trusting(authority, authority.issue("replica"))
     assert shared.server.ask("/status.json", tls=known).status == 200
-    for context in (trusting(authority), trusting(authority, strangers.issue("stranger"))):
+    for context in (trusting(authority), trusting(authority, other_authority.issue("stranger"))):
         try:
             answer = shared.server.ask("/status.json", tls=context)
         except (ssl.SSLError, ConnectionError):
@@ -126,7 +126,7 @@ def test_certificates_of_clients(shared: Hosting, authority: Authority) -> None:
     both = {"mirror_http_protocols": ["http", "https"], "mirror_http_tls_client_ca": str(authority.cert)}
     around = shared.apply(**https(certificate, **both))
     assert around.status == 2
-    assert "over plain HTTP everybody would be let in" in around.flat()
+    assert "Over plain HTTP, clients without a certificate would be served" in around.flat()
 
 
 def test_a_renewed_certificate_is_taken_over(shared: Hosting, authority: Authority) -> None:

@@ -118,8 +118,8 @@ def test_from_nothing_to_an_export_and_away(server: Server) -> None:
     # What somebody took back by hand comes again.
     assert server.inside("exportfs", "-u", f"10.20.0.0/16:{server.root}").returncode == 0
     assert len(server.exported()) == 3
-    mended = server.apply(mirror_nfs_networks=networks, mirror_nfs_options=["fsid=17"])
-    assert (mended.status, len(server.exported())) == (0, 4), mended.output
+    repaired = server.apply(mirror_nfs_networks=networks, mirror_nfs_options=["fsid=17"])
+    assert (repaired.status, len(server.exported())) == (0, 4), repaired.output
 
     gone = server.apply(mirror_nfs_state="absent")
     assert gone.status == 0, gone.output
@@ -139,11 +139,11 @@ def test_what_exportfs_does_not_take_is_not_left_behind(server: Server) -> None:
     # exportfs ends well all the same; only what it exports shows that the name meant nothing to it.
     unresolved = server.apply(mirror_nfs_networks=["10.20.0.0/16", "nobody.invalid"])
     assert unresolved.status == 2
-    assert "Not all in mirror_nfs_networks was taken over by the server: nobody.invalid;" in unresolved.flat()
+    assert "does not export to all of mirror_nfs_networks. Missing: nobody.invalid." in unresolved.flat()
     assert (server.exports.read_bytes(), server.exported()) == (good, exported)
 
 
-def test_an_export_of_others_with_more_rights_is_told(server: Server) -> None:
+def test_an_export_of_others_with_more_rights_is_reported(server: Server) -> None:
     theirs = server.exported_by_others("10.9.0.0/16", "rw,no_subtree_check")
     refused = server.apply(mirror_nfs_networks=["10.20.0.0/16"])
     assert refused.status == 2
@@ -158,8 +158,8 @@ def test_an_export_of_others_does_not_stand_for_one_that_is_missing(server: Serv
     networks = ["10.20.0.0/16", "fd00:1:0::/48"]
     assert server.apply(mirror_nfs_networks=networks).status == 0
     assert server.inside("exportfs", "-u", f"10.20.0.0/16:{server.root}").returncode == 0
-    mended = server.apply(mirror_nfs_networks=networks)
-    assert mended.status == 0, mended.output
+    repaired = server.apply(mirror_nfs_networks=networks)
+    assert repaired.status == 0, repaired.output
     assert [line.split("(")[0] for line in server.exported()] == ["10.20.0.0/16", "10.9.0.0/16", "fd00:1:0::/48"]
 
 
@@ -169,12 +169,12 @@ def test_rights_that_somebody_gave_by_hand_are_taken_back(server: Server) -> Non
     by_hand = ("exportfs", "-o", "rw,no_root_squash,no_subtree_check", f"10.21.0.0/16:{server.root}")
     assert server.inside(*by_hand).returncode == 0
     assert server.exported() != good
-    mended = server.apply(mirror_nfs_networks=["10.20.0.0/16"])
-    assert mended.status == 0, mended.output
+    repaired = server.apply(mirror_nfs_networks=["10.20.0.0/16"])
+    assert repaired.status == 0, repaired.output
     assert server.exported() == good
 
 
-def test_rights_of_others_beside_read_only_ones_are_told(server: Server) -> None:
+def test_rights_of_others_beside_read_only_ones_are_reported(server: Server) -> None:
     server.exported_by_others("10.9.0.0/16", "ro,sec=sys,no_subtree_check,sec=krb5,rw")
     refused = server.apply(mirror_nfs_networks=["10.20.0.0/16"])
     assert refused.status == 2
@@ -268,4 +268,4 @@ def test_the_units_of_a_client(tmp_path: Path) -> None:
     ]
     ansible.hosts["endpoints"] = {f"m{number}": client(units, **one) for number, one in enumerate(wrong)}
     for message in messages(ansible.roles("mirror_nfs_client", "endpoints"), len(wrong)):
-        assert "mirror_nfs_client_source is server:/path" in message
+        assert "mirror_nfs_client_source has to be server:/path" in message
