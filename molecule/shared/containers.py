@@ -2,10 +2,10 @@
 
     containers.py start|remove SCENARIO <PLATFORMS
 
-Standard input has the platforms of the scenario as JSON. What is special about one stands in its `rig`:
+Standard input has the platforms of the scenario as JSON. The `rig` of a platform has these keys:
 
-    network    the scenario's network to be in; `main` without it. None of them has a way out.
-    systemd    false: a plain process that waits, in place of systemd
+    network    the network of the scenario; default: `main`. No network has internet access.
+    systemd    false: a process that only waits, instead of systemd
     options    further words for `podman run`
 """
 
