@@ -91,7 +91,7 @@ def test_the_page_has_every_command(capsys):
 
 
 def test_the_page_has_every_option_of_a_command():
-    subparsers = next(action for action in cli._parser()._actions if isinstance(action.choices, dict))
+    subparsers = next(action for action in cli._parser(None)._actions if isinstance(action.choices, dict))
     known = {word for verb in subparsers.choices.values() for word in verb._option_string_actions if word[:2] == "--"}
     assert set(re.findall(r"--[a-z][a-z-]+", section("Commands"))) | {"--help"} == known
 
