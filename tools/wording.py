@@ -22,10 +22,11 @@ from collection_tree import CHECKOUT, checkout_files
 EXEMPT = ("LICENSE", "tools/wording.py", "tests/unit/ground/test_wording.py")
 # Folders and files that are still to be rewritten; an entry is removed with the rewrite.
 NOT_YET: tuple[str, ...] = (
-    "playbooks/",
     "plugins/",
     "roles/mirror/",
-    "tests/integration/",
+    "tests/integration/channels/",
+    "tests/integration/endpoint/",
+    "tests/integration/roles/",
     "tests/unit/endpoint/",
     "tests/unit/mirror/",
 )

@@ -13,7 +13,7 @@ PACKAGE_PATH = "/linux/production/arch_x86_64/updates.zip"
 
 
 def own_address() -> str | None:
-    """An address of this machine that is not loopback's."""
+    """An address of this machine other than loopback."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as towards:
         try:
             towards.connect(("192.0.2.1", 9))
@@ -58,7 +58,7 @@ def test_listing_limits_and_metrics(hosting: Hosting) -> None:
     clients = [threading.Thread(target=download) for _ in range(2)]
     for client in clients:
         client.start()
-    # Not before, or the question would take the place of one of them. nginx counts the question for its counters too.
+    # Not earlier, because the request would use one of the connections. nginx also counts the request for its counters.
     eventually("both are served", lambda: b"Writing: 3" in server.ask("/nginx_status", port=metrics).body)
     refused = 0
     while any(client.is_alive() for client in clients):
@@ -72,7 +72,7 @@ def test_listing_limits_and_metrics(hosting: Hosting) -> None:
     eventually("both have ended", lambda: server.ask(PACKAGE_PATH, "HEAD").status == 200)
 
 
-def test_who_is_served_and_under_which_names(hosting: Hosting) -> None:
+def test_networks_and_server_names(hosting: Hosting) -> None:
     hosting.server.stock_port = 0
     aliases = ["alias.test", "*.wild.test"]
     hosting.works(mirror_http_server_aliases=aliases, mirror_http_networks=["192.0.2.0/24", "2001:db8::/32"])
@@ -84,7 +84,7 @@ def test_who_is_served_and_under_which_names(hosting: Hosting) -> None:
 
     address = own_address()
     if address:
-        # The host reaches that address from that address.
+        # The host connects to this address from the same address.
         hosting.works(mirror_http_networks=["192.0.2.0/24"], mirror_http_addresses=[address])
     else:
         warnings.warn("NOT TESTED with an address that is not loopback's: this machine has no route", stacklevel=1)

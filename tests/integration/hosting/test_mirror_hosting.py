@@ -1,4 +1,4 @@
-"""The role mirror with `mirror_hosting`: it mirrors and serves at once, on a real nginx; and the addresses it tells."""
+"""The role mirror with `mirror_hosting`: it syncs and serves with a real nginx, and sets the facts with addresses."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def service(tmp_path: Path) -> Iterator[DownloadService]:
 
 
 class Mirror:
-    """A host on which the role mirror does everything."""
+    """A host on which the role mirror sets up everything."""
 
     def __init__(self, hosting: Hosting, service: DownloadService, folder: Path) -> None:
         self.server = hosting.server
         self.ansible = hosting.ansible
-        # The root of the rig holds a tree by hand; here it is the role that fills it.
+        # The default root has files that were created without a sync; here, the role fills the root.
         shutil.rmtree(self.server.root)
         self.variables = {**self.server.variables(), **mirror_variables(folder, service.url), "mirror_hosting": "http"}
         del self.variables["mirror_http_root"]
@@ -42,7 +42,7 @@ class Mirror:
         return self.ansible.roles("mirror", "mirrors", *options)
 
 
-def test_mirroring_and_serving_do_not_wait_for_each_other(
+def test_a_failure_of_sync_or_server_does_not_stop_the_other(
     hosting: Hosting, service: DownloadService, tmp_path: Path
 ) -> None:
     mirror = Mirror(hosting, service, tmp_path)
@@ -58,7 +58,7 @@ def test_mirroring_and_serving_do_not_wait_for_each_other(
     service.clear_faults()
     main_file = server.main_file.read_text(encoding="utf-8")
     server.main_file.write_text(main_file + "nonsense;\n", encoding="utf-8")
-    # A change of the site, so that nginx is asked.
+    # A changed site, so that the role checks nginx.
     failed = mirror.apply(mirror_http_cache_seconds=5)
     assert failed.status == 2
     assert "nginx refuses its configuration" in failed.flat()
@@ -76,7 +76,7 @@ def test_mirroring_and_serving_do_not_wait_for_each_other(
     assert (server.root / MANIFEST.lstrip("/")).is_file()
 
 
-def test_one_fact_tells_the_address_of_every_way(ansible: Ansible) -> None:
+def test_one_fact_has_the_address_for_each_kind_of_hosting(ansible: Ansible) -> None:
     hosts: dict[str, tuple[dict[str, Any], str]] = {
         "http": ({"mirror_hosting": "http"}, f"http://{NAME}"),
         "https": (

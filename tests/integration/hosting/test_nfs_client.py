@@ -1,4 +1,4 @@
-"""The role mirror_nfs_client as it drives systemd: what is mounted is what was asked for, and units of others stay.
+"""The role mirror_nfs_client with systemd: the requested mount is active, and units of others are kept.
 
 systemd and findmnt are stood in for by programs that keep what is mounted in files; the molecule scenario nfs mounts
 for real.
@@ -65,7 +65,7 @@ else:
 
 
 class Endpoint:
-    """A host whose systemd mounts by writing a file."""
+    """A host with a simulated systemd, which writes a file for each mount."""
 
     def __init__(self, folder: Path) -> None:
         self.home, self.units, programs = folder / "home", folder / "units", folder / "bin"
@@ -89,7 +89,7 @@ class Endpoint:
             "mirror_nfs_client_unit_directory": str(self.units),
         }
         self.ansible.hosts["endpoints"] = {name: {**variables, **more} for name, more in hosts.items()}
-        # The units lie in a folder of the test, and are started all the same.
+        # The units are in a folder of the test, and can be started nevertheless.
         return self.ansible.roles(
             "mirror_nfs_client", "endpoints", "-e", '{"__mirror_nfs_client_runs": true}', *options
         )
@@ -119,20 +119,20 @@ def endpoint(tmp_path: Path) -> Endpoint:
     return Endpoint(tmp_path)
 
 
-def test_a_mount_is_made_anew_until_it_is_the_one_that_was_asked_for(endpoint: Endpoint) -> None:
+def test_a_mount_is_remounted_until_it_is_the_requested_one(endpoint: Endpoint) -> None:
     assert endpoint.works("--check").recap["e"].changed > 0
     assert (list(endpoint.units.iterdir()), endpoint.take_calls()) == ([], [])
     endpoint.works()
     assert (endpoint.mounted(), set(endpoint.take_calls())) == (SOURCE, {"daemon-reload", "enable", "start"})
     assert endpoint.works().recap["e"].changed == 0
-    # The address may end with a slash on one side only.
+    # Only one of the two addresses may end with a slash.
     assert endpoint.works(mirror_nfs_client_source=SOURCE + "/").recap["e"].failed == 0
     endpoint.works()
 
     other = "other.test:/srv/mde-mirror"
     endpoint.state("busy").touch()
     assert endpoint.apply(mirror_nfs_client_source=other).status != 0
-    # The unit is as it should be by now, and the mount is not: a second run must not take that for fine.
+    # The unit is correct now, but the mount is not: a second run must detect that.
     again = endpoint.apply(mirror_nfs_client_source=other)
     assert (again.status != 0, endpoint.mounted()) == (True, SOURCE), again.output
     endpoint.state("busy").unlink()
@@ -149,7 +149,7 @@ def test_a_mount_without_its_options_is_an_error_that_says_what_to_do(endpoint: 
     assert "fuser -vm /mnt/mde-mirror" in run.flat()
 
 
-def test_what_would_begin_a_line_of_its_own_is_refused(endpoint: Endpoint) -> None:
+def test_line_ends_in_values_are_refused(endpoint: Endpoint) -> None:
     wrong: dict[str, dict[str, Any]] = {
         "source": {"mirror_nfs_client_source": "m:/srv/x\nOptions=rw,suid\nWhat=evil:/x"},
         "source_end": {"mirror_nfs_client_source": "m:/srv/x\n"},

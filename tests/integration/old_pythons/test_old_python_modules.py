@@ -53,10 +53,10 @@ def test_managed_config(old_plays: Plays, path: Path) -> None:
         ignore_errors=True,
     )
     assert "MODULE FAILURE" not in played.output, played.output
-    foreseen, created, again, changed, refused, removed, not_json, duplicate, replaced = played.results
+    predicted, created, again, changed, refused, removed, not_json, duplicate, replaced = played.results
     outcome = [result["changed"] for result in played.results]
     assert outcome == [True, True, False, True, False, True, False, False, True]
-    assert foreseen["config"] == created["config"] == again["config"] == CONFIG
+    assert predicted["config"] == created["config"] == again["config"] == CONFIG
     assert json.loads(created["diff"][0]["after"]) == CONFIG
     assert list(json.loads(created["diff"][0]["after"])) == list(CONFIG)
     assert created["path"] == str(path)
