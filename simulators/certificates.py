@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes a private certificate authority, and server and client certificates from it, for tests and the demo."""
+"""Creates a private certificate authority with server and client certificates, for tests."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ DAY = datetime.timedelta(days=1)
 
 
 class Certificate(NamedTuple):
-    """Where a certificate and its private key are, both PEM."""
+    """The paths of a certificate and its private key, both PEM."""
 
     cert: Path
     key: Path
 
     def server_context(self, client_ca: Path | None = None) -> ssl.SSLContext:
-        """The TLS context of a server that shows this certificate, and demands one of `client_ca` where given."""
+        """The TLS context of a server with this certificate; with `client_ca`, it requires a client certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(str(self.cert), str(self.key))
         if client_ca is not None:
@@ -62,7 +62,7 @@ def _host(text: str) -> x509.GeneralName:
 
 
 class Authority:
-    """A private certificate authority whose files live in one directory."""
+    """A private certificate authority with its files in one directory."""
 
     def __init__(self, directory: Path, name: str = "A private test authority") -> None:
         self.directory = directory
@@ -87,7 +87,7 @@ class Authority:
         self.cert.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, name: str, hosts: Sequence[str] = (), days: int = 825, age_days: int = 1) -> Certificate:
-        """A certificate for servers on `hosts`, or for a client where there are none; expired with negative `days`."""
+        """Issues a certificate for a server on `hosts`, or without `hosts` for a client; negative `days`: expired."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.timezone.utc)
         usage = ExtendedKeyUsageOID.SERVER_AUTH if hosts else ExtendedKeyUsageOID.CLIENT_AUTH
@@ -127,9 +127,11 @@ class Authority:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("directory", type=Path, help="where ca.pem, server.pem, server.key, client.pem, client.key go")
     parser.add_argument(
-        "--host", action="append", help="name or address of the server; may be repeated (127.0.0.1, localhost)"
+        "directory", type=Path, help="folder for ca.pem, server.pem, server.key, client.pem, client.key"
+    )
+    parser.add_argument(
+        "--host", action="append", help="name or address of the server; may be repeated (default: 127.0.0.1, localhost)"
     )
     chosen = parser.parse_args(arguments)
     authority = Authority(chosen.directory)

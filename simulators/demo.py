@@ -1,8 +1,7 @@
-"""`make demo`: the whole way on this machine, without root: a mirror, three endpoints, one broken in a documented way.
+"""`make demo`: a complete example on this machine without root: a mirror and three endpoints, one of them broken.
 
-Everything lives in `.demo/` of the checkout. What is real: the collection, ansible-playbook, HTTP. What is a stand-in:
-Microsoft's download service, and the agent (`mdatp`). The demo checks what it shows, and fails when that is not as
-promised.
+All files are in `.demo/` of the checkout. The collection, ansible-playbook and HTTP are real. Microsoft's download
+service and the agent (`mdatp`) are simulated. The demo verifies each result, and fails if a result is not as expected.
 """
 
 from __future__ import annotations
@@ -35,19 +34,19 @@ PACKAGE_BYTES = 3_000_000
 MARK = "MDE_OFFLINE_DEMO"
 
 
-class BrokenPromiseError(Exception):
-    """Something is not as the demo says that it is."""
+class UnexpectedResultError(Exception):
+    """A result of the demo is not as expected; the message describes the expected result."""
 
 
 class Interrupted(BaseException):
-    """A signal asked the demo to end."""
+    """The demo received a signal to end."""
 
 
-# --- What a person sees -------------------------------------------------------------------------------------------
+# --- Output -------------------------------------------------------------------------------------------------------
 
 
-class Narrator:
-    """Headings that say what happens and why."""
+class Output:
+    """Prints headings that describe each step."""
 
     def __init__(self, steps: int) -> None:
         self._steps = steps
@@ -55,14 +54,14 @@ class Narrator:
         self._started = time.monotonic()
         self._colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
-    def heading(self, title: str, why: str) -> None:
+    def heading(self, title: str, description: str) -> None:
         self._step += 1
         seconds = time.monotonic() - self._started
         line = f"== {self._step}/{self._steps}  {title}  ({seconds:.0f} s)"
         print(f"\n\033[1m{line}\033[0m" if self._colour else f"\n{line}")
-        self.say(why)
+        self.paragraph(description)
 
-    def say(self, text: str) -> None:
+    def paragraph(self, text: str) -> None:
         filled = textwrap.fill(text, 90, break_long_words=False, break_on_hyphens=False)
         print(textwrap.indent(filled, "   "), flush=True)
 
@@ -74,19 +73,19 @@ class Narrator:
         return time.monotonic() - self._started
 
 
-def promise(kept: bool, what: str) -> None:
-    if not kept:
-        raise BrokenPromiseError(what)
+def expect(result: bool, description: str) -> None:
+    if not result:
+        raise UnexpectedResultError(description)
 
 
 # --- Processes ----------------------------------------------------------------------------------------------------
 
 
 class Processes:
-    """Starts commands, and leaves none of them or of theirs behind.
+    """Starts commands, and ends them with all their child processes.
 
-    Ansible's workers and what they start live in sessions of their own, so the process group is not enough: everything
-    that this run started is known by a mark in its environment.
+    The workers of Ansible and their child processes have their own sessions, so a signal to the process group does not
+    reach them. Instead, a mark in their environment identifies all processes of this run.
     """
 
     def __init__(self, environment: dict[str, str]) -> None:
@@ -96,8 +95,8 @@ class Processes:
         self._running: subprocess.Popen[bytes] | None = None
 
     def run(self, *command: str | Path, quiet: bool = False) -> int:
-        """The exit status of a command, whose output is shown as it comes."""
-        # Not as a context: leaving it by a signal would wait for the command's own end.
+        """Runs a command, whose output is shown immediately, and returns its exit status."""
+        # Without `with`: its __exit__ would wait for the end of the command after a signal.
         self._running = subprocess.Popen(
             [str(word) for word in command],
             env=self._environment,
@@ -111,28 +110,28 @@ class Processes:
         return status
 
     def end(self) -> None:
-        """Ends what is running: first as Ctrl-C would, then for good."""
+        """Ends all processes: first with SIGINT, as Ctrl-C does, then with SIGTERM and SIGKILL."""
         if self._running is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._running.pid, signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._running.wait(3)
         for number, seconds in ((signal.SIGTERM, 2), (signal.SIGKILL, 30)):
-            told: set[int] = set()
+            signalled: set[int] = set()
             deadline = time.monotonic() + seconds
-            while (left := set(self._left())) and time.monotonic() < deadline:
-                # Those that came meanwhile too; once each, so that they can clean up.
-                for process in left - told:
+            while (running := set(self._marked())) and time.monotonic() < deadline:
+                # Includes processes that were started in the meantime. One signal each, so that they can clean up.
+                for process in running - signalled:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(process, number)
-                told |= left
+                signalled |= running
                 time.sleep(0.05)
         if self._running is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._running.wait(1)
 
-    def _left(self) -> list[int]:
-        """The processes of this run that are still there; without /proc none can be told."""
+    def _marked(self) -> list[int]:
+        """The processes of this run that still exist; none without /proc."""
         mark = self._mark.encode()
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
@@ -143,11 +142,11 @@ class Processes:
         return found
 
 
-# --- The parts ----------------------------------------------------------------------------------------------------
+# --- Setup --------------------------------------------------------------------------------------------------------
 
 
 def environment() -> dict[str, str]:
-    """The environment of ansible-playbook: nothing of the user's Ansible configuration, everything below `.demo`."""
+    """The environment of ansible-playbook: ignores the user's Ansible configuration and uses paths in `.demo`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     return {
         **kept,
@@ -162,7 +161,7 @@ def environment() -> dict[str, str]:
 
 
 CONFIGURATION = """\
-# Written by make demo. With the environment of the demo: ANSIBLE_CONFIG=.demo/ansible.cfg ansible-playbook ...
+# Written by make demo. To use it: ANSIBLE_CONFIG=.demo/ansible.cfg ansible-playbook ...
 [defaults]
 display_skipped_hosts = false
 callback_result_format = yaml
@@ -176,7 +175,7 @@ pipelining = true
 
 
 def inventory(service: str, mirror: str) -> dict[str, Any]:
-    """One mirror and three endpoints, all on this machine. (JSON is YAML.)"""
+    """The inventory: one mirror and three endpoints on this machine. It is written as JSON, which is valid YAML."""
     host = HOME / "mirror"
 
     def endpoint(name: str) -> dict[str, str]:
@@ -216,7 +215,7 @@ def inventory(service: str, mirror: str) -> dict[str, Any]:
 
 
 def clear() -> None:
-    """Removes what an earlier demo left, and keeps the lock."""
+    """Removes the files of an earlier demo, except for the lock."""
     for path in HOME.iterdir():
         if path.name != "lock":
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -229,26 +228,24 @@ def alone() -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise SystemExit(f"demo: another demo is running in {HOME}. Wait for its end, or stop it.") from None
+            raise SystemExit(f"demo: another demo is running in {HOME}. Wait until it ends, or stop it.") from None
         yield
 
 
 class Demo:
-    """The story, step by step."""
+    """The steps of the demo."""
 
-    def __init__(
-        self, processes: Processes, narrator: Narrator, service: DownloadService, web: StaticWebServer
-    ) -> None:
+    def __init__(self, processes: Processes, output: Output, service: DownloadService, web: StaticWebServer) -> None:
         self.processes = processes
-        self.tell = narrator
+        self.output = output
         self.service = service
         self.web = web
 
     def prepare(self) -> None:
-        self.tell.heading(
-            "The parts",
-            f"A stand-in for Microsoft's download service publishes definitions {OLD} on loopback. Three machines get "
-            "a stand-in for the agent. They are passive and their definitions are a month old, as after an install.",
+        self.output.heading(
+            "Setup",
+            f"A simulation of Microsoft's download service publishes definitions {OLD} on loopback. Three simulated "
+            "machines get a simulated agent, which is passive and has old definitions, as after an installation.",
         )
         (HOME / "ansible.cfg").write_text(CONFIGURATION, encoding="utf-8")
         content = json.dumps(inventory(self.service.url, self.web.url), indent=2) + "\n"
@@ -258,103 +255,105 @@ class Demo:
         (namespace / "offline").symlink_to(Path(os.path.relpath(CHECKOUT, namespace)), target_is_directory=True)
         self.publish(OLD)
         for name in ENDPOINTS:
-            self.stand_in("install", "--root", HOME / name, "--cloud", self.service.url)
+            self.simulate_agent("install", "--root", HOME / name, "--cloud", self.service.url)
 
     def publish(self, version: str) -> None:
         self.service.publish(version, ENGINE, platform="linux", ring="production", size=PACKAGE_BYTES)
 
-    def stand_in(self, *arguments: str | Path) -> None:
+    def simulate_agent(self, *arguments: str | Path) -> None:
         status = self.processes.run(sys.executable, CHECKOUT / "simulators" / "mdatp.py", *arguments, quiet=True)
-        promise(status == 0, f"simulators/mdatp.py {arguments[0]} works (it ended with status {status})")
+        expect(status == 0, f"simulators/mdatp.py {arguments[0]} succeeds (it ended with status {status})")
 
     def playbook(self, name: str, report: str = "", expected: int = 0) -> None:
         print(f"\n   $ ansible-playbook mde.offline.{name}\n", flush=True)
         options = ["-e", json.dumps({"mde_report": str(HOME / report)})] if report else []
         status = self.processes.run(sys.executable, "-m", "ansible", "playbook", f"mde.offline.{name}", *options)
         wanted = "succeeds" if expected == 0 else f"ends with status {expected}, because something is wrong"
-        promise(status == expected, f"ansible-playbook mde.offline.{name} {wanted} (it ended with status {status})")
+        expect(status == expected, f"ansible-playbook mde.offline.{name} {wanted} (it ended with status {status})")
 
     def published(self) -> set[str]:
         status = json.loads((HOME / "mirror" / "srv" / "status.json").read_text(encoding="utf-8"))
         return {channel["definitions_version"] for channel in status["channels"]}
 
-    def everybody_has(self, version: str, report: dict[str, Any], of: tuple[str, ...] = ENDPOINTS) -> None:
+    def expect_version(self, version: str, report: dict[str, Any], names: tuple[str, ...] = ENDPOINTS) -> None:
         hosts = {host["name"]: host for host in report["hosts"]}
-        for name in of:
+        for name in names:
             host = hosts[name]
-            promise(host["definitions_version"] == version, f"{name} has definitions {version}: {host}")
-            promise(str(host["source"]).startswith(self.web.url), f"{name} got them from the mirror: {host}")
-            promise(host["verdict"] == "ok", f"{name} is healthy: {host}")
+            expect(host["definitions_version"] == version, f"{name} has definitions {version}: {host}")
+            expect(str(host["source"]).startswith(self.web.url), f"{name} updated from the mirror: {host}")
+            expect(host["verdict"] == "ok", f"{name} is healthy: {host}")
 
     def site(self) -> None:
-        self.tell.heading(
-            "From nothing to protected",
-            "One playbook builds the mirror, syncs it, points the endpoints at it, updates them and checks that their "
+        self.output.heading(
+            "Set up the mirror and the endpoints",
+            "One playbook builds the mirror, syncs it, configures the endpoints, updates them and checks that their "
             "definitions really came from the mirror.",
         )
         self.playbook("site", "site.json")
-        promise(self.published() == {OLD}, f"the mirror serves {OLD}")
-        self.everybody_has(OLD, read("site.json"))
+        expect(self.published() == {OLD}, f"the mirror serves {OLD}")
+        self.expect_version(OLD, read("site.json"))
 
     def release(self) -> None:
-        self.tell.heading(
-            "Microsoft publishes something newer",
-            f"The download service now has {NEW}. On real hosts a timer syncs the mirror; here a playbook does it at "
-            "once. What was served before stays as production_back.",
+        self.output.heading(
+            "Microsoft publishes a new release",
+            f"The download service now offers {NEW}. On real hosts a timer syncs the mirror; here a playbook does it "
+            "immediately. The release that was served before is still available as production_back.",
         )
         self.publish(NEW)
         self.playbook("sync")
-        promise(self.published() == {NEW}, f"the mirror serves {NEW}")
-        self.tell.heading(
-            "The endpoints follow",
-            "The agents would update by their own timer within hours. This playbook does it now, and fails on every "
-            "host that does not reach what the mirror publishes.",
+        expect(self.published() == {NEW}, f"the mirror serves {NEW}")
+        self.output.heading(
+            "Update the endpoints",
+            "The agents would update by their own timer within hours. This playbook updates them now, and fails on "
+            "each host that does not get the release that the mirror publishes.",
         )
         self.playbook("endpoints")
 
     def breakage(self) -> None:
-        self.tell.heading(
-            "endpoint3 breaks without a sound",
-            "A portal policy on endpoint3 allows the fallback to Microsoft's cloud, and a firewall rule cuts it off "
-            "from the mirror. Its next update comes from the cloud: exit status 0, up to date, no error anywhere.",
+        self.output.heading(
+            "endpoint3 fails without an error",
+            "A portal policy enables the fallback to Microsoft's cloud on endpoint3, and a firewall rule blocks its "
+            "access to the mirror. Its next update comes from the cloud: exit status 0, up to date, no error message.",
         )
         broken = HOME / ENDPOINTS[2]
-        self.stand_in("break", "--root", broken, "silent_cloud_fallback")
+        self.simulate_agent("break", "--root", broken, "silent_cloud_fallback")
         print(f"\n   $ {(broken / 'usr/bin/mdatp').relative_to(CHECKOUT)} definitions update", flush=True)
         status = self.processes.run(broken / "usr/bin/mdatp", "definitions", "update")
-        promise(status == 0, f"the update from the cloud says that all is well (it ended with status {status})")
+        expect(status == 0, f"the update from the cloud reports success (it ended with status {status})")
 
     def health(self) -> None:
-        self.tell.heading(
-            "One command says who is protected, and who is not",
-            "It asks every host, changes nothing, and ends with an error because something is wrong. Its whole result "
-            "is also a file.",
+        self.output.heading(
+            "Check all hosts with one command",
+            "The playbook checks every host and changes nothing. It ends with an error because something is wrong. The "
+            "complete result is also written to a file.",
         )
         self.playbook("health", "health.json", expected=2)
         report = read("health.json")
-        self.everybody_has(NEW, report, ENDPOINTS[:2])
+        self.expect_version(NEW, report, ENDPOINTS[:2])
         third = next(host for host in report["hosts"] if host["name"] == ENDPOINTS[2])
         found = [finding["id"] for finding in third["findings"] if finding["severity"] == "error"]
-        promise(third["verdict"] == "error", f"{ENDPOINTS[2]} is found out: {third}")
-        promise("source_not_mirror" in found, f"the reason is found: {found}")
-        promise(third["definitions_version"] == NEW, f"{ENDPOINTS[2]} looks up to date: {third}")
+        expect(third["verdict"] == "error", f"{ENDPOINTS[2]} is reported as faulty: {third}")
+        expect("source_not_mirror" in found, f"the cause is reported: {found}")
+        expect(third["definitions_version"] == NEW, f"{ENDPOINTS[2]} has the new definitions: {third}")
 
     def conclusion(self) -> None:
-        self.tell.heading("What you saw", "The mirror, the endpoints, and what is wrong with the third one:")
-        self.tell.lines(read("health.json")["lines"])
-        self.tell.lines(
+        self.output.heading(
+            "Summary", "The state of the mirror and the endpoints, with the cause of the fault on endpoint3:"
+        )
+        self.output.lines(read("health.json")["lines"])
+        self.output.lines(
             [
-                f"All promises kept in {self.tell.seconds:.0f} s. Nothing is left running. The files are in .demo/:",
-                "  inventory.yml            the inventory that the playbooks ran on",
+                f"All results were as expected ({self.output.seconds:.0f} s). Nothing is running. Files in .demo/:",
+                "  inventory.yml            the inventory of the playbooks",
                 "  health.json              the report of the last command",
-                "  mirror/srv/              what the mirror serves; mirror/etc/settings.json its settings",
-                "  endpoint1..3/            a machine each, with its managed configuration and its agent's state",
-                "  web.log                  what the endpoints fetched",
+                "  mirror/srv/              the mirror; its settings are in mirror/etc/settings.json",
+                "  endpoint1..3/            one folder per machine: managed configuration, state of the agent",
+                "  web.log                  the requests of the endpoints",
                 "",
                 "On real hosts, with your own inventory (groups mirrors and endpoints):",
                 "  1. make build; ansible-galaxy collection install build/mde-offline-*.tar.gz",
-                "  2. serve /srv/mde-mirror of the mirror with a web server, and set endpoint_mirror to its address",
-                "  3. ansible-playbook -i inventory mde.offline.site          (with -C: what would change)",
+                "  2. set mirror_hosting: http for the mirrors, and endpoint_mirror: http://MIRROR for the endpoints",
+                "  3. ansible-playbook -i inventory mde.offline.site          (with -C: only show what would change)",
             ]
         )
 
@@ -366,7 +365,7 @@ def read(name: str) -> dict[str, Any]:
 
 def main() -> int:
     def interrupted(number: int, _frame: object) -> None:
-        # A second signal while cleaning up would cut that short.
+        # A second signal must not interrupt the cleanup.
         for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(ignored, signal.SIG_IGN)
         raise Interrupted(number)
@@ -377,24 +376,24 @@ def main() -> int:
         with alone():
             return perform()
     except Interrupted as signalled:
-        print("\ndemo: interrupted; nothing is left running. The next demo starts over.", file=sys.stderr)
+        print("\ndemo: interrupted; all processes have ended. The next demo starts again.", file=sys.stderr)
         return 128 + int(signalled.args[0])
 
 
 def perform() -> int:
     clear()
     processes = Processes(environment())
-    narrator = Narrator(7)
+    output = Output(7)
     root = HOME / "mirror" / "srv"
     try:
         with DownloadService(HOME / "service") as service, StaticWebServer(root, log_file=HOME / "web.log") as web:
-            demo = Demo(processes, narrator, service, web)
+            demo = Demo(processes, output, service, web)
             steps: list[Callable[[], None]] = [demo.prepare, demo.site, demo.release, demo.breakage, demo.health]
             for step in steps:
                 step()
-    except BrokenPromiseError as broken:
-        print(f"\ndemo: FAILED after {narrator.seconds:.0f} s. What should be, and is not: {broken}", file=sys.stderr)
-        print(f"demo: what was made so far is in {HOME}.", file=sys.stderr)
+    except UnexpectedResultError as unexpected:
+        print(f"\ndemo: FAILED after {output.seconds:.0f} s. Expected: {unexpected}", file=sys.stderr)
+        print(f"demo: the files are in {HOME}.", file=sys.stderr)
         return 1
     finally:
         processes.end()

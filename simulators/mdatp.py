@@ -1,7 +1,7 @@
-"""Stand-in for the `mdatp` agent: makes an endpoint in a directory whose `mdatp` behaves as publicly documented.
+"""Simulates the `mdatp` agent: creates an endpoint in a directory, whose `mdatp` behaves as publicly documented.
 
-One file, standard library only, so it can be copied into a container; runs on Python >= 3.6.
-`docs/simulators.md` says how to use it, and which of its behaviour is documented and which is a guess.
+It is one file and needs only the standard library (Python >= 3.6), so that it can be copied into a container.
+docs/simulators.md describes its use, and which of its behaviour is documented and which is not.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
 DEFAULT_VERSION = "101.26062.0005"
-# The set that comes with the package. Its versions are Microsoft's of early 2026; its age makes it out of date.
+# The definitions that come with the agent. Their versions are from early 2026; they are old enough to be out of date.
 SHIPPED_ENGINE, SHIPPED_DEFINITIONS, SHIPPED_AGE = "1.1.26010.1003", "1.445.553.0", 30 * 86400
 SHIPPED_FOLDER = "00000000-0000-0000-0000-000000000000"
 LIFETIME = 270 * 86400
@@ -36,63 +36,63 @@ CONNECTIVITY = (
 ATTENTION = "ATTENTION: No license found. Contact your administrator for help."
 NO_DAEMON = "Could not connect to the daemon"
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-# A wrapped value continues on lines that start under the value's first character.
+# A wrapped value continues on lines that are indented to its first character.
 WRAP_AT, WRAP_INDENT = 60, " " * 46
 
-# What can be wrong, and where the facts say so ("-": not documented, but a reader must survive it).
+# Faulty states. "public": known from public documentation or reports; "-": not known, but parsers must cope with it.
 STATES = {
-    "daemon_down": ("mdatp-cli 1.6", "the daemon cannot be reached: every query fails with a non-zero exit"),
-    "unlicensed": ("mdatp-cli 1.2", "not onboarded: ATTENTION line, missing license, org_id unavailable"),
-    "expired": ("mdatp-cli 2", "the release has expired: ATTENTION line and missing license on an onboarded host"),
-    "health_hangs": ("mdatp-cli 1.6", "`mdatp health` never returns"),
-    "update_hangs": ("mdatp-cli 3", "`mdatp definitions update` never returns"),
-    "update_without_effect": ("mdatp-cli 3", "`mdatp definitions update` exits 0 and nothing moves"),
-    "update_fails": ("mdatp-cli 3, 10", "`mdatp definitions update` fails with a text, health shows the reason"),
-    "slow_health": ("mdatp-cli 3", "after an update the health rows lag some calls behind (set health_lag=N)"),
-    "passive": ("mdatp-cli 8, managed-json 1", "a portal policy makes the agent passive whatever the file says"),
-    "engine_not_loaded": ("mdatp-cli 2, 8", "the engine is not loaded although real-time protection wants it"),
-    "engine_not_available": ("mdatp-cli 2, 8", "health issue `engine v1 not available` (/var is mounted noexec)"),
-    "rtp_unavailable": ("mdatp-cli 1.2", "real-time protection rows are `unavailable`, no event provider"),
-    "log_folder_permissions": ("mdatp-cli 2, 6", "health issue `log folder permission issues`"),
-    "conflicting_application": ("mdatp-cli 2", "another product is in conflicting_applications"),
-    "managed_config_ignored": ("mdatp-cli 8, managed-json 1", "the managed file has no effect; nothing is [managed]"),
-    "mirror_unreachable": ("mdatp-cli 8", "the agent cannot fetch from the mirror"),
-    "silent_cloud_fallback": ("mdatp-cli 2, 8", "the mirror fails, and a portal policy lets the cloud cover it up"),
-    "tls_inspection": ("mdatp-cli 4, 8", "cloud connections fail with curl error 60"),
-    "no_json": ("mdatp-cli 1.4", "a command line without `--output`"),
-    "messages_on_stderr": ("mdatp-cli 1.6", "ATTENTION and error texts go to stderr (the stream is undocumented)"),
-    "noise_on_stderr": ("-", "every call also writes a warning to stderr, exit status and stdout as ever"),
+    "daemon_down": ("public", "the daemon cannot be reached: every command exits with a non-zero status"),
+    "unlicensed": ("public", "not onboarded: ATTENTION line, missing license, org_id unavailable"),
+    "expired": ("public", "the release has expired: ATTENTION line and missing license on an onboarded host"),
+    "health_hangs": ("public", "`mdatp health` never returns"),
+    "update_hangs": ("public", "`mdatp definitions update` never returns"),
+    "update_without_effect": ("public", "`mdatp definitions update` exits with status 0 and changes nothing"),
+    "update_fails": ("public", "`mdatp definitions update` fails with a message, and health shows the reason"),
+    "slow_health": ("public", "after an update, some calls of health show the old values (set health_lag=N)"),
+    "passive": ("public", "a portal policy sets the agent to passive and overrides the file"),
+    "engine_not_loaded": ("public", "the engine is not loaded although real-time protection needs it"),
+    "engine_not_available": ("public", "health issue `engine v1 not available` (/var is mounted noexec)"),
+    "rtp_unavailable": ("public", "real-time protection rows are `unavailable`, no event provider"),
+    "log_folder_permissions": ("public", "health issue `log folder permission issues`"),
+    "conflicting_application": ("public", "another product is in conflicting_applications"),
+    "managed_config_ignored": ("public", "the managed file has no effect; nothing is [managed]"),
+    "mirror_unreachable": ("public", "the agent cannot download from the mirror"),
+    "silent_cloud_fallback": ("public", "the mirror fails, and a portal policy enables the fallback to the cloud"),
+    "tls_inspection": ("public", "cloud connections fail with curl error 60"),
+    "no_json": ("public", "a version of the command line without the option `--output`"),
+    "messages_on_stderr": ("public", "ATTENTION and error messages are written to stderr (the stream is undocumented)"),
+    "noise_on_stderr": ("-", "every call also writes a warning to stderr; exit status and stdout do not change"),
     "wrapped_values": ("-", "long values of the text tables continue on further lines"),
 }
-# These change what is stored, once; a later successful update mends them.
+# Events change the stored values once. A later successful update replaces the values.
 EVENTS = {
-    "definitions_stale": ("mdatp-cli 2", "the definitions are 10 days old, the agent still calls them up_to_date"),
-    "definitions_out_of_date": ("mdatp-cli 2", "the definitions are 8 days old; out_of_date from 101.24122.0001 on"),
-    "definitions_unavailable": ("mdatp-cli 2", "there are no definitions: status unavailable, not healthy"),
-    "definitions_updating": ("mdatp-cli 2", "the first download is under way: status updating, not healthy"),
-    "from_cloud": ("mdatp-cli 0 (9)", "the definitions came from the cloud, whatever is configured"),
+    "definitions_stale": ("public", "the definitions are 10 days old, but the agent reports up_to_date"),
+    "definitions_out_of_date": ("public", "the definitions are 8 days old; out_of_date from 101.24122.0001 on"),
+    "definitions_unavailable": ("public", "there are no definitions: status unavailable, not healthy"),
+    "definitions_updating": ("public", "the first download is in progress: status updating, not healthy"),
+    "from_cloud": ("public", "the definitions came from the cloud, independent of the configuration"),
 }
 
 DEFAULTS = {
     "app_version": DEFAULT_VERSION,
     "arch": "x86_64",
-    "cloud": "",  # address of the download service; "" = cannot be reached
-    "cloud_source_uri": CLOUD_NAME,  # what definitions_update_source_uri says after an update from there
-    "ca_file": "",  # the certificates this machine trusts; "" = the system's
+    "cloud": "",  # URL of the download service; "" = cannot be reached
+    "cloud_source_uri": CLOUD_NAME,  # the value of definitions_update_source_uri after an update from the cloud
+    "ca_file": "",  # the trusted CA certificates; "" = those of the system
     "network_timeout": 20,
-    "clock": "",  # "" = the machine's
-    "date_zone": "utc",  # or "local": the zone of the dates in the text tables is undocumented
+    "clock": "",  # the present time; "" = that of the system
+    "date_zone": "utc",  # or "local": the time zone of dates in the text tables is undocumented
     "release_ring": "Production",
     "org_id": "",
     "machine_guid": "",
     "product_expiration": 0,
     "health_lag": 0,
     "update_fail_text": "Security intelligence update failed",
-    "fallback_marker": "[managed]",  # or " [managed]": both were seen in this one row
+    "fallback_marker": "[managed]",  # or " [managed]": both forms are published for this row
     "json_unavailable": "string",  # or "null", "absent": undocumented
-    "json_attention": True,  # does the ATTENTION line come before JSON too? undocumented
+    "json_attention": True,  # whether the ATTENTION line also precedes JSON is undocumented
     "broken": [],
-    "rows": {},  # rows of health that are replaced or added: name -> JSON value, null = unavailable
+    "rows": {},  # rows of health to replace or add: name -> JSON value; null = unavailable
 }  # type: Dict[str, Any]
 CHOICES = {
     "arch": ("x86_64", "arm64"),
@@ -123,14 +123,14 @@ class Status(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """A setting in force, and whether it comes from the managed configuration."""
+    """The value of a setting, and whether it comes from the managed configuration."""
 
     value: Any
     managed: bool = False
 
 
 class Row(NamedTuple):
-    """A row of health. `setting`: JSON shows it as an object. `value` None is the bare word `unavailable`."""
+    """A row of health. A `setting` is an object in JSON. The value None is shown as the bare word `unavailable`."""
 
     name: str
     value: Any
@@ -141,7 +141,7 @@ class Row(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What one call of `mdatp` answers."""
+    """The output and exit status of one call of `mdatp`."""
 
     stdout: str
     stderr: str
@@ -149,11 +149,11 @@ class Reply(NamedTuple):
 
 
 class Misuse(Exception):
-    """The stand-in was called in a way that it does not know."""
+    """The simulator or its `mdatp` was called with invalid arguments."""
 
 
 class UpdateFailed(Exception):
-    """An update from one source did not succeed; the text is for definitions_update_fail_reason."""
+    """An update from a source failed. The message becomes definitions_update_fail_reason."""
 
 
 class NoDaemon(Exception):
@@ -161,7 +161,7 @@ class NoDaemon(Exception):
 
 
 def number(version: str) -> Tuple[int, ...]:
-    """The parts of a version, comparable."""
+    """The parts of a version as numbers, for comparisons."""
     return tuple(int(part) for part in version.split("."))
 
 
@@ -172,13 +172,13 @@ def camel(name: str) -> str:
 
 
 def moment_of(text: str) -> float:
-    """Seconds since the epoch from such a number or from an ISO 8601 time in UTC."""
+    """Converts seconds since the epoch, or an ISO 8601 time in UTC, to seconds since the epoch."""
     with contextlib.suppress(ValueError):
         return float(text)
     try:
         return float(calendar.timegm(time.strptime(text.replace(" ", "T").rstrip("Z")[:19], "%Y-%m-%dT%H:%M:%S")))
     except ValueError:
-        raise Misuse(f"{text!r} is not a time: give seconds since 1970 or YYYY-MM-DDTHH:MM:SSZ.") from None
+        raise Misuse(f"{text!r} is not a time. Use seconds since 1970 or YYYY-MM-DDTHH:MM:SSZ.") from None
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -189,7 +189,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The managed configuration, as far as it matters here. A value of a wrong type or an unknown word is passed over.
+# The keys of the managed configuration that the simulator uses. Values of a wrong type and unknown words are ignored.
 
 
 class Key(NamedTuple):
@@ -238,7 +238,7 @@ class Versions(NamedTuple):
 
 
 def versions_in(text: str) -> Optional[Versions]:
-    """Versions from a manifest (JSON), the service's XML, or `name: version` lines."""
+    """Reads versions from a manifest (JSON), the XML of the service, or lines of the form `name: version`."""
     found = {}  # type: Dict[str, str]
     pattern = r"""(engine|definition|signature)[a-z_]*(?:\s+date=["'][^"']*["'])?[^\d]{0,80}?(\d+(?:\.\d+){3})"""
     for name, value in re.findall(pattern, text, re.I):
@@ -247,10 +247,10 @@ def versions_in(text: str) -> Optional[Versions]:
 
 
 def unpack(package: Path, folder: Path, arch: str, hint: Callable[[], Optional[Versions]]) -> Versions:
-    """Proves a package, writes its members to a new folder, and tells its versions.
+    """Verifies a package, extracts it to a new folder, and returns its versions.
 
-    What is inside a real package is not public. As in the directory that the agent ships, an engine library
-    (`libmpengine.so`) and definitions (`*.vdm`) are expected.
+    The content of a real package is not public. As in the directory that the agent ships, an engine library
+    (`libmpengine.so`) and definitions (`*.vdm`) are required.
     """
     import zipfile
     import zlib
@@ -263,23 +263,23 @@ def unpack(package: Path, folder: Path, arch: str, hint: Callable[[], Optional[V
             names = [name for name in opened.namelist() if not name.endswith("/")]
             bases = [name.rsplit("/", 1)[-1].lower() for name in names]
             if not any("mpengine" in base for base in bases) or not any(base.endswith(".vdm") for base in bases):
-                raise UpdateFailed("the package lacks an engine or definitions")
+                raise UpdateFailed("the package does not contain an engine and definitions")
             versions = None
             for info in opened.infolist():
                 if info.file_size < 4096 and info.filename.lower().endswith((".txt", ".json", ".xml")):
                     text = opened.read(info).decode("utf-8", "replace")
-                    for told in re.findall(r"\b(?:arch|platform)\W{1,4}(x86_64|arm64|mac|linux)\b", text):
-                        if told not in (arch, "linux"):
-                            raise UpdateFailed(f"the package is for {told}, this machine is linux {arch}")
+                    for target in re.findall(r"\b(?:arch|platform)\W{1,4}(x86_64|arm64|mac|linux)\b", text):
+                        if target not in (arch, "linux"):
+                            raise UpdateFailed(f"the package is for {target}, but this machine is linux {arch}")
                     versions = versions or versions_in(text)
             opened.extractall(str(folder))
     except OSError as error:
         raise UpdateFailed(f"cannot read the package: {error}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
-        raise UpdateFailed(f"the package is not a whole zip file: {error}") from None
+        raise UpdateFailed(f"the package is not a valid zip file: {error}") from None
     versions = versions or hint()
     if versions is None:
-        raise UpdateFailed("the package does not tell its versions")
+        raise UpdateFailed("the package does not contain its versions")
     return versions
 
 
@@ -288,7 +288,7 @@ def unpack(package: Path, folder: Path, arch: str, hint: Callable[[], Optional[V
 
 
 class Endpoint:
-    """One simulated machine with the agent on it, kept in the directory `root`."""
+    """A simulated machine with the agent, in the directory `root`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
@@ -304,10 +304,10 @@ class Endpoint:
         if self.settings_file.exists():
             self.settings.update(json.loads(self.settings_file.read_text(encoding="utf-8")))
 
-    # -- making and changing it
+    # -- installation and changes
 
     def install(self, **chosen: Any) -> None:
-        """Makes the endpoint; one that exists keeps its definitions, its managed file and the other settings."""
+        """Creates the endpoint. An existing endpoint keeps its definitions, its managed file and the other settings."""
         commands = self.root / "usr/bin"
         for folder in (self.managed_file.parent, self.program.parent, self.sets, self.log_file.parent, commands):
             folder.mkdir(parents=True, exist_ok=True)
@@ -351,7 +351,7 @@ class Endpoint:
         call = [sys.executable or "/usr/bin/python3", "-I", "-S", "-B", str(self.program), *arguments]
         lines = [
             "#!/bin/sh",
-            "# Stand-in for Microsoft's agent; see docs/simulators.md of mde.offline.",
+            "# Simulates Microsoft's agent; see docs/simulators.md of mde.offline.",
             f"MDATP_SIM_ROOT={shlex.quote(str(self.root))}",
             "export MDATP_SIM_ROOT",
             "exec " + " ".join(shlex.quote(word) for word in call) + ' "$@"',
@@ -362,7 +362,7 @@ class Endpoint:
         staged.replace(path)
 
     def change(self, changes: Dict[str, Any]) -> None:
-        """Takes settings (with the type of their default), `row.NAME`, and the names of stored values."""
+        """Changes settings (of the type of their default), `row.NAME`, and stored values."""
         stored = {}
         for name, value in changes.items():
             if name.startswith("row."):
@@ -375,7 +375,7 @@ class Endpoint:
                 self.settings[name] = self._typed(name, str(value))
             else:
                 known = sorted(set(DEFAULTS) - {"broken", "rows"} | set(STORED))
-                raise Misuse(f"There is no setting {name!r}. Known: {', '.join(known)}, row.NAME.")
+                raise Misuse(f"There is no setting {name!r}. The settings are: {', '.join(known)}, row.NAME.")
         self._save_settings()
         if stored:
             self._change_state(**stored)
@@ -384,25 +384,25 @@ class Endpoint:
     def _typed(name: str, text: str) -> Any:
         default = DEFAULTS[name]
         if name in CHOICES and text not in CHOICES[name]:
-            raise Misuse(f"{name} is one of: {', '.join(map(repr, CHOICES[name]))}; not {text!r}.")
+            raise Misuse(f"{name} must be one of {', '.join(map(repr, CHOICES[name]))}, not {text!r}.")
         if isinstance(default, bool):
             if text.lower() not in ("true", "false"):
-                raise Misuse(f"{name} is true or false, not {text!r}.")
+                raise Misuse(f"{name} must be true or false, not {text!r}.")
             return text.lower() == "true"
         if name == "product_expiration":
             return moment_of(text)
         if isinstance(default, int):
             if not text.isdigit():
-                raise Misuse(f"{name} is a whole number, not {text!r}.")
+                raise Misuse(f"{name} must be an integer, not {text!r}.")
             return int(text)
         if name == "app_version" and not re.match(r"\d+(\.\d+)+$", text):
-            raise Misuse(f"app_version is like {DEFAULT_VERSION}, not {text!r}.")
+            raise Misuse(f"app_version must have the form {DEFAULT_VERSION}, not {text!r}.")
         if name == "clock" and text:
             moment_of(text)
         return text
 
     def break_it(self, name: str) -> None:
-        """Puts the endpoint into one of STATES or EVENTS."""
+        """Puts the endpoint into a state of STATES, or applies an event of EVENTS."""
         if name in STATES:
             self.settings["broken"] = sorted(set(self.settings["broken"]) | {name})
             if name == "slow_health":
@@ -411,7 +411,7 @@ class Endpoint:
             if name != "silent_cloud_fallback":
                 return
         elif name not in EVENTS:
-            raise Misuse(f"There is no state {name!r}. Known: {', '.join(sorted({**STATES, **EVENTS}))}.")
+            raise Misuse(f"There is no state {name!r}. The states are: {', '.join(sorted({**STATES, **EVENTS}))}.")
         events = {
             "definitions_stale": {"updated": self.now() - 10 * 86400, "status": "up_to_date"},
             "definitions_out_of_date": {"updated": self.now() - 8 * 86400, "status": ""},
@@ -421,18 +421,18 @@ class Endpoint:
         changes = events.get(name, {"source_uri": self.settings["cloud_source_uri"], "fail_reason": ""})
         self._change_state(**changes)
 
-    def mend(self, names: Sequence[str]) -> None:
-        """Ends states; without names all of them."""
+    def repair(self, names: Sequence[str]) -> None:
+        """Clears states; without names, all of them."""
         unknown = set(names) - set(STATES)
         if unknown:
-            raise Misuse(f"Not a lasting state: {', '.join(sorted(unknown))}. An update mends what is stored.")
+            raise Misuse(f"Not a state: {', '.join(sorted(unknown))}. An update replaces values that events changed.")
         kept = [name for name in self.settings["broken"] if names and name not in names]
         if "slow_health" not in kept:
             self.settings["health_lag"] = 0
         self.settings["broken"] = kept
         self._save_settings()
 
-    # -- what it knows
+    # -- settings and stored values
 
     def has(self, state: str) -> bool:
         return state in self.settings["broken"]
@@ -453,7 +453,7 @@ class Endpoint:
         return self.has("expired") or self.now() > self.settings["product_expiration"]
 
     def config(self) -> Dict[str, Setting]:
-        """The settings in force, by the short names of KEYS."""
+        """The active settings, by their short names in KEYS."""
         document = self._managed_document()
         settings = {}  # type: Dict[str, Setting]
         for name, key in KEYS.items():
@@ -467,7 +467,7 @@ class Endpoint:
             settings["level"] = audit
         if not settings["level"].managed:
             settings["level"] = Setting("passive" if self.at_least("101.23062.0001") else "real_time")
-        # A policy from the portal wins over the managed file.
+        # A portal policy takes precedence over the managed file.
         if self.has("passive"):
             settings["level"] = Setting("passive", True)
         if self.has("silent_cloud_fallback"):
@@ -508,12 +508,12 @@ class Endpoint:
 
     # -- health
 
-    def _definitions(self, look: bool) -> Dict[str, Any]:
-        """The stored definitions as health shows them; `look` counts as one of the calls that lag behind."""
+    def _definitions(self, count: bool) -> Dict[str, Any]:
+        """The stored definitions as health shows them. With `count`, counts as one of the `health_lag` calls."""
         state = self._state()
         if state.get("lag", 0) <= 0:
             return state
-        if look:
+        if count:
             with contextlib.suppress(OSError):
                 self._change_state(lag=state["lag"] - 1)
         return dict(state["shown"])
@@ -533,9 +533,9 @@ class Endpoint:
             Row("definitions_status", Status(status)),
         ]
 
-    def health_rows(self, look: bool = True) -> List[Row]:
-        """All rows of the agent's generation, in the order of the table; hidden ones too."""
-        state, config, settings = self._definitions(look), self.config(), self.settings
+    def health_rows(self, count: bool = True) -> List[Row]:
+        """All rows of this version of the agent in the order of the table, including hidden rows."""
+        state, config, settings = self._definitions(count), self.config(), self.settings
         level = config["level"]
         at_work = level.value in ("real_time", "audit")
         unavailable, ready = self.has("rtp_unavailable"), bool(state["version"])
@@ -606,9 +606,9 @@ class Endpoint:
         rows = [row for since, row in table if self.at_least(since)]
         return self._with_replaced_rows(rows, add=True)
 
-    def detail_rows(self, look: bool = True) -> List[Row]:
+    def detail_rows(self, count: bool = True) -> List[Row]:
         """The rows of `--details definitions`."""
-        state, config = self._definitions(look), self.config()
+        state, config = self._definitions(count), self.config()
         rows = self._definition_rows(state, config)
         if self.at_least("101.24022.0001"):
             always_verified = self.at_least("101.26062.0005")
@@ -643,7 +643,7 @@ class Endpoint:
         return rows + [Row(name, value) for name, value in replaced.items()] if add else rows
 
     def date(self, epoch: float) -> str:
-        """A date as the text tables show it."""
+        """Formats a date as in the text tables."""
         at = time.localtime(epoch) if self.settings["date_zone"] == "local" else time.gmtime(epoch)
         half = "AM" if at.tm_hour < 12 else "PM"
         return (
@@ -652,7 +652,7 @@ class Endpoint:
         )
 
     def text_of(self, value: Any) -> str:
-        """A value as the text tables show it."""
+        """Formats a value as in the text tables."""
         if value is None:
             return "unavailable"
         if isinstance(value, Moment):
@@ -677,7 +677,7 @@ class Endpoint:
         return "".join(lines)
 
     def json_of(self, rows: Sequence[Row], kind: str) -> str:
-        """Rows as one line of JSON."""
+        """Formats rows as one line of JSON."""
         document = {"$type": kind} if kind else {}  # type: Dict[str, Any]
         for row in rows:
             if row.value is None and self.settings["json_unavailable"] == "absent":
@@ -700,10 +700,10 @@ class Endpoint:
     # -- updates
 
     def update(self) -> str:
-        """Updates from the configured source. Returns the reason of a failure, or an empty text."""
+        """Updates from the configured source. Returns the reason of a failure, or an empty string."""
         with self._lock("update"):
             state = self._state()
-            for folder in self.sets.iterdir():  # what a killed update left
+            for folder in self.sets.iterdir():  # leftovers of an update that was killed
                 if folder.name not in (state["folder"], SHIPPED_FOLDER):
                     shutil.rmtree(str(folder), ignore_errors=True)
             staged = self.sets / str(uuid.uuid4())
@@ -729,7 +729,7 @@ class Endpoint:
             return ""
 
     def _obtain(self, staged: Path) -> Tuple[str, Versions]:
-        """Fetches a proven set into `staged`; returns what it came from and its versions."""
+        """Downloads and verifies definitions into `staged`; returns their source and versions."""
         config = self.config()
         if config["offline"].value != "enabled":
             return self._from_cloud(staged, config)
@@ -745,7 +745,7 @@ class Endpoint:
 
     def _package_address(self, url: str) -> str:
         base = url.rstrip("/")
-        # "Only some architectures update" is the documented effect of an address that names one.
+        # The documented effect of a URL that contains an architecture is that only some architectures update.
         named = base.rsplit("/", 1)[-1].startswith("arch_")
         return f"{base}/updates.zip" if named else f"{base}/arch_{self.settings['arch']}/updates.zip"
 
@@ -764,7 +764,7 @@ class Endpoint:
                 Path(address), staged, self.settings["arch"], lambda: versions_in(self._text(Path(manifest).as_uri()))
             )
         else:
-            raise UpdateFailed(f"{url!r} is neither an http(s) address nor an absolute directory")
+            raise UpdateFailed(f"{url!r} is neither an http(s) URL nor an absolute path")
         return url, versions
 
     def _from_cloud(self, staged: Path, config: Dict[str, Setting]) -> Tuple[str, Versions]:
@@ -807,13 +807,13 @@ class Endpoint:
             raise UpdateFailed(f"{address}: {error}") from None
 
     def _text(self, address: str, proxy: str = "") -> str:
-        """A small text, or nothing where it cannot be had."""
+        """Downloads a small text; an empty string if that fails."""
         with contextlib.suppress(UpdateFailed, OSError), self._open(address, proxy) as answer:
             return str(answer.read(65536).decode("utf-8", "replace"))
         return ""
 
     def tick(self) -> str:
-        """Does what the daemon's timer does when it looks at the clock; says what that was."""
+        """Does what the timer of the daemon would do now; returns a description of it."""
         config = self.config()
         due = self._state()["attempted"] + config["interval"].value
         if self.has("daemon_down"):
@@ -830,7 +830,7 @@ class Endpoint:
     # -- the command line of the agent
 
     def client(self, arguments: Sequence[str]) -> Reply:
-        """One call of `mdatp`."""
+        """Runs one `mdatp` command."""
         words, options = self._options(arguments)
         out, err, code = [], [], 0  # type: List[str], List[str], int
         complaints = err if self.has("messages_on_stderr") else out
@@ -890,7 +890,7 @@ class Endpoint:
         if "details" in options and options["details"] != "definitions":
             raise Misuse(f"Unknown details: {options['details']}")
         if "field" in options:
-            for row in self.health_rows() + self.detail_rows(look=False):
+            for row in self.health_rows() + self.detail_rows(count=False):
                 if row.name == options["field"]:
                     value = self.text_of(row.value)
                     return (json.dumps(self._json_value(row.value)) if as_json else value) + "\n"
@@ -943,21 +943,21 @@ class Endpoint:
 
 
 def hang() -> NoReturn:
-    """Waits until it is killed."""
+    """Waits until the process is killed."""
     while True:
         time.sleep(3600)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The command line of the stand-in
+# The command line of the simulator
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="mdatp.py", description="A stand-in for the mdatp agent.")
+    top = argparse.ArgumentParser(prog="mdatp.py", description="Simulates the mdatp agent.")
     verbs = top.add_subparsers(dest="verb", metavar="VERB")
     verbs.required = True
 
-    known = os.environ.get("MDATP_SIM_ROOT")  # the commands of an endpoint name their own
+    known = os.environ.get("MDATP_SIM_ROOT")  # set by the commands of an endpoint
 
     def verb(name: str, text: str) -> argparse.ArgumentParser:
         made = verbs.add_parser(name, help=text)
@@ -967,23 +967,23 @@ def parser() -> argparse.ArgumentParser:
             default=known and Path(known),
             required=not known,
             metavar="DIR",
-            help="the endpoint's directory",
+            help="directory of the endpoint",
         )
         return made
 
-    install = verb("install", "make an endpoint, or refresh one")
-    install.add_argument("--version", dest="app_version", help=f"of the agent (default: {DEFAULT_VERSION})")
+    install = verb("install", "create or update an endpoint")
+    install.add_argument("--version", dest="app_version", help=f"version of the agent (default: {DEFAULT_VERSION})")
     install.add_argument("--arch", choices=CHOICES["arch"])
-    install.add_argument("--cloud", metavar="URL", help="of the download service (default: unreachable)")
+    install.add_argument("--cloud", metavar="URL", help="URL of the download service (default: cannot be reached)")
     change = verb("set", "change settings or stored values")
     change.add_argument("changes", nargs="+", metavar="KEY=VALUE")
-    verb("break", "put it into bad states").add_argument("names", nargs="+", metavar="NAME")
-    verb("mend", "end bad states (all, or those named)").add_argument("names", nargs="*", metavar="NAME")
-    tick = verb("tick", "do what the daemon's timer would do now")
-    tick.add_argument("--now", metavar="TIME", help="pretend that it is this time")
-    client = verb("client", "be mdatp; the arguments follow --")
+    verb("break", "set faulty states").add_argument("names", nargs="+", metavar="NAME")
+    verb("repair", "clear faulty states (default: all)").add_argument("names", nargs="*", metavar="NAME")
+    tick = verb("tick", "do what the timer of the daemon would do now")
+    tick.add_argument("--now", metavar="TIME", help="use this time as the present time")
+    client = verb("client", "run an mdatp command; its arguments follow --")
     client.add_argument("arguments", nargs=argparse.REMAINDER)
-    verbs.add_parser("states", help="list the bad states")
+    verbs.add_parser("states", help="list the faulty states")
     return top
 
 
@@ -997,7 +997,7 @@ def run(options: argparse.Namespace) -> int:
         endpoint.install(app_version=options.app_version, arch=options.arch, cloud=options.cloud)
         return 0
     if not endpoint.settings_file.exists():
-        raise Misuse(f"There is no endpoint in {options.root}: make one with `install --root {options.root}`.")
+        raise Misuse(f"There is no endpoint in {options.root}. Create one with `install --root {options.root}`.")
     if options.verb == "client":
         arguments = options.arguments[1:] if options.arguments[:1] == ["--"] else options.arguments
         reply = endpoint.client(arguments)
@@ -1012,8 +1012,8 @@ def run(options: argparse.Namespace) -> int:
     elif options.verb == "break":
         for name in options.names:
             endpoint.break_it(name)
-    elif options.verb == "mend":
-        endpoint.mend(options.names)
+    elif options.verb == "repair":
+        endpoint.repair(options.names)
     else:
         endpoint.forced_now = moment_of(options.now) if options.now else None
         print(endpoint.tick())

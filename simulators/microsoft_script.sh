@@ -1,25 +1,24 @@
 #!/bin/bash
-# Stand-in of Microsoft's downloader script, with the faults that the original was measured to have. Only for tests.
+# Simulates Microsoft's download script, with the faults that were measured in the original. Only for tests.
 #
-# Put it into a folder as xplat_offline_updates_download.sh, with settings.json beside it. DEFINITION_SERVICE names the
-# service, such as https://127.0.0.1:8443/fwlink/ (the original knows one service only). SCRIPT_EDITION=1.2 makes it
-# behave as the edition of 2026 instead of that of 2024; see the last paragraph.
+# Install it in a folder as xplat_offline_updates_download.sh, together with settings.json. DEFINITION_SERVICE is the URL
+# of the service, such as https://127.0.0.1:8443/fwlink/ (in the original, the URL is fixed). With SCRIPT_EDITION=1.2, the
+# script behaves like the version of 2026 instead of that of 2024; see the last paragraph.
 #
-# Faults that are there on purpose: it ends with status 0 when a download fails, and leaves out all that would have come
-# after it; it saves whatever a server answers as a package; it asks for the versions after the package; it believes its
-# own manifests and never looks at a package; it has no lock, no time limits and no second try; it writes temp.txt into
-# the current directory, half-done files into the served tree, and manifests in place; without jq, curl or settings it
-# says so and ends with status 0.
+# Faults of the original: If a download fails, the script ends with status 0 and skips all further downloads. It saves any
+# response as a package. It asks for the versions after the package. It relies on its own manifests and never checks a
+# package. It has no lock, no time limits and no retries. It writes temp.txt to the current directory, unfinished files to
+# the served folder, and manifests in place. If jq, curl or settings are missing, it reports this and ends with status 0.
 #
-# The edition of 2026 ends where an unset variable is named. It asks for versions by way of a file in TMPDIR. Where that
-# question fails it ends with status 1, because its handler misses arguments. A trap that removes that file outlives the
-# function that set it: after the first platform for which there was a manifest, it names a variable that is gone, so
-# the script ends with status 1 and the next platform is never tried.
+# The version of 2026 uses `set -u`. It downloads the versions to a file in TMPDIR. If this download fails, the script ends
+# with status 1, because its error handler is called with too few arguments. The trap that removes the file uses a local
+# variable that no longer exists when the trap runs. So after the first platform that already has a manifest, the script
+# ends with status 1 and does not try the next platform.
 
 edition="${SCRIPT_EDITION:-0.0.2}"
 asked=
-: "${HOME:?is not set, and newer versions of the original do without it no more than this one}"
-service="${DEFINITION_SERVICE:?must name the address of the service}"
+: "${HOME:?must be set, as for the original}"
+service="${DEFINITION_SERVICE:?must be the URL of the service}"
 here="$(dirname "$0")"
 
 say() {
@@ -28,7 +27,7 @@ say() {
 }
 
 fail() {
-    # The status that is meant was lost by the test that led here.
+    # In the original, the status of the failed command has been overwritten by a test.
     echo "Error (0): $1"
     rm -f "$2" "$3"
     exit 0
@@ -48,7 +47,7 @@ definitions_in() {
     sed -n 's:.*<signatures date="[^"]*">\(.*\)</signatures>.*:\1:p' "$1"
 }
 
-# Whether the manifest names what the service offers; the package beside it is not looked at.
+# True if the manifest contains the versions that the service offers. The package itself is not checked.
 up_to_date() {
     local scratch=temp.txt
     if [ "$edition" = 1.2 ]; then scratch="$(mktemp -t mdatp_manifest.XXXXXX)"; fi

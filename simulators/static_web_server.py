@@ -1,4 +1,4 @@
-"""Serves a mirror's root read-only over HTTP, as a real web server would: symlinks yes, dot paths and listings no."""
+"""Serves the root of a mirror read-only over HTTP: follows symlinks, hides dot paths, lists no directories."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
-    """Files only; no listing, nothing whose path has a component that starts with a dot."""
+    """Serves files only: no directory listings, and no path with a component that begins with a dot."""
 
     protocol_version = "HTTP/1.1"
 
@@ -45,12 +45,12 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._log_file = log_file
 
     def server_bind(self) -> None:
-        # HTTPServer's own would look up the name of the address, which can take seconds without a name server.
+        # HTTPServer.server_bind resolves the name of the address, which takes seconds where no name server answers.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        # Clients that hang up or do not trust us are no trouble of ours.
+        # Clients that disconnect or reject the certificate are expected; any other error is a bug in this program.
         if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError, ssl.SSLError)):
             super().handle_error(request, client_address)
 
@@ -74,7 +74,7 @@ class StaticWebServer:
         self._server = _Server((host, port), root, log_file)
         self._scheme = "https" if tls else "http"
         if tls:
-            # Hands are shaken in the thread of each connection, so that one that is silent does not stop the others.
+            # The TLS handshake happens in the thread of each connection, so that a silent client does not block others.
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
@@ -103,10 +103,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("root", type=Path, help="the folder to serve")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--log", type=Path, help="a file for one line per request")
+    parser.add_argument("--port", type=int, default=0, help="0: a free port")
+    parser.add_argument("--log", type=Path, help="file to write one line per request to")
     options = parser.parse_args(arguments)
-    # Not a handler that sets an event: it would wait for ever if the signal came while the event is being waited for.
+    # sigwait() instead of a handler that sets an event: a signal during Event.wait() could deadlock.
     signals = (signal.SIGINT, signal.SIGTERM)
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     with StaticWebServer(options.root, options.host, options.port, options.log) as server:

@@ -1,11 +1,11 @@
-"""Makes the virtual environment (.venv) with whatever this machine offers, and says what to do where it cannot.
+"""Creates the virtual environment .venv with the tools that this machine has, or says which one to install.
 
-Standard library only, and written so that a Python 3.6 still reads it far enough to say that it is too old.
+Standard library only. Python 3.6 can also run this file, and reports that it is too old.
 
-States of `.venv`, told apart by two files in it:
-  `mde-ready`       finished; holds the fingerprint of what was installed
-  `mde-unfinished`  somebody was interrupted in here: thrown away by the next run
-Neither file: made by hand; it is completed in place.
+Two files in `.venv` record its state:
+  `mde-ready`       complete; contains the fingerprint of what was installed
+  `mde-unfinished`  an earlier run was interrupted; the next run deletes `.venv` and starts again
+If there is neither file, somebody created `.venv` manually, and this program installs the missing packages.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from typing import IO, Callable, Iterator, List, Optional, Tuple
 
 try:
     import fcntl
-except ImportError:  # not a POSIX system; the collection's controller side does not run there either
+except ImportError:  # not a POSIX system; Ansible controllers do not run there either
     fcntl = None  # type: ignore[assignment]
 
 OLDEST = (3, 10)
@@ -38,15 +38,15 @@ READY = VENV / "mde-ready"
 UNFINISHED = VENV / "mde-unfinished"
 CACHE = CHECKOUT / ".cache" / "bootstrap"
 LOG = CACHE / "last.log"
-FORMAT = "1"  # raise it when a finished environment of an earlier version of this file is no longer good enough
+FORMAT = "1"  # increase it when environments of earlier versions of this file must be created again
 
 
 class Advice(Exception):
-    """Something that the person at the terminal has to do first."""
+    """The user has to do something first; the message says what."""
 
 
-class WayFailed(Exception):
-    """One way of making the environment does not work here; the message says why."""
+class MethodFailed(Exception):
+    """One method of creating the environment does not work on this machine; the message says why."""
 
 
 def say(text: str) -> None:
@@ -54,23 +54,23 @@ def say(text: str) -> None:
 
 
 def fingerprint() -> str:
-    # The path belongs to it because the scripts in an environment name the folder they were made for.
+    # The path is part of it, because the scripts in an environment contain its absolute path.
     parts = [FORMAT, str(CHECKOUT), REQUIREMENTS.read_text(encoding="utf-8")]
     return hashlib.sha256("\0".join(parts).encode("utf-8")).hexdigest()
 
 
 def quiet(*argv: str) -> bool:
-    """Whether a command runs and succeeds."""
+    """Whether a command can be run and succeeds."""
     try:
-        nothing = subprocess.DEVNULL
-        done = subprocess.run(argv, stdin=nothing, stdout=nothing, stderr=nothing, check=False)
+        null = subprocess.DEVNULL
+        done = subprocess.run(argv, stdin=null, stdout=null, stderr=null, check=False)
     except OSError:
         return False
     return done.returncode == 0
 
 
 def logged(*argv: str, watch: Optional[Callable[[str], None]] = None) -> None:
-    """Runs a command with its output in the log; its last lines become the reason when it fails."""
+    """Runs a command and writes its output to the log; if it fails, its last lines are the message of the exception."""
     lines: List[str] = []
     with LOG.open("a", encoding="utf-8") as log:
         log.write("$ " + " ".join(argv) + "\n")
@@ -94,11 +94,11 @@ def logged(*argv: str, watch: Optional[Callable[[str], None]] = None) -> None:
             process.wait()
             raise
     if status:
-        raise WayFailed("\n".join(line for line in lines[-12:] if line) or f"exit status {status}")
+        raise MethodFailed("\n".join(line for line in lines[-12:] if line) or f"exit status {status}")
 
 
 class Progress:
-    """One line that moves on a terminal; otherwise a line every few seconds, so that a CI log shows life too."""
+    """Progress of an installation: one line that is updated on a terminal, otherwise a line every five seconds."""
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -131,7 +131,7 @@ class Progress:
 
 
 def usable(python: str, modules: str = "") -> bool:
-    """Whether this is a Python that starts, is new enough and has the modules; a pyenv shim may fail all three."""
+    """Whether this Python can be started, is new enough and has the modules. A pyenv shim may fail each check."""
     check = "import sys{}; sys.exit(sys.version_info[:2] < {!r})".format(modules and ", " + modules, OLDEST)
     return quiet(python, "-c", check)
 
@@ -143,38 +143,38 @@ def pythons_on_path() -> Iterator[str]:
             yield found
 
 
-# --- the ways to make an environment; each leaves .venv/bin/python behind and says how packages get into it
+# --- methods of creating an environment; each creates .venv/bin/python and returns the command that installs packages
 
 
 def with_pip(python: pathlib.Path) -> List[str]:
     return [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
 
 
-def way_venv(python: str) -> List[str]:
+def method_venv(python: str) -> List[str]:
     if not usable(python, "venv, ensurepip"):
-        raise WayFailed("this Python has no venv or no ensurepip (Debian keeps them in the package python3-venv)")
+        raise MethodFailed("this Python has no venv or no ensurepip (Debian keeps them in the package python3-venv)")
     logged(python, "-m", "venv", str(VENV))
     return with_pip(VENV_PYTHON)
 
 
-def way_uv(python: str) -> List[str]:
+def method_uv(python: str) -> List[str]:
     uv = shutil.which("uv")
     if not uv or not quiet(uv, "--version"):
-        raise WayFailed("uv is not on PATH")
+        raise MethodFailed("uv is not on PATH")
     logged(uv, "venv", "--allow-existing", "--python", python, str(VENV))
     return [uv, "pip", "install", "--python", str(VENV_PYTHON)]
 
 
-def way_virtualenv(python: str) -> List[str]:
+def method_virtualenv(python: str) -> List[str]:
     if not quiet(python, "-m", "virtualenv", "--version"):
-        raise WayFailed("the package virtualenv is not installed")
+        raise MethodFailed("the package virtualenv is not installed")
     logged(python, "-m", "virtualenv", str(VENV))
     return with_pip(VENV_PYTHON)
 
 
-def way_pip_target(python: str) -> List[str]:
+def method_pip_target(python: str) -> List[str]:
     if not quiet(python, "-m", "pip", "--version"):
-        raise WayFailed("pip is not installed")
+        raise MethodFailed("pip is not installed")
     target = CACHE / "virtualenv"
     shutil.rmtree(str(target), ignore_errors=True)
     logged(python, "-m", "pip", "install", "--disable-pip-version-check", "--target", str(target), "virtualenv")
@@ -183,22 +183,22 @@ def way_pip_target(python: str) -> List[str]:
     return with_pip(VENV_PYTHON)
 
 
-def way_other_python(python: str) -> List[str]:
+def method_other_python(python: str) -> List[str]:
     for other in pythons_on_path():
         if not pathlib.Path(other).samefile(python) and usable(other, "venv, ensurepip"):
             logged(other, "-m", "venv", str(VENV))
             return with_pip(VENV_PYTHON)
-    raise WayFailed("no other python3.X on PATH has venv")
+    raise MethodFailed("no other python3.X on PATH has venv")
 
 
-def way_pip_wheel(python: str) -> List[str]:
-    """Without any pip on the machine: pip's own wheel from the package index runs as it is."""
+def method_pip_wheel(python: str) -> List[str]:
+    """For machines without pip: downloads the wheel of pip from the package index and runs it directly."""
     if not usable(python, "venv"):
-        raise WayFailed("this Python has no venv")
+        raise MethodFailed("this Python has no venv")
     try:
         wheel = fetch_pip_wheel()
     except (OSError, ValueError) as exc:
-        raise WayFailed(f"cannot get pip from the package index: {exc}") from exc
+        raise MethodFailed(f"cannot get pip from the package index: {exc}") from exc
     logged(python, "-m", "venv", "--without-pip", str(VENV))
     logged(str(VENV_PYTHON), str(wheel / "pip"), "install", "--disable-pip-version-check", "pip")
     return with_pip(VENV_PYTHON)
@@ -218,28 +218,28 @@ def fetch_pip_wheel() -> pathlib.Path:
             version = tuple(int(part) for part in name.group(1).split("."))
             releases.append((version, entry["url"], entry["hashes"]["sha256"]))
     if not releases:
-        raise ValueError("the index lists no wheel of pip")
+        raise ValueError("the package index has no wheel of pip")
     version, url, sha256 = max(releases)
     wheel = CACHE / "pip-{}-py3-none-any.whl".format(".".join(map(str, version)))
     with urllib.request.urlopen(urllib.parse.urljoin(index + "/pip/", url), timeout=60) as answer:
         content = answer.read()
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise ValueError("the wheel of pip is not what the index says it is")
+        raise ValueError("the SHA-256 of the wheel of pip differs from the one in the package index")
     wheel.write_bytes(content)
     return wheel
 
 
-WAYS: Tuple[Tuple[str, Callable[[str], List[str]]], ...] = (
-    ("python3 -m venv", way_venv),
-    ("uv", way_uv),
-    ("virtualenv", way_virtualenv),
-    ("virtualenv through pip", way_pip_target),
-    ("another Python", way_other_python),
-    ("pip's wheel", way_pip_wheel),
+METHODS: Tuple[Tuple[str, Callable[[str], List[str]]], ...] = (
+    ("python3 -m venv", method_venv),
+    ("uv", method_uv),
+    ("virtualenv", method_virtualenv),
+    ("virtualenv through pip", method_pip_target),
+    ("another Python", method_other_python),
+    ("pip's wheel", method_pip_wheel),
 )
 
 
-def the_command_that_helps() -> str:
+def installation_command() -> str:
     if shutil.which("apt-get"):
         return "sudo apt-get install -y python3-venv"
     if shutil.which("dnf"):
@@ -250,32 +250,32 @@ def the_command_that_helps() -> str:
 
 
 def make() -> List[str]:
-    """An empty environment, by the first way that works; returns the command that installs into it."""
+    """Creates an empty environment by the first method that works; returns the command that installs packages."""
     reasons = []
-    for name, way in WAYS:
+    for name, method in METHODS:
         shutil.rmtree(str(VENV), ignore_errors=True)
         VENV.mkdir()
         UNFINISHED.touch()
         try:
-            install = way(sys.executable)
+            install = method(sys.executable)
             if not usable(str(VENV_PYTHON)):
-                raise WayFailed("it made an environment whose Python does not run")
-        except WayFailed as exc:
+                raise MethodFailed("it made an environment whose Python does not run")
+        except MethodFailed as exc:
             reasons.append("  {}: {}".format(name, str(exc).replace("\n", "\n    ")))
             continue
         UNFINISHED.touch()
-        say(f"made by {name}")
+        say(f"created with {name}")
         return install
     shutil.rmtree(str(VENV), ignore_errors=True)
     raise Advice(
-        "No way of making a virtual environment works with {}:\n{}\nThis command brings what is missing:\n  {}".format(
-            sys.executable, "\n".join(reasons), the_command_that_helps()
+        "No method of creating a virtual environment works with {}:\n{}\nInstall what is missing with:\n  {}".format(
+            sys.executable, "\n".join(reasons), installation_command()
         )
     )
 
 
 def existing() -> Optional[List[str]]:
-    """The command that completes an environment which is there already, or None where it has to be made anew."""
+    """The command that installs packages into the existing environment; None if it must be created again."""
     if UNFINISHED.exists() or not usable(str(VENV_PYTHON)):
         return None
     if READY.exists() and READY.read_text(encoding="utf-8").partition("\n")[2].strip() != str(CHECKOUT):
@@ -288,7 +288,7 @@ def existing() -> Optional[List[str]]:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Only one `make` prepares the environment; the lock ends with its process, however that ends."""
+    """Lets only one process prepare the environment. The lock ends with the process that holds it."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as handle:
         lock(handle)
@@ -301,7 +301,7 @@ def lock(handle: IO[str]) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        say("another run is preparing .venv; waiting for it")
+        say("another process is preparing .venv; waiting for it")
         fcntl.flock(handle, fcntl.LOCK_EX)
 
 
@@ -323,11 +323,11 @@ def prepare() -> None:
     progress = Progress("installing requirements-dev.txt")
     try:
         logged(*install, "-r", str(REQUIREMENTS), watch=progress)
-    except WayFailed as exc:
+    except MethodFailed as exc:
         raise Advice(
             f"\nThe packages of requirements-dev.txt could not be installed:\n{exc}\n"
-            "Check that this machine reaches a Python package index (PIP_INDEX_URL and https_proxy are honoured), "
-            f"then run the same command again. All output: {LOG}"
+            "Check that this machine can reach a Python package index (PIP_INDEX_URL and https_proxy are respected), "
+            f"then run the same command again. The complete output is in {LOG}"
         ) from exc
     progress.end()
     READY.write_text(f"{fingerprint()}\n{CHECKOUT}\n", encoding="utf-8")
@@ -335,18 +335,18 @@ def prepare() -> None:
 
 
 def with_the_right_python() -> None:
-    """Hands over to another Python where the one that was called is too old, or lives in the .venv to be made."""
+    """Restarts with another Python if this one is too old, or is that of the .venv that is to be created."""
     if pathlib.Path(sys.prefix).resolve() == VENV:
         base = pathlib.Path(sys.base_prefix) / "bin" / "python{}.{}".format(*sys.version_info[:2])
         os.execv(str(base), [str(base), *sys.argv])
     if sys.version_info[:2] >= OLDEST:
         return
     for other in pythons_on_path():
-        say(f"{sys.executable} is Python {sys.version_info[0]}.{sys.version_info[1]}; taking {other}")
+        say(f"{sys.executable} is Python {sys.version_info[0]}.{sys.version_info[1]}, which is too old; using {other}")
         os.execv(other, [other, *sys.argv])
     raise Advice(
-        f"Python {OLDEST[0]}.{OLDEST[1]} or newer is needed (ansible-core asks for it), and no python3.X on PATH is. "
-        f"{sys.executable} is {sys.version_info[0]}.{sys.version_info[1]}. "
+        f"Python {OLDEST[0]}.{OLDEST[1]} or newer is required by ansible-core, and there is no such python3.X on PATH. "
+        f"{sys.executable} is Python {sys.version_info[0]}.{sys.version_info[1]}. "
         "Install a newer one and run `make PYTHON=/path/to/python3.X ...`."
     )
 
@@ -367,7 +367,7 @@ def main() -> int:
         print(str(advice), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nvenv: interrupted; the next run starts it over", file=sys.stderr)
+        print("\nvenv: interrupted; the next run starts again", file=sys.stderr)
         return 130
     return 0
 

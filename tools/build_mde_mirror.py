@@ -1,4 +1,7 @@
-"""Packs the command `mde-mirror` as one executable file; build/mde-mirror unless another place is named."""
+"""Packs the command `mde-mirror` as one executable file.
+
+usage: build_mde_mirror.py [FILE]   (default: build/mde-mirror)
+"""
 
 from __future__ import annotations
 

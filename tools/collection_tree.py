@@ -1,4 +1,4 @@
-"""The checkout as the tools see it: its files, and the path where Python and Ansible find it as a collection."""
+"""The files of the checkout, and the link under which Python and Ansible find the checkout as a collection."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ LINK = ROOT / "ansible_collections" / "mde" / "offline"
 
 
 class NoGit(Exception):
-    """The files of the checkout cannot be told from what was made in it; the message says why."""
+    """git cannot list the files of the checkout; the message says why."""
 
 
 def link_checkout() -> Path:
-    """Links `.cache/ansible_collections/mde/offline` to the checkout; returns the folder for a collections path."""
+    """Creates the link `.cache/ansible_collections/mde/offline`; returns the folder for ANSIBLE_COLLECTIONS_PATH."""
     LINK.parent.mkdir(parents=True, exist_ok=True)
     if not LINK.is_symlink() or LINK.resolve() != CHECKOUT:
         staged = LINK.with_name(f"offline.{os.getpid()}")
@@ -26,7 +26,7 @@ def link_checkout() -> Path:
 
 
 def checkout_files() -> list[str]:
-    """Every file that is or would be committed, relative to the checkout."""
+    """Every file that is committed or that `git add --all` would add, relative to the checkout."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
         listed = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
@@ -35,7 +35,7 @@ def checkout_files() -> list[str]:
     except subprocess.CalledProcessError as exc:
         raise NoGit(f"git cannot list the files of {CHECKOUT}: {exc.stderr.strip()}") from exc
     names = sorted(set(filter(None, listed.split("\0"))))
-    # A file may be deleted and still stand in git's index.
+    # A deleted file may still be in git's index.
     return [name for name in names if (CHECKOUT / name).is_symlink() or (CHECKOUT / name).is_file()]
 
 

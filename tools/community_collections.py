@@ -1,4 +1,4 @@
-"""Collections of the community, out of the wheel of its distribution on the package index; Galaxy is not needed."""
+"""Provides community collections from the wheel of the Python package `ansible`; Ansible Galaxy is not needed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 from collection_tree import CHECKOUT
 
-# What it holds is tested together; the collections in it run with every ansible-core that this project supports.
+# The collections in this version of the package support every ansible-core that this project supports.
 DISTRIBUTION = "ansible==12.3.0"
 PLACE = CHECKOUT / ".cache" / "community" / DISTRIBUTION.partition("==")[2]
 
 
 class Unavailable(Exception):
-    """The collections cannot be had here; the message says why."""
+    """The collections cannot be downloaded; the message says why."""
 
 
 def folder_of(name: str) -> Path:
@@ -25,7 +25,7 @@ def folder_of(name: str) -> Path:
 
 
 def provide(*names: str) -> Path:
-    """Has these collections (`ansible.windows`) lie below the folder that is returned, for a collections path."""
+    """Downloads the missing ones of these collections; returns the folder for ANSIBLE_COLLECTIONS_PATH."""
     missing = [name for name in names if not folder_of(name).is_dir()]
     if missing:
         staged = PLACE.with_name(f"{PLACE.name}.{os.getpid()}")
@@ -54,7 +54,7 @@ def _unpack(wheel: Path, names: list[str], folder: Path) -> None:
             prefix = f"{folder_of(name).relative_to(PLACE).as_posix()}/"
             wanted = [member for member in members if member.startswith(prefix)]
             if not wanted:
-                raise Unavailable(f"{wheel.name} holds no collection {name}")
+                raise Unavailable(f"{wheel.name} does not contain the collection {name}")
             archive.extractall(folder, wanted)
 
 
@@ -63,7 +63,7 @@ def _put(source: Path, target: Path) -> None:
     try:
         source.rename(target)
     except OSError:
-        # Another process was faster; what it put there is the same.
+        # Another process has put the same collection there in the meantime.
         if not target.is_dir():
             raise
 

@@ -1,4 +1,4 @@
-"""Finds the Python interpreters of this machine that really start: on PATH, or among pyenv's versions."""
+"""Finds the Python interpreters on this machine that can be started: on PATH, or among the versions of pyenv."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def _real_path(python: str) -> Path | None:
-    """The interpreter behind a name, or None where it does not start (a pyenv shim of a version not chosen)."""
+    """The path of the interpreter, or None if it cannot be started, such as a pyenv shim of a version not selected."""
     ask = [python, "-c", "import sys; print(sys.executable)"]
     try:
         done = subprocess.run(ask, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
@@ -21,7 +21,7 @@ def _real_path(python: str) -> Path | None:
 
 @lru_cache(maxsize=None)
 def find(version: str) -> Path | None:
-    """The interpreter of a version such as "2.7" or "3.11", or None where this machine has none."""
+    """The interpreter of a version such as "2.7" or "3.11", or None if this machine has none."""
     on_path = shutil.which(f"python{version}")
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     candidates = ([on_path] if on_path else []) + sorted(map(str, pyenv.glob(f"{version}.*/bin/python{version}")))

@@ -1,4 +1,4 @@
-"""Runs the molecule scenarios on podman: installs what is missing, makes the image, or says loudly why it cannot."""
+"""Runs the molecule scenarios on podman: installs what is missing and builds the image, or reports why it cannot."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ SCENARIOS = sorted(path.parent.name for path in (CHECKOUT / "molecule").glob("*/
 # The time, in seconds, that one scenario needs at most on a slow machine.
 SCENARIO_SECONDS = 660
 
-# Debian's names of what runs the containers and makes their image.
+# Debian packages that run the containers and build their image.
 PACKAGES = ("podman", "runc", "netavark", "aardvark-dns", "iptables", "mmdebstrap", "debian-archive-keyring")
 SUITE = "bookworm"
 IN_IMAGE = (
     *("systemd", "systemd-sysv", "dbus", "python3", "python3-apt"),
     *("iproute2", "ca-certificates", "procps", "cron"),
-    # What Microsoft's script runs, and what makes certificates.
+    # Programs that Microsoft's script runs, and openssl to create certificates.
     *("curl", "jq", "openssl"),
 )
-# In the image as packages that wait in apt's cache: the roles install them, and the network of the rig has no way out.
+# Packages in the apt cache of the image. The roles install them, and the networks of the containers have no internet.
 FOR_ROLES = ("nginx-light", "nginx", "nfs-kernel-server", "nfs-common")
-# With what they recommend, as Ansible's apt installs it.
+# With recommended packages, because Ansible's module apt installs those too.
 DOWNLOAD = f'chroot "$1" apt-get install -y -o APT::Install-Recommends=true --download-only {" ".join(FOR_ROLES)}'
-# Holds the connection plugin.
+# The collection with the connection plugin.
 PODMAN = "containers.podman"
 
 
@@ -65,11 +65,11 @@ def works(*command: str) -> bool:
 
 
 def install(packages: Sequence[str], *commands: str) -> None:
-    """Has these commands, by installing these packages of Debian where one is missing."""
+    """Installs these Debian packages if one of the commands is missing."""
     if all(shutil.which(command) for command in commands):
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise Unable(f"{' and '.join(commands)} are needed (Debian: apt-get install {' '.join(packages)})")
+        raise Unable(f"{' and '.join(commands)} are required (Debian: apt-get install {' '.join(packages)})")
     os.environ["DEBIAN_FRONTEND"] = "noninteractive"
     print(f"installing {' '.join(packages)}", flush=True)
     run("apt-get", "update", quiet=True)
@@ -77,12 +77,12 @@ def install(packages: Sequence[str], *commands: str) -> None:
 
 
 def configure_podman() -> None:
-    """Settings that a machine needs which is a container or a small virtual machine itself; the user's own win."""
+    """Writes settings for machines that are containers or small virtual machines, unless the user has settings."""
     if "CONTAINERS_CONF" in os.environ or os.geteuid() != 0:
         return
     lines = ["[containers]", 'default_ulimits = ["nofile=1024:4096", "nproc=4096:4096"]']
     if shutil.which("runc") and not Path("/sys/fs/cgroup/cgroup.controllers").exists():
-        # crun refuses machines with both generations of cgroups.
+        # crun does not work on machines with both versions of cgroups.
         lines += ["[engine]", 'runtime = "runc"']
     if works("dpkg", "--status", "netavark"):
         lines += ["[network]", 'network_backend = "netavark"']
@@ -97,10 +97,10 @@ def image() -> str:
 
 
 def apt_entries(folder: Path) -> Iterator[tuple[str, str]]:
-    """Address and suite of every source of packages that apt has, in both of its formats."""
+    """URL and suite of every package source in apt's configuration, in both of its formats."""
     for path in sorted((folder / "sources.list.d").glob("*.sources")):
         for stanza in re.split(r"\n\s*\n", path.read_text(encoding="utf-8")):
-            # Without comments, and with continued lines in one.
+            # Remove comments, and join continued lines.
             lines = re.sub(r"\n[ \t]+", " ", re.sub(r"^#.*\n?", "", stanza, flags=re.M)).splitlines()
             fields = {
                 name.strip().lower(): value.split() for name, _colon, value in (line.partition(":") for line in lines)
@@ -114,26 +114,26 @@ def apt_entries(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def package_mirror(folder: Path = Path("/etc/apt")) -> str:
-    """Where this machine gets Debian's packages; Debian's own address where it names none."""
+    """The package mirror of this machine; that of Debian if apt's configuration contains none."""
     for address, suite in apt_entries(folder):
-        # One mirror has all suites; those of security updates and of others than Debian are somewhere else.
+        # A Debian mirror has all suites, except for the security updates.
         if re.match(r"https?://.*/debian/?$", address) and not re.search(r"security|/$", suite):
             return address
     return "http://deb.debian.org/debian"
 
 
 def proxy_options() -> list[str]:
-    """The proxy that apt uses here, for mmdebstrap, which does not read apt's settings."""
+    """Options that pass apt's proxy to mmdebstrap, which does not read apt's configuration."""
     if not shutil.which("apt-config"):
         return []
-    said = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False).stdout
-    return [f"--aptopt={line}" for line in said.splitlines() if re.match(r'Acquire::https?::Proxy "[^"]', line, re.I)]
+    dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False).stdout
+    return [f"--aptopt={line}" for line in dump.splitlines() if re.match(r'Acquire::https?::Proxy "[^"]', line, re.I)]
 
 
 def make_image() -> None:
     if works("podman", "image", "exists", image()):
         return
-    print(f"making {image()} (once, some minutes)", flush=True)
+    print(f"building {image()} (only once, takes some minutes)", flush=True)
     rootfs = CACHE / "rootfs.tar"
     try:
         run(
@@ -154,7 +154,7 @@ def prepare() -> None:
     configure_podman()
     make_image()
     if not works("podman", "run", "--rm", image(), "true"):
-        raise Unable("podman cannot start a container here; `podman run --rm " + image() + " true` says why")
+        raise Unable("podman cannot start a container; run `podman run --rm " + image() + " true` to see why")
     try:
         provide(PODMAN)
     except NoCollections as exc:
@@ -162,9 +162,9 @@ def prepare() -> None:
 
 
 def prepare_machine() -> None:
-    """What the scenario nfs needs besides."""
+    """Prepares the virtual machine of the scenario nfs."""
     if os.geteuid() != 0:
-        raise Unable("only root can make the disk of the machine that serves and mounts NFS")
+        raise Unable("only root can create the disk of the virtual machine that serves and mounts NFS")
     install(nfs_machine.PACKAGES, "qemu-system-x86_64", "mmdebstrap")
     try:
         nfs_machine.make(SUITE, package_mirror(), proxy_options())
@@ -179,7 +179,7 @@ def rotated(scenarios: Sequence[str], turn: int) -> list[str]:
 
 
 def commits() -> int:
-    """The number of commits of the checkout, 0 where git cannot tell; it grows with each change that lands."""
+    """The number of commits of the checkout, or 0 if git cannot count them."""
     command = ["git", "rev-list", "--count", "HEAD"]
     counted = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False).stdout.strip()
     return int(counted) if counted.isdigit() else 0
@@ -199,18 +199,18 @@ def molecule(verb: str, scenario: str) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scenario", nargs="*", help=f"of {', '.join(SCENARIOS)}; all without one")
-    parser.add_argument("--verb", default="test", help="what molecule does, such as converge or destroy")
+    parser.add_argument("scenario", nargs="*", help=f"one of: {', '.join(SCENARIOS)} (default: all)")
+    parser.add_argument("--verb", default="test", help="the command for molecule, such as converge or destroy")
     parser.add_argument(
         "--within",
         type=float,
         metavar="SECONDS",
-        help="start a scenario only while it can end within this time; each change lets another scenario be the first",
+        help="start a scenario only if it can end within this time; begin with another scenario after each commit",
     )
     started = time.monotonic()
     chosen = parser.parse_args()
     if unknown := set(chosen.scenario) - set(SCENARIOS):
-        parser.error(f"no such scenario: {', '.join(sorted(unknown))}; there are: {', '.join(SCENARIOS)}")
+        parser.error(f"unknown scenario: {', '.join(sorted(unknown))}; the scenarios are: {', '.join(SCENARIOS)}")
     try:
         prepare()
     except Unable as exc:
@@ -221,7 +221,7 @@ def main() -> int:
     for scenario in rotated(scenarios, commits()) if chosen.within else scenarios:
         began = time.monotonic()
         if chosen.within and began - started + SCENARIO_SECONDS > chosen.within:
-            skipped(f"molecule scenario {scenario}", f"it may not end within the {chosen.within:.0f} s that are left")
+            skipped(f"molecule scenario {scenario}", f"it may not end within the limit of {chosen.within:.0f} s")
             continue
         try:
             if scenario == "nfs":

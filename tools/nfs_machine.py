@@ -1,4 +1,4 @@
-"""A small virtual machine whose kernel is NFS server and client: runs a payload's `init`, and judges what it says."""
+"""A small virtual machine whose kernel is NFS server and client: runs the `init` of a payload and checks its output."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Sequence
 
 from collection_tree import CHECKOUT
 
-# Debian's names of what runs the machine and makes its disks.
+# Debian packages that run the machine and create its disks.
 PACKAGES = ("qemu-system-x86", "e2fsprogs", "mmdebstrap")
 INSIDE = (
     *("python3", "mount", "iproute2", "kmod", "linux-image-cloud-amd64", "initramfs-tools"),
     *("nfs-kernel-server", "nfs-common", "rpcbind", "netbase", "procps"),
 )
-# A machine that was made from another list is not taken for this one.
+# Part of the folder's name, so that a changed list creates a new machine.
 RECIPE = hashlib.sha256(" ".join(INSIDE).encode()).hexdigest()[:12]
 HOME = CHECKOUT / ".cache" / "molecule" / f"machine-{RECIPE}"
-# Without hardware to help, the machine is slow; this is many times what it takes.
+# In seconds. Without hardware virtualisation the machine is slow, but usually needs only a fraction of this.
 LIMIT = 300
 FIRST = """#!/bin/sh
 /bin/mount -t proc p /proc
@@ -33,13 +33,13 @@ exec /rig/init
 
 
 def disk(folder: Path, image: Path, spare: int) -> None:
-    """An ext4 file system with the content of a folder and some megabytes to spare."""
+    """Creates an ext4 file system with the content of a folder and `spare` megabytes of free space."""
     size = sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir()) // 2**20 + spare
     subprocess.run(["/sbin/mke2fs", "-q", "-t", "ext4", "-d", str(folder), str(image), f"{size}M"], check=True)
 
 
 def make(suite: str, package_mirror: str, options: Sequence[str] = ()) -> None:
-    """Kernel, initial file system and disk, once. Needs root, for the owners of files."""
+    """Creates kernel, initial file system and disk if they do not exist. Requires root, to set the owners of files."""
     if (HOME / "disk.img").exists():
         return
     with tempfile.TemporaryDirectory(dir=HOME.parent) as work:
@@ -60,7 +60,7 @@ def make(suite: str, package_mirror: str, options: Sequence[str] = ()) -> None:
 
 
 def run(payload: Path) -> list[str]:
-    """The lines of the machine that begin with RIG."""
+    """Runs the machine; returns the lines of its console that begin with RIG."""
     with tempfile.TemporaryDirectory() as work:
         image = Path(work) / "payload.img"
         disk(payload, image, 64)
@@ -84,17 +84,17 @@ def run(payload: Path) -> list[str]:
                     check=False,
                 )
             except subprocess.TimeoutExpired:
-                print(f"the machine was not done after {LIMIT} s", file=sys.stderr)
-        said = console.read_text(encoding="utf-8", errors="replace")
-    lines = [line[line.index("RIG ") :].strip() for line in said.splitlines() if "RIG " in line]
+                print(f"the machine did not finish within {LIMIT} s", file=sys.stderr)
+        output = console.read_text(encoding="utf-8", errors="replace")
+    lines = [line[line.index("RIG ") :].strip() for line in output.splitlines() if "RIG " in line]
     if "RIG done" not in lines:
-        print(said[-4000:], file=sys.stderr)
+        print(output[-4000:], file=sys.stderr)
     return lines
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("payload", type=Path, help="folder with `init` and what it needs; /rig in the machine")
+    parser.add_argument("payload", type=Path, help="folder with `init` and the files that it needs; mounted at /rig")
     lines = run(parser.parse_args().payload)
     print("\n".join(lines))
     return 0 if "RIG done" in lines and not any(line.startswith("RIG failed") for line in lines) else 1

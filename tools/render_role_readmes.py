@@ -1,4 +1,4 @@
-"""Writes the tables of variables in roles/*/README.md from the roles' argument specs, between the two marks."""
+"""Writes the tables of variables in roles/*/README.md from the argument specs of the roles."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MARKUP = re.compile(r"\b[OCVEMPR]V?\(([^)]*)\)")
 
 
 def plain(text: str) -> str:
-    """Ansible's markup as Markdown."""
+    """Converts Ansible's markup to Markdown."""
     return MARKUP.sub(r"`\1`", text).replace("|", "\\|")
 
 
@@ -50,7 +50,7 @@ def tables(specs: dict[str, Any]) -> str:
 
 
 def render(role: Path) -> str:
-    """The README as it should be; one without the two marks is left as it is."""
+    """The README with new tables between the two marks; a README without the marks is returned unchanged."""
     specs = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]
     present = (role / "README.md").read_text(encoding="utf-8")
     before, mark, rest = present.partition(BEGIN)

@@ -1,12 +1,12 @@
-"""Runs `ansible-test sanity` on a copy of what this checkout ships, with no containers and nothing but a package index.
+"""Runs `ansible-test sanity` on a copy of the files that the collection ships, without containers.
 
-ansible-test wants three things that a plain checkout does not give it:
-- a path that ends in `ansible_collections/mde/offline`: the files of the checkout (committed or not) are copied there;
-- real interpreters on PATH (it cannot use pyenv's shims): links to those that run are collected in one folder;
-- a script that puts pip into its virtual environments, which it fetches from a host of its own: it takes one from its
-  cache instead, so a few lines that run pip's wheel from the package index are put there.
+ansible-test has three requirements that a checkout does not meet:
+- A path that ends in `ansible_collections/mde/offline`: the files of the checkout (committed or not) are copied there.
+- Real interpreters on PATH, because it cannot use the shims of pyenv: a folder gets links to those that can be started.
+- A script that installs pip into its virtual environments. ansible-test downloads the script if it is not in its cache.
+  This program writes a script to the cache that runs the wheel of pip from the package index.
 
-Its home is kept in `.cache/sanity` too; nothing lands in the user's.
+The home directory of ansible-test is in `.cache/sanity`, so it writes nothing to that of the user.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ VERSIONS = ("2.7", *(f"3.{minor}" for minor in range(6, 17)))
 PIP_VERSION = re.compile(r"""\bpip=['"]([0-9.]+)['"]""")
 
 PIP_FROM_WHEEL = """\
-# Stands in for the script that ansible-test would download: runs pip out of its wheel.
+# Replaces the script that ansible-test would download: runs pip from its wheel.
 import os
 import runpy
 import sys
@@ -42,11 +42,11 @@ if __name__ == "__main__":
 
 
 class NoPip(Exception):
-    """ansible-test cannot be given the pip that it needs; the message says why."""
+    """The version of pip that ansible-test needs cannot be provided; the message says why."""
 
 
 def workplace() -> Path:
-    """Where the copy lives: in the checkout, unless its path holds something that ansible-test stumbles over."""
+    """The folder for the copy: in the checkout, unless its path has characters that ansible-test does not support."""
     inside = CHECKOUT / ".cache" / "sanity"
     if re.fullmatch(r"[\w./+-]+", str(inside)):
         return inside
@@ -54,7 +54,7 @@ def workplace() -> Path:
 
 
 def shipped(name: str) -> bool:
-    """True for what the built collection holds, and for the settings of ansible-test."""
+    """True for files that the built collection contains, and for the settings of ansible-test."""
     return name.split("/")[0] in SHIPPED or name == "tests/config.yml"
 
 
@@ -66,7 +66,7 @@ def copy_checkout(place: Path) -> Path:
         copy = target / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(CHECKOUT / name, copy, follow_symlinks=False)
-    for words in (["init", "--quiet"], ["add", "--all"]):  # ansible-test asks git for the list of files
+    for words in (["init", "--quiet"], ["add", "--all"]):  # ansible-test gets the list of files from git
         subprocess.run(["git", *words], cwd=target, check=True)
     return target
 
@@ -92,7 +92,7 @@ def path_without_shims(*first: Path) -> str:
 def seed_pip(home: Path) -> None:
     spec = importlib.util.find_spec("ansible_test")
     if spec is None or not spec.submodule_search_locations:
-        raise NoPip("ansible-core came without ansible-test")
+        raise NoPip("the installed ansible-core does not contain ansible-test")
     source = Path(spec.submodule_search_locations[0]) / "_internal" / "python_requirements.py"
     cache = home / ".ansible" / "test" / "cache"
     cache.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def seed_pip(home: Path) -> None:
 
 
 def lend_pip_settings(home: Path) -> None:
-    """The user's own pip settings (an index inside a company, say) hold in the separate home too."""
+    """Links the pip settings of the user, such as a company's package index, into the separate home directory."""
     for name in (".config/pip", ".pip"):
         theirs, ours = Path.home() / name, home / name
         if theirs.is_dir() and not ours.exists():

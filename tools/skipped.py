@@ -1,4 +1,4 @@
-"""Says loudly that a check did not run, and why; `.ci/run` repeats it at its end."""
+"""Reports that a check was skipped, and why; `.ci/run` repeats the message at its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Installs a built tarball in an empty place and looks there for everything callable that it holds.
+"""Installs a built tarball into an empty folder and checks that Ansible finds every module, plugin, role and playbook.
 
 usage: try_tarball.py TARBALL FOLDER
 """
@@ -17,7 +17,7 @@ from typing import Any
 COLLECTION = "mde.offline"
 BIN = Path(sys.executable).parent
 
-# Path in the tarball -> kind of thing, in ansible-doc's words; playbooks are none of ansible-doc's kinds.
+# The types that ansible-doc knows, and playbooks, with the paths of their files in the tarball.
 CALLABLE = {
     "module": re.compile(r"plugins/modules/(\w+)\.py"),
     "filter": re.compile(r"plugins/filter/(\w+)\.yml"),
@@ -43,7 +43,7 @@ def callables(tarball: Path) -> dict[str, list[str]]:
 
 
 def run(place: Path, command: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """One of Ansible's commands that sees the collections in `place` and no others."""
+    """Runs a command of Ansible that finds only the collections in `place`."""
     environment = {
         **os.environ,
         "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
@@ -70,11 +70,11 @@ def install(tarball: Path, place: Path) -> None:
 
 
 def documentation(place: Path, kind: str, names: list[str]) -> dict[str, Any]:
-    """What ansible-doc knows of these plugins or roles; one that it cannot read is missing from it."""
+    """The documentation that ansible-doc finds for these plugins or roles; those that it cannot read are missing."""
     if not names:
         return {}
     done = run(place, "ansible-doc", "--type", kind, "--json", *names)
-    if done.returncode and len(names) > 1:  # one that cannot be read must not hide the others
+    if done.returncode and len(names) > 1:  # a single unreadable one makes the command fail for all
         return {name: found for each in names for name, found in documentation(place, kind, [each]).items()}
     if done.returncode:
         print(done.stderr.strip(), file=sys.stderr)
@@ -93,7 +93,7 @@ def troubles(place: Path, found: dict[str, list[str]]) -> list[str]:
                     lines.append(f"playbook {name}: {done.stderr.strip()}")
         else:
             known = documentation(place, kind, names)
-            lines += [f"{kind} {name}: ansible-doc knows nothing of it" for name in names if name not in known]
+            lines += [f"{kind} {name}: ansible-doc finds no documentation" for name in names if name not in known]
     return lines
 
 
@@ -107,7 +107,7 @@ def main() -> int:
     for kind, names in found.items():
         print(f"{kind:<10} {len(names):>2}  {' '.join(names)}")
     wrong = troubles(place, found)
-    print("\n".join(wrong) or f"{tarball.name}: all of it is found and described")
+    print("\n".join(wrong) or f"{tarball.name}: everything is found and documented")
     return 1 if wrong else 0
 
 

@@ -36,7 +36,7 @@ fingerprint() { # of all files, but for what the agent itself writes when it is 
 
 if [ "${1-}" != fingerprint ]; then
     python3 /opt/rig/mdatp.py install --root / --arch "$(uname -m | sed s/aarch64/arm64/)" >/dev/null
-    mdatp-sim mend >/dev/null
+    mdatp-sim repair >/dev/null
     cd /etc/opt/microsoft/mdatp/managed || exit
     point "$mirror"
     timeout 60 mdatp definitions update >/dev/null

@@ -15,9 +15,9 @@ from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 from ansible.utils.display import Display
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import merge, strict_json
-from ansible_collections.mde.offline.plugins.plugin_utils._managed import check, versions
-from ansible_collections.mde.offline.plugins.plugin_utils._managed.managed import TooDeepError, plain
-from ansible_collections.mde.offline.plugins.plugin_utils._managed.spec import MissingLibraryError
+from ansible_collections.mde.offline.plugins.plugin_utils._managed import validate, versions
+from ansible_collections.mde.offline.plugins.plugin_utils._managed.document import TooDeepError, plain
+from ansible_collections.mde.offline.plugins.plugin_utils._managed.json_schema import MissingLibraryError
 
 try:
     from ansible.template import trust_as_template
@@ -127,8 +127,8 @@ def _reasons(accept: Result) -> Result:
     for finding_id, reason in accept.items():
         if not isinstance(reason, str) or not reason.strip():
             raise Refused(f"accept: {finding_id} needs the reason in words, for those who read this later.")
-        if finding_id not in check.RULES:
-            near = get_close_matches(str(finding_id), check.RULES, 1)
+        if finding_id not in validate.RULES:
+            near = get_close_matches(str(finding_id), validate.RULES, 1)
             meant = f" {near[0]} may be meant." if near else ""
             display.warning(f"accept: {finding_id} is the id of no finding, so it accepts nothing.{meant}")
     return accept
@@ -149,7 +149,7 @@ def _packed(desired: t.Any, instead_of: str | None) -> str:
         raise Refused("config holds infinity or NaN, which are no numbers in JSON. Correct it.") from error
 
 
-def _findings(result: Result) -> list[check.FindingDict]:
+def _findings(result: Result) -> list[validate.FindingDict]:
     """The findings of the file as it will be; an agent that does not tell a usable version is as good as unknown."""
     if result["config"] is None:
         return []
@@ -157,7 +157,7 @@ def _findings(result: Result) -> list[check.FindingDict]:
         versions.parse(result["agent_version"])
     except versions.AgentVersionError:
         result["agent_version"] = None
-    return _advise(check.config_findings, result["config"], result["agent_version"])
+    return _advise(validate.config_findings, result["config"], result["agent_version"])
 
 
 def _advise(function: t.Callable[..., T], *args: t.Any) -> T:
@@ -167,7 +167,7 @@ def _advise(function: t.Callable[..., T], *args: t.Any) -> T:
         raise Refused(str(error)) from error
 
 
-def _refused(result: Result, errors: list[check.FindingDict]) -> Result:
+def _refused(result: Result, errors: list[validate.FindingDict]) -> Result:
     what = f"{len(errors)} error{'s' if len(errors) > 1 else ''}"
     if result["changed"]:
         begin = f"{result['path']} would have {what}, so nothing was written."
@@ -182,5 +182,5 @@ def _refused(result: Result, errors: list[check.FindingDict]) -> Result:
     return dict(result, failed=True, changed=False, msg=begin + listed + end)
 
 
-def _in_words(found: check.FindingDict) -> str:
+def _in_words(found: validate.FindingDict) -> str:
     return f"{found['path']}: {found['message']} {found['hint']} [{found['id']}]"

@@ -8,13 +8,13 @@ from __future__ import annotations
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.mde.offline.plugins.plugin_utils._managed import check
+from ansible_collections.mde.offline.plugins.plugin_utils._managed import validate
 
 
-def config_findings(config: t.Any, agent_version: t.Any = None) -> list[check.FindingDict]:
+def config_findings(config: t.Any, agent_version: t.Any = None) -> list[validate.FindingDict]:
     try:
-        return check.config_findings(config, agent_version)
-    except (check.AgentVersionError, check.MissingLibraryError) as error:
+        return validate.config_findings(config, agent_version)
+    except (validate.AgentVersionError, validate.MissingLibraryError) as error:
         raise AnsibleFilterError(f"mde.offline.config_findings: {error}") from error
 
 

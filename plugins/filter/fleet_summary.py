@@ -38,9 +38,13 @@ def _results(hostvars: Mapping[str, t.Any], names: t.Any, variable: str) -> dict
         raise AnsibleFilterError("mde.offline.fleet_summary takes endpoints and mirrors as lists of host names.")
     found = {}
     for name in names:
-        # Not get(): that of hostvars gives an undefined value instead of the default.
-        variables = hostvars[name] if name in hostvars else {}  # noqa: SIM401
-        found[str(name)] = variables.get(variable)
+        try:
+            # Not get(): that of hostvars gives an undefined value instead of the default.
+            variables = hostvars[name] if name in hostvars else {}  # noqa: SIM401
+            found[str(name)] = variables.get(variable)
+        # ansible-core renders a variable when it is read; what fails there concerns this host only.
+        except Exception as error:
+            found[str(name)] = error
     return found
 
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.mde.offline.plugins.plugin_utils._fleet import address
+from ansible_collections.mde.offline.plugins.plugin_utils._fleet.mirror_url import AddressError, compose
 
 
 def mirror_url(base: t.Any, channel: str = "production", platform: str = "linux") -> str:
     if not isinstance(base, str) or not isinstance(channel, str):
         raise AnsibleFilterError("mde.offline.mirror_url takes the mirror's address and the channel as strings.")
     try:
-        return address.mirror_url(base, channel, platform)
-    except address.AddressError as error:
+        return compose(base, channel, platform)
+    except AddressError as error:
         raise AnsibleFilterError(str(error)) from error
 
 

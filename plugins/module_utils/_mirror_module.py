@@ -1,4 +1,7 @@
-"""What the modules of a mirror share: settings from parameters, and failures as results. Private to mde.offline."""
+"""What the modules of a mirror share: settings from parameters, and failures as results.
+
+Private to the mde.offline collection.
+"""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)

@@ -1,4 +1,4 @@
-"""How a benchmark ends: done, failed, or stopped."""
+"""Runs a benchmark and determines its exit status."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 
 class Failed(Exception):
-    """One of them did not do its work, so its time says nothing."""
+    """A measured program did not do its work, so its time is meaningless."""
 
 
 def status_of(measure: Callable[[], None]) -> int:
-    """Measures, and returns the exit status of the benchmark."""
+    """Runs the measurement; returns the exit status of the benchmark."""
     signal.signal(signal.SIGTERM, _stop)
     try:
         measure()

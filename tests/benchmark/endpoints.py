@@ -1,10 +1,11 @@
-"""Measures what an endpoint costs on which nothing has to change: the role endpoint beside the obvious tasks (template,
-command, shell), in one run, and prints module runs, milliseconds and ratios.
+"""Compares the cost of the role endpoint with plain tasks (template, command, shell) on endpoints without changes.
+
+It prints module runs, milliseconds and ratios:
 
     .venv/bin/python tests/benchmark/endpoints.py
 
-The hosts are directories on this machine with the stand-in of the agent, all updated from one mirror before it is
-measured. Nothing is asserted about time.
+The hosts are directories on this machine with a simulated agent. They are updated from one mirror before the
+measurement. The benchmark does not fail if it is slow.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ from tests.integration.roles.endpoints import ModuleRuns, publish  # noqa: E402
 from tests.integration.roles.stage import Agent, Ansible, Run  # noqa: E402
 
 VERSION = "1.449.108.0"
-OBVIOUS = Path(__file__).with_name("obvious_endpoint.yml")
+PLAIN_TASKS = Path(__file__).with_name("plain_endpoint.yml")
 ROUNDS = 3
 
 
 @dataclass(frozen=True)
-class Way:
-    """A playbook, and what it is called."""
+class Candidate:
+    """A playbook that is measured."""
 
     name: str
     playbook: Path
 
 
 class Fleet:
-    """Hosts that are directories, pointed at one mirror."""
+    """Simulated hosts in directories, which update from one mirror."""
 
     def __init__(self, directory: Path, mirror: str, size: int) -> None:
         self.size = size
@@ -52,31 +53,31 @@ class Fleet:
             agent = Agent(directory / f"host{number}")
             self.ansible.hosts["endpoints"][f"host{number}"] = {
                 **agent.variables(endpoint_mirror=mirror),
-                "obvious_url": f"{mirror}/linux/production/",
+                "plain_url": f"{mirror}/linux/production/",
             }
         role = {"hosts": "endpoints", "gather_facts": False, "roles": ["mde.offline.endpoint"]}
         path = directory / "role.json"
         path.write_text(json.dumps([role]), encoding="utf-8")
-        self.role = Way("mde.offline.endpoint", path)
+        self.role = Candidate("mde.offline.endpoint", path)
         nothing = {"hosts": "endpoints", "gather_facts": False, "tasks": [{"ansible.builtin.meta": "noop"}]}
         self.nothing = directory / "nothing.json"
         self.nothing.write_text(json.dumps([nothing]), encoding="utf-8")
 
-    def settled(self, way: Way) -> Run:
-        """One run in which nothing changes; what it takes to get there is not counted."""
+    def settled(self, candidate: Candidate) -> Run:
+        """Runs the playbook until nothing changes; these runs are not measured."""
         for _try in range(2):
-            done = self.ansible.playbook(str(way.playbook))
+            done = self.ansible.playbook(str(candidate.playbook))
             if done.status != 0:
-                raise Failed(f"{way.name} failed:\n{done.output[-3000:]}")
+                raise Failed(f"{candidate.name} failed:\n{done.output[-3000:]}")
         if any(counts.changed for counts in done.recap.values()):
-            raise Failed(f"{way.name} changes a host on every run:\n{done.output[-3000:]}")
+            raise Failed(f"{candidate.name} changes a host on every run:\n{done.output[-3000:]}")
         return done
 
-    def module_runs(self, way: Way) -> float:
-        """How often a Python is started on a host, counted by one that notes it."""
-        done = self.ansible.playbook(str(way.playbook), ansible_python_interpreter=self.runs.interpreter)
+    def module_runs(self, candidate: Candidate) -> float:
+        """The number of Python processes that are started per host, counted by a wrapper of the interpreter."""
+        done = self.ansible.playbook(str(candidate.playbook), ansible_python_interpreter=self.runs.interpreter)
         if done.status != 0:
-            raise Failed(f"{way.name} failed:\n{done.output[-3000:]}")
+            raise Failed(f"{candidate.name} failed:\n{done.output[-3000:]}")
         return self.runs.taken() / self.size
 
     def seconds(self, playbook: Path) -> float:
@@ -88,31 +89,36 @@ class Fleet:
 
 
 def compare(fleet: Fleet) -> None:
-    ways = [fleet.role, Way("template, command, shell", OBVIOUS)]
+    candidates = [fleet.role, Candidate("template, command, shell", PLAIN_TASKS)]
     counted: dict[str, float] = {}
-    for way in ways:
-        fleet.settled(way)
-        counted[way.name] = fleet.module_runs(way)
-    # By turns, and the best of each counts: so a busy moment does not.
-    times: dict[str, list[float]] = {way.name: [] for way in ways}
+    for candidate in candidates:
+        fleet.settled(candidate)
+        counted[candidate.name] = fleet.module_runs(candidate)
+    # The candidates take turns, and the best time of each counts, so that other load on the machine has little effect.
+    times: dict[str, list[float]] = {candidate.name: [] for candidate in candidates}
     start: list[float] = []
     for _round in range(ROUNDS):
         start.append(fleet.seconds(fleet.nothing))
-        for way in ways:
-            times[way.name].append(fleet.seconds(way.playbook))
+        for candidate in candidates:
+            times[candidate.name].append(fleet.seconds(candidate.playbook))
     busy, cores = os.getloadavg()[0], os.cpu_count()
-    print(f"{fleet.size} endpoints on which nothing has to change; the start of ansible-playbook is taken off")
-    print(f"    this machine's load is {busy:.1f} on {cores} processors; above {cores}, times say little\n")
-    print(f"    {'':28}{'module runs a host':>20}{'ms a host':>12}{'our share':>12}")
+    print(f"{fleet.size} endpoints without changes; the start of ansible-playbook is subtracted")
+    print(f"    load of this machine: {busy:.1f} on {cores} processors; above {cores}, the times are unreliable\n")
+    print(f"    {'':28}{'module runs/host':>20}{'ms/host':>12}{'ratio':>12}")
     each = {name: (min(found) - min(start)) / fleet.size * 1000 for name, found in times.items()}
-    for way in ways:
-        share = each[fleet.role.name] / each[way.name]
-        print(f"    {way.name:28}{counted[way.name]:20.1f}{each[way.name]:12.0f}{share:12.2f}", flush=True)
+    for candidate in candidates:
+        share = each[fleet.role.name] / each[candidate.name]
+        print(
+            f"    {candidate.name:28}{counted[candidate.name]:20.1f}{each[candidate.name]:12.0f}{share:12.2f}",
+            flush=True,
+        )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Measures what an endpoint costs on which nothing has to change.")
-    parser.add_argument("--hosts", type=int, default=20, help="endpoints (default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        description="Compares the role endpoint with plain tasks on endpoints without changes."
+    )
+    parser.add_argument("--hosts", type=int, default=20, help="number of endpoints (default: %(default)s)")
     options = parser.parse_args()
 
     def measure() -> None:

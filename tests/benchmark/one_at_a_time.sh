@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The obvious way to mirror, with curl and one request after another; tests/benchmark/sync.py compares with it.
+# A simple mirror with curl and one request after another; tests/benchmark/sync.py compares mde-mirror with it.
 # usage: one_at_a_time.sh SERVICE FOLDER CA-FILE
 set -euo pipefail
 
@@ -9,7 +9,7 @@ ask() {
     curl --silent --show-error --fail --location --cacert "$ca" "$@"
 }
 
-# The manifest that belongs to what an address offers now.
+# Prints the manifest for the versions that a URL offers now.
 offered() {
     local answer engine definitions
     answer=$(ask "$1&action=info")
@@ -28,7 +28,7 @@ fetch() {
     ask --output "$place/updates.zip.part" "$address"
     after=$(offered "$address")
     if [[ $before != "$after" ]]; then
-        echo "$place: a release landed meanwhile" >&2
+        echo "$place: a new release was published during the download" >&2
         return 1
     fi
     if [[ -f $place/updates.zip ]]; then

@@ -1,10 +1,10 @@
-"""Measures how fast nginx, as the role mirror_http sets it up, serves many endpoints at once, beside what loopback can
-carry at all, and prints ratios.
+"""Measures how fast nginx, as configured by the role mirror_http, serves many endpoints, relative to plain loopback.
 
     .venv/bin/python tests/benchmark/serving.py
 
-The raw capacity is what a bare sendfile(2) of the same file brings to the same clients, by a server that does nothing
-else. Both share the processors with the clients, so small differences say nothing. Nothing is asserted about time.
+The raw capacity is the speed of a minimal server that sends the same file with sendfile(2) to the same clients. The
+servers share the processors with the clients, so small differences are meaningless. The benchmark does not fail if it
+is slow.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ TIME_LIMIT = 60.0
 
 
 @dataclass(frozen=True)
-class Way:
-    """Who is asked, on which port of loopback, and how."""
+class Candidate:
+    """A server on a port of loopback."""
 
     name: str
     port: int
@@ -50,7 +50,7 @@ class Way:
 
 
 class RawServer:
-    """Sends one file to whoever connects, one client after the other on each processor, and understands nothing."""
+    """Sends one file to each client without parsing the request, with one thread for each processor."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -80,10 +80,10 @@ class RawServer:
         self._listener.close()
 
 
-def pull(way: Way, path: str, ca_file: str) -> int:
-    """Gets one file as an endpoint does, on a connection of its own; returns the bytes of its body."""
-    connection: socket.socket = socket.create_connection(("127.0.0.1", way.port), timeout=TIME_LIMIT)
-    if way.tls:
+def pull(candidate: Candidate, path: str, ca_file: str) -> int:
+    """Downloads a file on a new connection, as an endpoint does; returns the size of the body."""
+    connection: socket.socket = socket.create_connection(("127.0.0.1", candidate.port), timeout=TIME_LIMIT)
+    if candidate.tls:
         connection = ssl.create_default_context(cafile=ca_file).wrap_socket(connection, server_hostname=NAME)
     buffer = bytearray(1024 * 1024)
     with connection:
@@ -92,33 +92,35 @@ def pull(way: Way, path: str, ca_file: str) -> int:
         while b"\r\n\r\n" not in head:
             received = connection.recv(65536)
             if not received:
-                raise ConnectionError(f"{way.name} closed the connection within its answer")
+                raise ConnectionError(f"{candidate.name} closed the connection before the end of its response")
             head += received
         header, body = head.split(b"\r\n\r\n", 1)
         if b" 200 " not in header.split(b"\r\n")[0]:
-            raise ConnectionError(f"{way.name} answered {header[:60]!r}")
+            raise ConnectionError(f"{candidate.name} returned {header[:60]!r}")
         total = len(body)
         while count := connection.recv_into(buffer):
             total += count
     return total
 
 
-def pull_many(way: Way, path: str, ca_file: str, clients: int, times: int, results: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
-    """The clients of one process: each gets the file so many times."""
+def pull_many(
+    candidate: Candidate, path: str, ca_file: str, clients: int, times: int, results: multiprocessing.Queue
+) -> None:  # type: ignore[type-arg]
+    """Runs the clients of one process, each of which downloads the file so many times."""
     try:
         with ThreadPoolExecutor(clients) as pool:
-            counted = pool.map(lambda _number: pull(way, path, ca_file), range(clients * times))
+            counted = pool.map(lambda _number: pull(candidate, path, ca_file), range(clients * times))
             results.put(sum(counted))
     except OSError as error:
         results.put(error)
 
 
-def together(way: Way, path: str, ca_file: str, clients: int, times: int = 1) -> tuple[float, int]:
-    """All clients at once; returns seconds and bytes of bodies. Raises `OSError` when one of them failed."""
+def together(candidate: Candidate, path: str, ca_file: str, clients: int, times: int = 1) -> tuple[float, int]:
+    """Runs all clients at once; returns the seconds and the size of all bodies. Raises `OSError` if a client failed."""
     context = multiprocessing.get_context("fork")
     results = context.Queue()
     workers = [
-        context.Process(target=pull_many, args=(way, path, ca_file, share, times, results), daemon=True)
+        context.Process(target=pull_many, args=(candidate, path, ca_file, share, times, results), daemon=True)
         for share in (clients // 2, clients - clients // 2)
     ]
     started = time.monotonic()
@@ -143,27 +145,29 @@ def big_package(root: Path, size: int) -> Path:
     return path
 
 
-def compare(ways: list[Way], ca_file: str, size: int, clients: int) -> None:
-    """One way after the other, three rounds; the best of each counts, so that a busy moment does not."""
-    print(f"(a) {clients} endpoints pull a package of {size // MB} MB at once, each on a connection of its own\n")
+def compare(candidates: list[Candidate], ca_file: str, size: int, clients: int) -> None:
+    """Measures each server in three rounds; the best time counts, so that other load has little effect."""
+    print(
+        f"(a) {clients} endpoints download a package of {size // MB} MB at the same time, each on its own connection\n"
+    )
     best: dict[str, float] = {}
     for _round in range(3):
-        for way in ways:
-            seconds, count = together(way, PACKAGE, ca_file, clients)
+        for candidate in candidates:
+            seconds, count = together(candidate, PACKAGE, ca_file, clients)
             if count != size * clients:
-                raise ConnectionError(f"{way.name} sent {count} bytes in place of {size * clients}")
-            best[way.name] = min(seconds, best.get(way.name, seconds))
-    raw = best[ways[0].name]
+                raise ConnectionError(f"{candidate.name} sent {count} bytes instead of {size * clients}")
+            best[candidate.name] = min(seconds, best.get(candidate.name, seconds))
+    raw = best[candidates[0].name]
     print(f"    {'':24}{'seconds':>12}{'MB/s':>12}{'share of the raw capacity':>28}")
     for name, seconds in best.items():
         print(f"    {name:24}{seconds:12.2f}{size * clients / MB / seconds:12.0f}{raw / seconds:28.2f}", flush=True)
 
     times = 20
-    print(f"\n(b) {clients} endpoints ask for status.json {times} times each, every time on a new connection\n")
+    print(f"\n(b) {clients} endpoints request status.json {times} times each, each time on a new connection\n")
     print(f"    {'':24}{'seconds':>12}{'requests/s':>12}")
-    for way in ways[1:]:
-        seconds, _count = together(way, STATUS, ca_file, clients, times)
-        print(f"    {way.name:24}{seconds:12.2f}{clients * times / seconds:12.0f}", flush=True)
+    for candidate in candidates[1:]:
+        seconds, _count = together(candidate, STATUS, ca_file, clients, times)
+        print(f"    {candidate.name:24}{seconds:12.2f}{clients * times / seconds:12.0f}", flush=True)
 
 
 def measure(size: int, clients: int) -> None:
@@ -184,13 +188,13 @@ def measure(size: int, clients: int) -> None:
         raw = RawServer(package)
         try:
             if applied.status != 0:
-                raise Failed(f"the role mirror_http failed, so nothing was measured:\n{applied.output}")
-            ways = [
-                Way("raw sendfile", raw.port),
-                Way("nginx, http", server.port),
-                Way("nginx, https", server.tls_port, tls=True),
+                raise Failed(f"the role mirror_http failed, so there is no measurement:\n{applied.output}")
+            candidates = [
+                Candidate("raw sendfile", raw.port),
+                Candidate("nginx, http", server.port),
+                Candidate("nginx, https", server.tls_port, tls=True),
             ]
-            compare(ways, str(authority.cert), size, clients)
+            compare(candidates, str(authority.cert), size, clients)
         except OSError as error:
             raise Failed(str(error)) from error
         finally:
@@ -199,9 +203,9 @@ def measure(size: int, clients: int) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Measures how fast nginx serves many endpoints at once.")
+    parser = argparse.ArgumentParser(description="Measures how fast nginx serves many endpoints.")
     parser.add_argument("--size", type=int, default=40, metavar="MB", help="size of a package (default: %(default)s)")
-    parser.add_argument("--clients", type=int, default=100, help="endpoints at once (default: %(default)s)")
+    parser.add_argument("--clients", type=int, default=100, help="number of endpoints (default: %(default)s)")
     options = parser.parse_args()
     options.clients = max(options.clients, 2)
     if not find("nginx"):

@@ -1,9 +1,9 @@
-"""Measures a sync side by side with other ways to mirror, in one run, and prints times and ratios.
+"""Compares a sync of mde-mirror with other ways to mirror, and prints times and ratios.
 
     .venv/bin/python tests/benchmark/sync.py                    MICROSOFT_SCRIPT=FILE adds Microsoft's own script
 
-All of them fetch from the stand-in service on loopback, over TLS, throttled for each connection and with a delay
-before each answer, as a real line has them. It needs 3 GB in TMPDIR for its time. Nothing is asserted about time.
+All of them download from the simulated service on loopback over TLS. The service limits the speed of each connection
+and delays each response, as on a real network. The benchmark needs 3 GB in TMPDIR. It does not fail if it is slow.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LONGEST_SECONDS = 90.0
 FIRST, SECOND, THIRD = "1.443.508.0", "1.443.509.0", "1.443.510.0"
 SERVICE_ADDRESS = "https://go.microsoft.com/fwlink/"
 WRAPPER = """#!/usr/bin/env bash
-# Leads Microsoft's script, which cannot be told otherwise, to the stand-in service.
+# Redirects Microsoft's script, whose URL is fixed, to the simulated service.
 arguments=()
 for argument; do
     arguments+=("${argument/#"$BENCHMARK_FROM"/"$BENCHMARK_TO"}")
@@ -50,8 +50,7 @@ exec "$BENCHMARK_CURL" --cacert "$BENCHMARK_CA" "${arguments[@]}"
 
 @dataclass(frozen=True)
 class Figures:
-    """What one run took: seconds, of these on a processor, peak memory of its biggest process (bytes), bytes that went
-    to the filesystem."""
+    """One run: seconds, processor seconds, peak memory of the largest process and bytes written to the file system."""
 
     seconds: float
     processor: float
@@ -64,7 +63,7 @@ class Figures:
 
 
 def measured(command: list[str], cwd: Path, environment: dict[str, str] | None = None) -> Figures:
-    """Runs a command to its end; it and its children are killed after `LONGEST_SECONDS`."""
+    """Runs a command; kills it and its child processes after `LONGEST_SECONDS`."""
     with tempfile.TemporaryFile() as output:
         started = time.monotonic()
         process = subprocess.Popen(
@@ -89,13 +88,13 @@ def measured(command: list[str], cwd: Path, environment: dict[str, str] | None =
             alarm.cancel()
         if process.returncode:
             output.seek(0)
-            said = output.read().decode("utf-8", "replace")[-2000:]
-            raise Failed(f"{' '.join(command[:3])} ended with {process.returncode} after {seconds:.0f} s:\n{said}")
+            tail = output.read().decode("utf-8", "replace")[-2000:]
+            raise Failed(f"{' '.join(command[:3])} ended with {process.returncode} after {seconds:.0f} s:\n{tail}")
     return Figures(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, usage.ru_oublock * 512)
 
 
-class Way:
-    """One way to mirror everything into a folder of its own."""
+class Candidate:
+    """A program that mirrors all packages into its own folder."""
 
     name = ""
 
@@ -107,7 +106,7 @@ class Way:
         raise NotImplementedError
 
     def packages(self) -> dict[str, int]:
-        """What it serves: sizes by folder; n-1 left out."""
+        """The sizes of the mirrored packages by folder, without n-1."""
         found = {}
         for path in self.folder.glob("*/*/arch_*/updates.zip"):
             folder = path.parent.relative_to(self.folder).as_posix()
@@ -116,7 +115,7 @@ class Way:
         return found
 
 
-class Ours(Way):
+class MdeMirror(Candidate):
     name = "mde-mirror"
     only_linux_production = False
 
@@ -136,12 +135,12 @@ class Ours(Way):
         return measured(command, self.directory)
 
 
-class OneUnit(Ours):
+class OneUnit(MdeMirror):
     name = "mde-mirror, one package"
     only_linux_production = True
 
 
-class OneAtATime(Way):
+class OneAtATime(Candidate):
     name = "curl, one at a time"
 
     def run(self) -> Figures:
@@ -150,7 +149,7 @@ class OneAtATime(Way):
         return measured(["bash", str(script), self.service.url, str(self.folder), str(self.ca_file)], self.directory)
 
 
-class MicrosoftsScript(Way):
+class MicrosoftsScript(Candidate):
     name = "Microsoft's script"
 
     def run(self) -> Figures:
@@ -181,21 +180,24 @@ class MicrosoftsScript(Way):
         return measured(["bash", str(script)], self.directory, environment)
 
 
-def ways() -> list[type[Way]]:
-    """Who takes part: ours first."""
-    found: list[type[Way]] = [Ours]
+def candidates() -> list[type[Candidate]]:
+    """The programs to compare; mde-mirror is the first."""
+    found: list[type[Candidate]] = [MdeMirror]
     if shutil.which("curl"):
         found.append(OneAtATime)
     else:
         skipped("benchmark of one request after another", "curl is not installed")
     script = os.environ.get("MICROSOFT_SCRIPT", "")
-    lacking = [name for name in ("curl", "jq") if not shutil.which(name)]
+    missing = [name for name in ("curl", "jq") if not shutil.which(name)]
     if not script:
-        skipped("benchmark of Microsoft's script", "MICROSOFT_SCRIPT does not name xplat_offline_updates_download.sh")
+        skipped(
+            "benchmark of Microsoft's script",
+            "MICROSOFT_SCRIPT is not set to the path of xplat_offline_updates_download.sh",
+        )
     elif not Path(script).is_file():
-        skipped("benchmark of Microsoft's script", f"MICROSOFT_SCRIPT names no file: {script}")
-    elif lacking:
-        skipped("benchmark of Microsoft's script", f"it needs {' and '.join(lacking)}")
+        skipped("benchmark of Microsoft's script", f"the file in MICROSOFT_SCRIPT does not exist: {script}")
+    elif missing:
+        skipped("benchmark of Microsoft's script", f"it needs {' and '.join(missing)}")
     else:
         found.append(MicrosoftsScript)
     return found
@@ -206,7 +208,7 @@ class Bench:
         self.directory, self.service, self.ca_file, self.size = directory, service, ca_file, size
 
     def publish(self, definitions: str, size: int, **unit: str) -> dict[str, int]:
-        """Publishes a release, which forgets the packages of the one before; returns the sizes by folder."""
+        """Publishes a release and deletes the packages of the previous one; returns the sizes by folder."""
         for path in self.service.directory.glob("*.zip"):
             path.unlink()
         released = self.service.publish(definitions, size=size, stored=True, **unit)
@@ -216,69 +218,69 @@ class Bench:
         }
 
     @contextlib.contextmanager
-    def way(self, kind: type[Way]) -> Iterator[Way]:
-        way = kind(self.directory, self.service, self.ca_file)
-        way.directory.mkdir()
+    def candidate(self, kind: type[Candidate]) -> Iterator[Candidate]:
+        candidate = kind(self.directory, self.service, self.ca_file)
+        candidate.directory.mkdir()
         try:
-            yield way
+            yield candidate
         finally:
-            shutil.rmtree(way.directory)
+            shutil.rmtree(candidate.directory)
 
     def slow_line(self) -> None:
         print(f"(a) first sync of eight packages of {self.size // MB} MB, (b) nothing new")
-        print(f"    {THROTTLE // MB} MB/s for each connection, {LATENCY * 1000:.0f} ms before each answer, TLS")
+        print(f"    {THROTTLE // MB} MB/s for each connection, {LATENCY * 1000:.0f} ms before each response, TLS")
         busy, cores = os.getloadavg()[0], os.cpu_count()
-        print(f"    this machine's load is {busy:.1f} on {cores} processors; above {cores}, times say little\n")
+        print(f"    load of this machine: {busy:.1f} on {cores} processors; above {cores}, the times are unreliable\n")
         expected = self.publish(FIRST, self.size)
         self.service.throttle, self.service.latency = THROTTLE, LATENCY
         rows: list[tuple[str, Figures, Figures]] = []
-        for kind in ways():
-            with self.way(kind) as way:
-                first = way.run()
-                if way.packages() != expected:
-                    raise Failed(f"{way.name} did not fetch all packages: {way.packages()}")
+        for kind in candidates():
+            with self.candidate(kind) as candidate:
+                first = candidate.run()
+                if candidate.packages() != expected:
+                    raise Failed(f"{candidate.name} did not download all packages: {candidate.packages()}")
                 self.service.clear_requests()
-                idle = way.run()
+                idle = candidate.run()
                 if self.service.asked("package"):
-                    raise Failed(f"{way.name} fetched packages though nothing was new")
-                rows.append((way.name, first, idle))
+                    raise Failed(f"{candidate.name} downloaded packages although nothing was new")
+                rows.append((candidate.name, first, idle))
         self.service.throttle = self.service.latency = 0.0
-        print(f"    {'':24}{'first sync (processor)':>26}{'nothing new (processor)':>26}{'our share of the time':>24}")
-        _ours, our_first, our_idle = rows[0]
+        print(f"    {'':24}{'first sync (processor)':>26}{'nothing new (processor)':>26}{'time of mde-mirror':>24}")
+        _mde_mirror, our_first, our_idle = rows[0]
         for name, first, idle in rows:
             shares = f"{our_first.seconds / first.seconds:.2f}{our_idle.seconds / idle.seconds:8.2f}"
             print(f"    {name:24}{first.times:>26}{idle.times:>26}{shares:>24}", flush=True)
 
     def memory(self) -> None:
-        print("\n(c) peak memory of a sync of one package, no throttle\n")
+        print("\n(c) peak memory of a sync of one package, without a speed limit\n")
         peaks = []
         for size in (self.size, 5 * self.size):
             self.publish(FIRST, size, platform="linux", arch="x86_64", ring="production")
-            with self.way(OneUnit) as way:
-                figures = way.run()
+            with self.candidate(OneUnit) as candidate:
+                figures = candidate.run()
             peaks.append(figures.memory)
             print(f"    {size // MB:5} MB{figures.memory / MB:20.1f} MB{figures.times:>26}", flush=True)
-        print(f"    five times the size takes {peaks[1] / peaks[0]:.2f} times the memory")
+        print(f"    a package of five times the size needs {peaks[1] / peaks[0]:.2f} times the memory")
 
     def publication(self) -> None:
-        print("\n(d) written to publish a release and keep the one before as n-1, in sizes of the packages\n")
-        for kind in ways():
-            with self.way(OneUnit if kind is Ours else kind) as way:
-                # The others know no choice of units: they get eight smaller packages.
-                unit = {"platform": "linux", "arch": "x86_64", "ring": "production"} if kind is Ours else {}
+        print("\n(d) bytes written to publish a release and keep the previous one as n-1, relative to the packages\n")
+        for kind in candidates():
+            with self.candidate(OneUnit if kind is MdeMirror else kind) as candidate:
+                # The other programs cannot select units, so they get eight smaller packages.
+                unit = {"platform": "linux", "arch": "x86_64", "ring": "production"} if kind is MdeMirror else {}
                 size = self.size if unit else self.size // 8
                 self.publish(SECOND, size, **unit)
-                way.run()
+                candidate.run()
                 total = sum(self.publish(THIRD, size, **unit).values())
-                written = way.run().written
+                written = candidate.run().written
                 if not written:
-                    print("    not measured: this filesystem (a tmpfs?) does not count what is written")
+                    print("    not measured: this file system (a tmpfs?) does not count written bytes")
                     return
-                print(f"    {way.name:24}{written / total:12.2f}", flush=True)
+                print(f"    {candidate.name:24}{written / total:12.2f}", flush=True)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Measures a sync side by side with other ways to mirror.")
+    parser = argparse.ArgumentParser(description="Compares a sync of mde-mirror with other ways to mirror.")
     parser.add_argument("--size", type=int, default=120, metavar="MB", help="size of a package (default: %(default)s)")
     size = parser.parse_args().size * MB
 

@@ -1,4 +1,4 @@
-"""Every example of every module and filter is executed, against a mirror and an endpoint in a scratch folder."""
+"""All examples of all modules and filters are run with a mirror and an endpoint in a temporary folder."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PLUGINS = CHECKOUT / "plugins"
 DOCUMENTED = sorted([*PLUGINS.glob("modules/*.py"), *PLUGINS.glob("filter/*.yml")])
 ARCH = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
-# What the examples call their mirror, and the version that one of them demands.
+# The URLs of the mirror in the examples, and the version that an example requires.
 EXAMPLE_MIRRORS = ("http://mirror.example.com:8080", "http://mirror.example.com:8000", "http://mirror.example.com")
-OLDER, DEMANDED = "1.443.500.0", "1.443.508.0"
-# Folders of a real host, which are below the scratch folder here.
+OLDER, REQUIRED = "1.443.500.0", "1.443.508.0"
+# Folders of a real host; the tests use folders of the same name in the temporary folder.
 HOST_FOLDERS = ("/etc/", "/mnt/", "/opt/", "/srv/", "/usr/", "/var/")
 
 
 def documentation(path: Path) -> dict[str, Any]:
-    """DOCUMENTATION and EXAMPLES of a plugin as data."""
+    """The parsed DOCUMENTATION and EXAMPLES of a plugin."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".yml":
         found = yaml.safe_load(text)
@@ -47,7 +47,7 @@ def documentation(path: Path) -> dict[str, Any]:
 
 
 def all_options(path: Path) -> dict[str, Any]:
-    """The options of a module, those of its documentation fragments included."""
+    """The options of a module, including those of its documentation fragments."""
     described = documentation(path)["DOCUMENTATION"]
     found = dict(described.get("options") or {})
     for fragment in described.get("extends_documentation_fragment", []):
@@ -70,7 +70,7 @@ PATH_OPTIONS = {
 
 
 class World:
-    """A mirror that has published two releases and is served, and an endpoint that updated from it."""
+    """A mirror with two releases behind a web server, and an endpoint that updated from it."""
 
     def __init__(self, root: Path, service: DownloadService) -> None:
         self.root, self.service = root, service
@@ -85,7 +85,7 @@ class World:
         (self.root / "mnt/transfer").mkdir(parents=True)
         settings = {"downloadFolder": str(self.mirror), "channels": ["pilot"], **self.source}
         self.settings.write_text(json.dumps(settings), encoding="utf-8")
-        for version in (OLDER, DEMANDED):
+        for version in (OLDER, REQUIRED):
             self.service.publish(version, size=20_000)
             self._run(sys.executable, CHECKOUT / "tools/mde_mirror_dev.py", "sync", "--settings", self.settings)
         self.web.start()
@@ -112,7 +112,7 @@ class World:
         return {"antivirusEngine": engine, "cloudService": {"automaticDefinitionUpdateEnabled": True}}
 
     def relocated(self, value: Any) -> Any:
-        """An example as it reads on these hosts: same tasks, other addresses and paths, nobody becomes anybody."""
+        """An example with the URLs and paths of this test, and without become."""
         if isinstance(value, list):
             return [self.relocated(item) for item in value]
         if isinstance(value, dict):
@@ -151,7 +151,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.mark.parametrize("path", DOCUMENTED, ids=lambda path: path.stem)
-def test_the_examples_work_as_they_are_written(path: Path, world: World) -> None:
+def test_the_examples_of_the_documentation_work(path: Path, world: World) -> None:
     examples = documentation(path)["EXAMPLES"]
     assert examples
     content = world.relocated(examples)

@@ -252,10 +252,9 @@ def _metrics(options: argparse.Namespace, settings: Settings) -> int:
             "Make it, or name the one that node_exporter was given in --collector.textfile.directory.",
         )
     # The owner of the mirror may replace any folder in it by a link, and root must not write where that leads.
-    inside = settings.root in options.output.parents
-    with acting_as_owner(settings.root) if inside else contextlib.nullcontext():
-        with advising("writing", options.output), replacing(options.output, wait=True) as file:
-            file.write(text.encode())
+    writer = acting_as_owner(settings.root) if settings.root in options.output.parents else contextlib.nullcontext()
+    with writer, advising("writing", options.output), replacing(options.output, wait=True) as file:
+        file.write(text.encode())
     return DONE
 
 

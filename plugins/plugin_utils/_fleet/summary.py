@@ -6,19 +6,19 @@
 from __future__ import annotations
 
 import re
-import textwrap
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 
+from . import records
+from .records import SEVERITIES
+from .text import WIDTH, wrapped
+
 FORMAT = 1
-SEVERITIES = ("error", "warning", "info")
 VERDICTS = ("error", "warning", "ok")
 MIRROR_MAX_AGE_HOURS = 24
 # Microsoft publishes several times a day; after seven days its portal calls definitions out of date.
 OLD_HOURS, STALE_HOURS = 72, 168
-# Ansible's YAML output folds lines longer than 80 at single blanks: texts stay below it, cells of tables hold none.
-WIDTH = 74
 SHOWN_OK_HOSTS = 200
 SHOWN_NAMES = 12
 NO_ANSWERS = {"unreachable": "unreachable", "failed": "no-answer", "none": "not-asked"}
@@ -27,18 +27,18 @@ Json = t.Mapping[str, t.Any]
 
 
 def summarise(
-    endpoints: Mapping[str, Json | None],
-    mirrors: Mapping[str, Json | None],
+    endpoints: Mapping[str, t.Any],
+    mirrors: Mapping[str, t.Any],
     generated: str,
     mirror_max_age_hours: float = MIRROR_MAX_AGE_HOURS,
 ) -> dict[str, t.Any]:
     """One structure from the results of `health_info` by endpoint and of `mirror_info` by mirror.
 
-    `None` stands for a host that gave no result at all.
+    `None` stands for a host that gave no result at all. No result raises, and none changes what is said of other hosts.
     """
-    hosts = [_endpoint(name, result or {}) for name, result in sorted(endpoints.items(), key=_natural)]
+    hosts = [_endpoint(name, records.endpoint(result)) for name, result in sorted(endpoints.items(), key=_natural)]
     served = [
-        _mirror(name, result or {}, generated, mirror_max_age_hours)
+        _mirror(name, records.mirror(result), generated, mirror_max_age_hours)
         for name, result in sorted(mirrors.items(), key=_natural)
     ]
     findings = _grouped([*served, *hosts])
@@ -63,84 +63,100 @@ def summarise(
 # --- One host -----------------------------------------------------------------------------------------------------
 
 
-def _endpoint(name: str, result: Json) -> dict[str, t.Any]:
-    fields = _mapping(_mapping(result.get("health")).get("fields"))
-    answered = isinstance(result.get("findings"), Sequence)
-    findings = _of(name, result["findings"] if answered else [_no_answer(result)])
+def _endpoint(name: str, record: records.Endpoint) -> dict[str, t.Any]:
+    findings = _of(name, [*(record.findings if record.answered else _no_answer(record)), *_malformed(record)])
     return {
         "name": name,
-        "answer": _answer(result, answered),
+        "answer": _answer(record),
         "verdict": _worst(finding["severity"] for finding in findings),
-        "agent_version": fields.get("app_version"),
-        "definitions_version": fields.get("definitions_version"),
-        "engine_version": fields.get("engine_version"),
-        "definitions_age_minutes": fields.get("definitions_updated_minutes_ago"),
-        "definitions_status": fields.get("definitions_status"),
-        "source": fields.get("definitions_update_source_uri"),
-        "mirror": fields.get("offline_definition_url_configured"),
+        "agent_version": record.agent_version,
+        "definitions_version": record.definitions_version,
+        "engine_version": record.engine_version,
+        "definitions_age_minutes": record.definitions_age_minutes,
+        "definitions_status": record.definitions_status,
+        "source": record.source,
+        "mirror": record.mirror,
         "findings": findings,
     }
 
 
-def _mirror(name: str, result: Json, generated: str, max_age_hours: float) -> dict[str, t.Any]:
-    status = _mapping(result.get("mirror"))
-    findings = _of(name, _mirror_findings(status, generated, max_age_hours) if status else [_no_answer(result)])
+def _mirror(name: str, record: records.Mirror, generated: str, max_age_hours: float) -> dict[str, t.Any]:
+    found = _mirror_findings(record, generated, max_age_hours) if record.answered else _no_answer(record)
+    findings = _of(name, [*found, *_malformed(record)])
     return {
         "name": name,
-        "answer": _answer(result, bool(status)),
+        "answer": _answer(record),
         "verdict": _worst(finding["severity"] for finding in findings),
-        "root": status.get("root"),
-        "channels": [dict(channel) for channel in status.get("channels") or []],
-        "last_success": status.get("last_success"),
+        "root": record.root,
+        "channels": [channel.fields for channel in record.channels],
+        "last_success": record.last_success,
         "findings": findings,
     }
 
 
-def _answer(result: Json, answered: bool) -> str:
+def _answer(record: records.Endpoint | records.Mirror) -> str:
     """How a host answered: yes, unreachable, failed (its module did), or none (the run had given it up before)."""
-    if answered:
+    if record.answered:
         return "yes"
-    if result.get("unreachable"):
+    if record.failure.unreachable:
         return "unreachable"
-    return "failed" if result else "none"
+    return "none" if record.failure.empty else "failed"
 
 
-def _no_answer(result: Json) -> dict[str, str]:
-    said = str(result.get("msg") or "").strip()
-    answer = _answer(result, False)
+def _no_answer(record: records.Endpoint | records.Mirror) -> list[dict[str, str]]:
+    said = record.failure.message
+    answer = _answer(record)
     if answer == "unreachable":
-        return _finding(
-            "host_unreachable",
-            "error",
-            f"Ansible could not reach it: {said or 'no reason was given'}",
-            "Check that the host is up and that Ansible connects to it: ansible HOST -m ansible.builtin.ping.",
-        )
-    if answer == "failed":
-        return _finding(
+        return [
+            _finding(
+                "host_unreachable",
+                "error",
+                f"Ansible could not reach it: {said or 'no reason was given'}",
+                "Check that the host is up and that Ansible connects to it: ansible HOST -m ansible.builtin.ping.",
+            )
+        ]
+    if answer == "none":
+        return [
+            _finding(
+                "not_checked",
+                "error",
+                "This run gave the host up before its health was asked.",
+                "See what failed on it further up in the output, mend that, then run mde.offline.health.",
+            )
+        ]
+    if record.problems and not said:
+        return []
+    return [
+        _finding(
             "check_failed",
             "error",
             f"Its health could not be asked: {said or 'no reason was given'}",
             "Mend what the message names, then run mde.offline.health again with --limit HOST -vvv.",
         )
-    return _finding(
-        "not_checked",
-        "error",
-        "This run gave the host up before its health was asked.",
-        "See what failed on it further up in the output, mend that, then run mde.offline.health.",
-    )
+    ]
 
 
-def _mirror_findings(status: Json, generated: str, max_age_hours: float) -> list[dict[str, str]]:
+def _malformed(record: records.Endpoint | records.Mirror) -> list[dict[str, str]]:
+    if not record.problems:
+        return []
+    return [
+        _finding(
+            "result_malformed",
+            "error",
+            f"The host returned a result that the module does not return: {'; '.join(record.problems)}.",
+            "Do not trust the other values of this host. Run the module on it with -vvv, and check that nobody "
+            "replaced the agent's command mdatp, the mirror's files or the Python interpreter there.",
+        )
+    ]
+
+
+def _mirror_findings(record: records.Mirror, generated: str, max_age_hours: float) -> list[dict[str, str]]:
     found = []
-    last = _mapping(status.get("last_sync"))
-    channels = status.get("channels") or []
-    for unit in last.get("units") or []:
-        if unit.get("error"):
-            place = "{platform}/{channel}/{arch}".format(**unit)
-            found.append(_sync_failed(f"The last sync failed for {place}: {unit['error']['message']}", unit["error"]))
-    for error in last.get("errors") or []:
-        found.append(_sync_failed(f"The last sync failed: {error['message']}", error))
-    if not channels:
+    for error in record.sync_errors:
+        place = f" for {error.unit}" if error.unit else ""
+        hint = error.hint or "Sync the mirror and see what it names."
+        found.append(_finding("mirror_sync_failed", "error", f"The last sync failed{place}: {error.message}", hint))
+    if not record.channels:
         found.append(
             _finding(
                 "mirror_empty",
@@ -149,11 +165,11 @@ def _mirror_findings(status: Json, generated: str, max_age_hours: float) -> list
                 "Sync it (playbook mde.offline.sync) and mend what that names.",
             )
         )
-    success = _hours_between(status.get("last_success"), generated)
-    if channels and (success is None or success > max_age_hours):
-        since = f"The last sync without a failure was {_age(success * 60)} ago" if success is not None else (
-            "No sync ended without a failure yet"
-        )
+    success = _hours_between(record.last_success, generated)
+    if record.channels and (success is None or success > max_age_hours):
+        since = "No sync ended without a failure yet"
+        if success is not None:
+            since = f"The last sync without a failure was {_age(success * 60)} ago"
         found.append(
             _finding(
                 "mirror_not_synced",
@@ -163,43 +179,36 @@ def _mirror_findings(status: Json, generated: str, max_age_hours: float) -> list
                 "with the playbook mde.offline.sync.",
             )
         )
-    for channel in channels:
-        place = "{platform}/{channel}/{arch}".format(**channel)
-        if channel.get("definitions_version") is None:
+    for channel in record.channels:
+        if channel.definitions_version is None:
             found.append(
                 _finding(
                     "release_gone",
                     "error",
-                    f"The release that {place} points at is gone.",
+                    f"The release that {channel.name} points at is gone.",
                     "Sync the mirror: it fetches what is missing.",
                 )
             )
-        hours = (channel.get("age_seconds") or 0) / 3600
+        hours = (channel.age_seconds or 0) / 3600
         if hours > OLD_HOURS:
             found.append(
                 _finding(
                     "mirror_definitions_old",
                     "error" if hours > STALE_HOURS else "warning",
-                    f"{place} serves definitions that are {_age(hours * 60)} old.",
+                    f"{channel.name} serves definitions that are {_age(hours * 60)} old.",
                     "See whether the syncs succeed and reach Microsoft, and whether the channel is held.",
                 )
             )
-        if channel.get("held"):
-            reason = _mapping(channel["held"]).get("reason") or "no reason was given"
+        if channel.held:
             found.append(
                 _finding(
                     "channel_held",
                     "warning",
-                    f"{place} is held and takes no new release: {reason}",
+                    f"{channel.name} is held and takes no new release: {channel.held_reason or 'no reason was given'}",
                     "Release the channel when the reason is gone.",
                 )
             )
     return found
-
-
-def _sync_failed(message: str, error: Json) -> dict[str, str]:
-    hint = str(error.get("hint") or "Sync the mirror and see what it names.")
-    return _finding("mirror_sync_failed", "error", message, hint)
 
 
 def _finding(name: str, severity: str, message: str, hint: str) -> dict[str, str]:
@@ -263,9 +272,9 @@ def _mirror_rows(summary: Json) -> list[tuple[str, ...]]:
             rows.append(
                 (
                     mirror["name"] if position == 0 else "",
-                    "{platform}/{channel}/{arch}".format(**channel),
-                    channel.get("definitions_version") or "gone",
-                    channel.get("engine_version") or "gone",
+                    _shortened(records.unit_name(channel)),
+                    _shortened(channel.get("definitions_version") or "gone", 20),
+                    _shortened(channel.get("engine_version") or "gone", 20),
                     "-" if seconds is None else _age(seconds / 60),
                     synced if position == 0 else "",
                     mirror["verdict"].upper() if position == 0 else "",
@@ -292,8 +301,8 @@ def _endpoint_row(host: Json) -> tuple[str, ...]:
     minutes = host["definitions_age_minutes"]
     return (
         host["name"],
-        host["agent_version"] or "-",
-        host["definitions_version"] or "-",
+        _shortened(host["agent_version"] or "-", 20),
+        _shortened(host["definitions_version"] or "-", 20),
         _age(minutes) if isinstance(minutes, int) else "-",
         NO_ANSWERS.get(host["answer"]) or _shortened(host["source"] or "-"),
         host["verdict"].upper(),
@@ -304,15 +313,15 @@ def _group_lines(group: Json, width: int) -> list[str]:
     names = group["hosts"]
     shown = ", ".join(names[:SHOWN_NAMES])
     more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
-    told = _wrapped(f"{group['severity'].upper()} {group['id']} on {shown}{more}", "", width)
+    told = wrapped(f"{group['severity'].upper()} {group['id']} on {shown}{more}", "", width)
     said = dict.fromkeys(entry["message"] for entry in group["messages"])
     for message in list(said)[:SHOWN_NAMES]:
         whose = [entry["host"] for entry in group["messages"] if entry["message"] == message]
         prefix = f"{whose[0]}: " if len(said) > 1 and len(names) > 1 else ""
-        told += _wrapped(prefix + message, "  ", width)
+        told += wrapped(prefix + message, "  ", width)
     if len(said) > SHOWN_NAMES:
         told.append(f"  ... and {len(said) - SHOWN_NAMES} more messages of this kind")
-    return [*told, *_wrapped(f"What to do: {group['hint']}", "  ", width)]
+    return [*told, *wrapped(f"What to do: {group['hint']}", "  ", width)]
 
 
 def _conclusion(summary: Json) -> list[str]:
@@ -336,20 +345,6 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     return ["  ".join(cell.ljust(wide) for cell, wide in zip(row, widths)).rstrip() for row in (head, *rows)]
 
 
-def _wrapped(text: str, indent: str, width: int) -> list[str]:
-    told = []
-    for line in text.splitlines() or [""]:
-        told += textwrap.wrap(
-            line,
-            width,
-            initial_indent=indent,
-            subsequent_indent=indent + "  ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        ) or [indent]
-    return told
-
-
 # --- Values -------------------------------------------------------------------------------------------------------
 
 
@@ -357,10 +352,6 @@ def _worst(severities: Iterable[str]) -> str:
     """The verdict that findings of these severities give; a mere `info` leaves it at ok."""
     present = set(severities)
     return next((verdict for verdict in VERDICTS if verdict in present), "ok")
-
-
-def _mapping(value: t.Any) -> Json:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _natural(item: tuple[str, t.Any]) -> list[tuple[int, int, str]]:

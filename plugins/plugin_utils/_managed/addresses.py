@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from . import paths
+from .document import Findings, ManagedConfig
 from .findings import ERROR, INFO, WARNING, Finding, rule, show, write
-from .managed import Findings, Managed
 from .placeholders import is_placeholder
 
 PROXY_EMPTY = rule(
@@ -251,7 +251,7 @@ class Address:
         return _HOST.fullmatch(self.host) is None
 
 
-def check(managed: Managed) -> Findings:
+def check(managed: ManagedConfig) -> Findings:
     proxy = managed.text(*_PROXY)
     if proxy is not None and not is_placeholder(proxy, _PROXY):
         yield from _proxy(proxy)
@@ -391,7 +391,7 @@ def _corrected(address: Address, parts: list[str]) -> str:
     return ""
 
 
-def _signature(managed: Managed) -> Iterator[Finding]:
+def _signature(managed: ManagedConfig) -> Iterator[Finding]:
     if managed.value("features", "offlineDefinitionUpdateVerifySig") == "enabled":
         return
     if managed.agent is None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .document import Findings, ManagedConfig
 from .findings import ERROR, INFO, WARNING, Finding, rule, show
-from .managed import Findings, Managed
 
 NO_TIMER_UPDATES = rule(
     "no_timer_updates",
@@ -193,12 +193,12 @@ _SENSOR_OF = {
 }
 
 
-def check(managed: Managed) -> Findings:
+def check(managed: ManagedConfig) -> Findings:
     for topic in (_offline, _fallback, _interval, _real_time, _behavior, _schedule, _merge_policy, _old_keys):
         yield from topic(managed)
 
 
-def _offline(managed: Managed) -> Iterator[Finding]:
+def _offline(managed: ManagedConfig) -> Iterator[Finding]:
     if managed.offline():
         level, switch = managed.level(), managed.value("cloudService", "automaticDefinitionUpdateEnabled")
         where = (ENGINE, "enforcementLevel")
@@ -225,7 +225,7 @@ def _offline(managed: Managed) -> Iterator[Finding]:
             yield OFFLINE_SETTING_UNUSED.at(where, "Offline updates are not enabled, so this does nothing.")
 
 
-def _fallback(managed: Managed) -> Iterator[Finding]:
+def _fallback(managed: ManagedConfig) -> Iterator[Finding]:
     if not managed.offline():
         return
     where = (ENGINE, "offlineDefinitionUpdateFallbackToCloud")
@@ -239,7 +239,7 @@ def _fallback(managed: Managed) -> Iterator[Finding]:
         )
 
 
-def _interval(managed: Managed) -> Iterator[Finding]:
+def _interval(managed: ManagedConfig) -> Iterator[Finding]:
     where = ("cloudService", "definitionUpdatesInterval")
     seconds = managed.integer(*where)
     if seconds == 0:
@@ -250,7 +250,7 @@ def _interval(managed: Managed) -> Iterator[Finding]:
         yield INTERVAL_LONG.at(where, f"{show(seconds)} seconds is more than a day.")
 
 
-def _real_time(managed: Managed) -> Iterator[Finding]:
+def _real_time(managed: ManagedConfig) -> Iterator[Finding]:
     level = managed.level()
     if level in (None, "real_time"):
         return
@@ -263,7 +263,7 @@ def _real_time(managed: Managed) -> Iterator[Finding]:
         )
 
 
-def _behavior(managed: Managed) -> Iterator[Finding]:
+def _behavior(managed: ManagedConfig) -> Iterator[Finding]:
     for name, sensor in _SENSOR_OF.items():
         if managed.value(ENGINE, name) is True and managed.value(*SENSORS, sensor) in (None, "disabled"):
             where = ".".join((*SENSORS, sensor))
@@ -283,7 +283,7 @@ def _behavior(managed: Managed) -> Iterator[Finding]:
             yield NEEDS_BEHAVIOR_MONITORING.at(place, f"This does nothing, because {why}.")
 
 
-def _schedule(managed: Managed) -> Iterator[Finding]:
+def _schedule(managed: ManagedConfig) -> Iterator[Finding]:
     plan, enabled = managed.value("scheduledScan"), managed.value(ENGINE, "scheduledScan") == "enabled"
     if isinstance(plan, dict) and plan and not enabled and managed.value(ENGINE, "scheduledScan") in (None, "disabled"):
         yield SCHEDULED_SCAN_NOT_ENABLED.at(
@@ -304,14 +304,14 @@ def _schedule(managed: Managed) -> Iterator[Finding]:
             )
 
 
-def scans_run(managed: Managed) -> bool:
+def scans_run(managed: ManagedConfig) -> bool:
     """Whether the schedule names any scan; what is not a number counts, as its type is told elsewhere."""
     daily, weekly = (managed.value("scheduledScan", name) for name in ("dailyConfiguration", "weeklyConfiguration"))
     by_day = isinstance(daily, dict) and ("timeOfDay" in daily or daily.get("interval", 0) != 0)
     return by_day or (isinstance(weekly, dict) and weekly.get("dayOfWeek", 0) != 0)
 
 
-def _merge_policy(managed: Managed) -> Iterator[Finding]:
+def _merge_policy(managed: ManagedConfig) -> Iterator[Finding]:
     where = (ENGINE, "exclusionsMergePolicy")
     if managed.has(*where) and managed.value("exclusionSettings", "mergePolicy") == "admin_only":
         yield MERGE_POLICY_OVERRIDDEN.at(
@@ -319,7 +319,7 @@ def _merge_policy(managed: Managed) -> Iterator[Finding]:
         )
 
 
-def _old_keys(managed: Managed) -> Iterator[Finding]:
+def _old_keys(managed: ManagedConfig) -> Iterator[Finding]:
     level = managed.level() if managed.has(ENGINE, "enforcementLevel") else None
     agrees: dict[str, dict[bool, tuple[str, ...]]] = {
         "enableRealTimeProtection": {True: ("real_time", "audit"), False: ("on_demand", "passive")},

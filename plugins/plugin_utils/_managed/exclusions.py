@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import paths
+from .document import Findings, ManagedConfig
 from .findings import ERROR, INFO, WARNING, Path, rule, show, write
-from .managed import Findings, Managed
-from .names import near_value
 from .placeholders import is_placeholder
+from .spelling import near_value
 
 EXCLUSION_PATH_RELATIVE = rule(
     "exclusion_path_relative",
@@ -238,7 +238,7 @@ class Exclusion:
         return (*self.path, _SUBJECT[self.kind])
 
 
-def exclusions(managed: Managed) -> Iterator[Exclusion]:
+def exclusions(managed: ManagedConfig) -> Iterator[Exclusion]:
     for where in LISTS:
         for path, data in managed.objects(*where):
             given = data.get("$type")
@@ -254,7 +254,7 @@ def _scopes(data: dict[str, Any], legacy: bool) -> frozenset[str]:
     return frozenset(scope for scope in given if isinstance(scope, str)) if isinstance(given, list) else frozenset()
 
 
-def check(managed: Managed) -> Findings:
+def check(managed: ManagedConfig) -> Findings:
     yield from _lists(managed)
     seen: set[tuple[object, ...]] = set()
     for entry in exclusions(managed):
@@ -276,7 +276,7 @@ def dangerous(entry: Exclusion) -> str | None:
     return paths.reach(entry.subject) if entry.kind == "excludedPath" and entry.subject.startswith("/") else None
 
 
-def _lists(managed: Managed) -> Findings:
+def _lists(managed: ManagedConfig) -> Findings:
     for where in LISTS:
         found = managed.value(*where)
         if isinstance(found, list) and len(found) > _MOST:

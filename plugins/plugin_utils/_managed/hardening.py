@@ -12,10 +12,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from .document import Findings, ManagedConfig
 from .effects import ENGINE, scans_run
 from .exclusions import dangerous, exclusions
 from .findings import ERROR, INFO, WARNING, Finding, rule, show
-from .managed import Findings, Managed
 
 ENFORCEMENT_LEVEL_MISSING = rule(
     "enforcement_level_missing",
@@ -169,7 +169,7 @@ _CHECKED_VALUES = (
 )
 
 
-def check(managed: Managed) -> Findings:
+def check(managed: ManagedConfig) -> Findings:
     for where, value, told, message in _CHECKED_VALUES:
         given = managed.value(*where)
         if given == value and isinstance(given, type(value)):
@@ -183,7 +183,7 @@ def check(managed: Managed) -> Findings:
         yield from topic(managed)
 
 
-def _level(managed: Managed) -> Iterator[Finding]:
+def _level(managed: ManagedConfig) -> Iterator[Finding]:
     where = (ENGINE, "enforcementLevel")
     if not managed.has(*where):
         default = "real_time" if managed.older_than("101.23062.0001") else "passive"
@@ -195,7 +195,7 @@ def _level(managed: Managed) -> Iterator[Finding]:
         yield ENFORCEMENT_LEVEL_NOT_REAL_TIME.at(where, f"enforcementLevel is {managed.level()}.")
 
 
-def _threats(managed: Managed) -> Iterator[Finding]:
+def _threats(managed: ManagedConfig) -> Iterator[Finding]:
     for path, name in managed.strings(ENGINE, "allowedThreats"):
         if not name.strip():
             continue
@@ -213,7 +213,7 @@ def _threats(managed: Managed) -> Iterator[Finding]:
         seen.add(kind if isinstance(kind, str) else "")
 
 
-def _policies(managed: Managed) -> Iterator[Finding]:
+def _policies(managed: ManagedConfig) -> Iterator[Finding]:
     policy = ("exclusionSettings", "mergePolicy")
     if managed.value(*policy) in (None, "merge"):
         yield MERGE_POLICY_OPEN.at(policy, "Whoever is root on a host can add exclusions.")
@@ -224,7 +224,7 @@ def _policies(managed: Managed) -> Iterator[Finding]:
         yield THREAT_ACTIONS_OPEN.at((ENGINE, "disallowedThreatActions"), message)
 
 
-def _filesystems(managed: Managed) -> Iterator[Finding]:
+def _filesystems(managed: ManagedConfig) -> Iterator[Finding]:
     where = (ENGINE, "unmonitoredFilesystems")
     names: set[str] = set()
     for path, name in managed.strings(*where):
@@ -239,7 +239,7 @@ def _filesystems(managed: Managed) -> Iterator[Finding]:
         yield NFS_MONITORED.at(where, "The list replaces the agent's own, and NFS is not in it.")
 
 
-def _broad(managed: Managed) -> Iterator[Finding]:
+def _broad(managed: ManagedConfig) -> Iterator[Finding]:
     runs = managed.value(ENGINE, "scheduledScan") == "enabled" and scans_run(managed)
     where = ("scheduledScan", "ignoreExclusions")
     if runs and managed.value(*where) in (None, False) and any(map(dangerous, exclusions(managed))):
@@ -248,7 +248,7 @@ def _broad(managed: Managed) -> Iterator[Finding]:
         )
 
 
-def _tags(managed: Managed) -> Iterator[Finding]:
+def _tags(managed: ManagedConfig) -> Iterator[Finding]:
     seen: set[str] = set()
     for path, tag in managed.objects("edr", "tags"):
         key = tag.get("key")

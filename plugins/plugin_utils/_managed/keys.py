@@ -14,10 +14,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from . import spec
+from . import json_schema
+from .document import Findings, ManagedConfig
 from .findings import ERROR, INFO, Finding, Path, dotted, rule, show
-from .managed import Findings, Managed
-from .names import bare, near
+from .spelling import bare, near
 from .structure import corrected
 
 UNKNOWN_KEY = rule(
@@ -173,14 +173,14 @@ _COMMENTS = {
 _TOO_COMMON = {"enabled", "$schema"}  # a name that says nothing about where it belongs
 
 
-def check(managed: Managed) -> Findings:
-    yield from _check(managed.data, spec.load(), ())
+def check(managed: ManagedConfig) -> Findings:
+    yield from _check(managed.data, json_schema.load(), ())
 
 
-def _check(value: Any, node: spec.Node, path: Path) -> Findings:
+def _check(value: Any, node: json_schema.Node, path: Path) -> Findings:
     if isinstance(value, dict) and node.get("type") == "object":
         for name, below in value.items():
-            known = spec.child(node, name)
+            known = json_schema.child(node, name)
             if known is None:
                 yield _unknown((*path, name), value, node)
             elif "type" not in known:
@@ -191,7 +191,7 @@ def _check(value: Any, node: spec.Node, path: Path) -> Findings:
                 yield from _check(below, known, (*path, name))
     elif isinstance(value, list) and node.get("type") == "array":
         for index, item in enumerate(value):
-            yield from _check(item, spec.resolve(node["items"]), (*path, index))
+            yield from _check(item, json_schema.resolve(node["items"]), (*path, index))
 
 
 def _memory_scan(path: Path) -> Finding:
@@ -200,7 +200,7 @@ def _memory_scan(path: Path) -> Finding:
     )
 
 
-def _unknown(path: Path, parent: dict[str, Any], node: spec.Node) -> Finding:
+def _unknown(path: Path, parent: dict[str, Any], node: json_schema.Node) -> Finding:
     name, siblings = str(path[-1]), node.get("properties", {})
     value, shown = parent[name], show(name)
     if bare(name) == "memoryscan":
@@ -211,7 +211,7 @@ def _unknown(path: Path, parent: dict[str, Any], node: spec.Node) -> Finding:
     for candidate in siblings:
         if bare(candidate) == bare(name):
             return _misspelt(path, candidate, "Upper and lower case and underscores count.", value)
-    if "." in name and spec.at(tuple(name.split("."))) is not None:
+    if "." in name and json_schema.at(tuple(name.split("."))) is not None:
         return MISPLACED_KEY.at(path, "Dots in a name do not make sections.", _line(tuple(name.split(".")), value))
     other = _other_file(path, value, siblings) if len(path) == 1 else None
     if other is not None:
@@ -251,7 +251,7 @@ def _unknown(path: Path, parent: dict[str, Any], node: spec.Node) -> Finding:
     )
 
 
-def _other_file(path: Path, value: Any, sections: spec.Node) -> Finding | None:
+def _other_file(path: Path, value: Any, sections: json_schema.Node) -> Finding | None:
     """Another file than the managed one, or the managed one wrapped into one level too many."""
     if path == ("onboardingInfo",):
         advice = "Put it where it belongs, /etc/opt/microsoft/mdatp/mdatp_onboard.json, and keep it to yourself."
@@ -277,7 +277,7 @@ def _misspelt(path: Path, right: str, why: str, value: Any) -> Finding:
     return MISSPELT_KEY.at(path, f"{show(path[-1])} is misspelt; the key is {right}.", f"{why} {line}".strip())
 
 
-def _misplaced(path: Path, place: spec.Place, value: Any) -> Finding:
+def _misplaced(path: Path, place: json_schema.Place, value: Any) -> Finding:
     right = ".".join(place).replace(".[]", "[]") if len(place) > 1 else f"the top level, as {place[0]}"
     if "[]" in place:
         advice = f"Only entries of {right.rpartition('[]')[0]} have it: move the whole entry there."
@@ -289,35 +289,36 @@ def _misplaced(path: Path, place: spec.Place, value: Any) -> Finding:
     return MISPLACED_KEY.at(path, f"{show(path[-1])} does nothing here; it belongs at {right}.{slip}", advice)
 
 
-def _elsewhere(name: str, path: Path, value: Any) -> spec.Place | None:
+def _elsewhere(name: str, path: Path, value: Any) -> json_schema.Place | None:
     """The place of a key of this name, the likeliest where there are several."""
-    names = [known for known in spec.places() if bare(known) == bare(name) and known not in _TOO_COMMON]
-    found = [place for known in names for place in spec.places()[known] if "[]" not in place or _same_kind(path, place)]
+    names = [known for known in json_schema.places() if bare(known) == bare(name) and known not in _TOO_COMMON]
+    places = [place for known in names for place in json_schema.places()[known]]
+    found = [place for place in places if "[]" not in place or _same_kind(path, place)]
     return min(found, key=lambda place: _unlikely(place, value), default=None)
 
 
-def _same_kind(path: Path, place: spec.Place) -> bool:
+def _same_kind(path: Path, place: json_schema.Place) -> bool:
     """Both are properties of the entries of lists of one name, such as the two lists of exclusions."""
     return len(path) >= 3 and isinstance(path[-2], int) and place[-2] == "[]" and path[-3] == place[-3]
 
 
-def _near_elsewhere(name: str, path: Path) -> spec.Place | None:
-    candidates = [known for known in spec.places() if len(known) >= 8]
+def _near_elsewhere(name: str, path: Path) -> json_schema.Place | None:
+    candidates = [known for known in json_schema.places() if len(known) >= 8]
     close = (near(name, candidates) or _longer(name, candidates)) if len(name) >= 8 else None
     return _elsewhere(close, path, None) if close else None
 
 
-def _unlikely(place: spec.Place, value: Any) -> tuple[bool, bool]:
-    node = spec.at(tuple(0 if part == "[]" else part for part in place)) or {}
+def _unlikely(place: json_schema.Place, value: Any) -> tuple[bool, bool]:
+    node = json_schema.at(tuple(0 if part == "[]" else part for part in place)) or {}
     fits = isinstance(
         value, {"object": dict, "array": list, "integer": int, "boolean": bool}.get(node.get("type", ""), str)
     )
     return (not fits or value not in node.get("enum", [value]), bool(node.get("deprecated")))
 
 
-def _line(place: spec.Place, value: Any, name: str = "") -> str:
+def _line(place: json_schema.Place, value: Any, name: str = "") -> str:
     """`Write {"edr": {"groupIds": ...}}`; a value is copied only where it cannot be a secret."""
-    node = spec.at(place) or {}
+    node = json_schema.at(place) or {}
     literal = "..."
     if place == ("cloudService", "proxy"):
         literal = '"http://host:port/"'

@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from .document import Findings, ManagedConfig
 from .findings import ERROR, Path, rule, show
-from .managed import Findings, Managed
 
 PLACEHOLDER_VALUE = rule(
     "placeholder_value",
@@ -39,7 +39,7 @@ _EXACTLY = {
 }
 
 
-def check(managed: Managed) -> Findings:
+def check(managed: ManagedConfig) -> Findings:
     yield from _check(managed.data, ())
 
 

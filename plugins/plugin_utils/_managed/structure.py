@@ -13,10 +13,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from . import spec
+from . import json_schema
+from .document import Findings, ManagedConfig
 from .findings import ERROR, WARNING, Finding, Path, kind_of, rule, show, write
-from .managed import Findings, Managed
-from .names import near_value
+from .spelling import near_value
 
 WRONG_TYPE = rule(
     "wrong_type",
@@ -115,8 +115,8 @@ _FOR_TYPE = {
 _OWNER_KEY = {"excludedPath": "path", "excludedFileExtension": "extension", "excludedFileName": "name"}
 
 
-def check(managed: Managed) -> Findings:
-    for error in spec.validator().iter_errors(managed.data):
+def check(managed: ManagedConfig) -> Findings:
+    for error in json_schema.validator().iter_errors(managed.data):
         path: Path = tuple(error.absolute_path)
         if error.validator == "not":  # the property belongs to another type of exclusion
             yield _foreign(managed, path)
@@ -124,7 +124,7 @@ def check(managed: Managed) -> Findings:
             yield TRANSLATIONS[error.validator](path, error.instance, error.schema)
 
 
-def _type(path: Path, value: Any, node: spec.Node) -> Finding:
+def _type(path: Path, value: Any, node: json_schema.Node) -> Finding:
     key = path[-1] if path else ""
     if key in _DOCUMENTED_AS_STRING and isinstance(value, str) and re.fullmatch("[0-9]+", value, flags=re.ASCII):
         if corrected(value, node) is None:
@@ -137,7 +137,7 @@ def _type(path: Path, value: Any, node: spec.Node) -> Finding:
     return WRONG_TYPE.at(path, f"This must be {wanted}, but it is {seen}.", type_advice(path, value, node))
 
 
-def type_advice(path: Path, value: Any, node: spec.Node) -> str:
+def type_advice(path: Path, value: Any, node: json_schema.Node) -> str:
     """How the value would be written rightly; empty where nobody can know."""
     key = next((part for part in reversed(path) if isinstance(part, str)), "")
     if value is None:
@@ -179,7 +179,7 @@ def _on_the_clock(key: str, value: Any) -> int | None:
     return None
 
 
-def corrected(value: Any, node: spec.Node) -> Any:
+def corrected(value: Any, node: json_schema.Node) -> Any:
     wanted, choices = node["type"], node.get("enum", [])
     word = str(value).strip() if isinstance(value, (str, bool, int)) else ""
     if wanted == "boolean":
@@ -190,24 +190,24 @@ def corrected(value: Any, node: spec.Node) -> Any:
     if wanted == "string" and choices:
         return near_value(word, choices)
     if wanted == "array":
-        return _as_array(value, spec.resolve(node["items"]))
+        return _as_array(value, json_schema.resolve(node["items"]))
     return None
 
 
-def _as_array(value: Any, items: spec.Node) -> Any:
+def _as_array(value: Any, items: json_schema.Node) -> Any:
     if isinstance(value, str) and items["type"] == "string":
         if not items.get("enum"):
             return [part for part in re.split(r"[\s,]+", value) if part] if items.get("pattern") else None
         found = near_value(value, items["enum"])
         return [found] if found else None
     if isinstance(value, dict) and {"key", "value"} == set(items.get("properties", {})):
-        keys, values = (spec.resolve(items["properties"][name]).get("enum", []) for name in ("key", "value"))
+        keys, values = (json_schema.resolve(items["properties"][name]).get("enum", []) for name in ("key", "value"))
         if all(name in keys and choice in values for name, choice in value.items() if isinstance(choice, str)):
             return [{"key": name, "value": choice} for name, choice in sorted(value.items()) if isinstance(choice, str)]
     return None
 
 
-def _enum(path: Path, value: Any, node: spec.Node) -> Finding:
+def _enum(path: Path, value: Any, node: json_schema.Node) -> Finding:
     key = next((part for part in reversed(path) if isinstance(part, str)), "")
     if not isinstance(value, str):  # told as wrong_type already; the schema says both
         return _type(path, value, node)
@@ -224,13 +224,13 @@ def _enum(path: Path, value: Any, node: spec.Node) -> Finding:
     return chosen.at(path, f"{show(value)} is not one of the allowed values: {allowed}.", advice)
 
 
-def _range(path: Path, value: Any, node: spec.Node) -> Finding:
+def _range(path: Path, value: Any, node: json_schema.Node) -> Finding:
     bounds = f"from {node['minimum']} to {node['maximum']}" if "maximum" in node else f"{node['minimum']} or more"
     default = f" The default is {node['default']}." if "default" in node else ""
     return OUT_OF_RANGE.at(path, f"{show(value)} is out of range.", f"Write a number {bounds}.{default}")
 
 
-def _required(path: Path, value: Any, node: spec.Node) -> Finding:
+def _required(path: Path, value: Any, node: json_schema.Node) -> Finding:
     missing = [name for name in node["required"] if name not in value]
     if missing == ["$type"]:
         found = next((_FOR_TYPE[name] for name in ("path", "extension", "name") if name in value), "excludedPath")
@@ -240,7 +240,7 @@ def _required(path: Path, value: Any, node: spec.Node) -> Finding:
     return MISSING_PROPERTY.at(path, f"Without {names} {what} does nothing.", f"Add {names}, or remove the entry.")
 
 
-def _foreign(managed: Managed, path: Path) -> Finding:
+def _foreign(managed: ManagedConfig, path: Path) -> Finding:
     entry: Any = managed.data
     for part in path[:-1]:
         entry = entry[part]
@@ -251,22 +251,22 @@ def _foreign(managed: Managed, path: Path) -> Finding:
     )
 
 
-def _empty(path: Path, value: Any, node: spec.Node) -> Finding:
+def _empty(path: Path, value: Any, node: json_schema.Node) -> Finding:
     return MISSING_PROPERTY.at(path, "This is empty.")
 
 
-def _pattern(path: Path, value: Any, node: spec.Node) -> Finding:
+def _pattern(path: Path, value: Any, node: json_schema.Node) -> Finding:
     names = [part for part in re.split(r"[\s,]+", value.lower()) if part]
     advice = f"Write {', '.join(show(name) for name in names[:6])} as elements of their own." if names else ""
     return FILESYSTEM_NAME_LIST.at(path, f"{show(value)} is not the name of one file system type.", advice)
 
 
-def _scopes(path: Path, value: Any, node: spec.Node) -> Finding:
+def _scopes(path: Path, value: Any, node: json_schema.Node) -> Finding:
     return SCOPES_EMPTY.at(path, "The list of scopes is empty.")
 
 
 # Every keyword of the schema that can fail; a test compares this with the schema.
-TRANSLATIONS: dict[str, Callable[[Path, Any, spec.Node], Finding]] = {
+TRANSLATIONS: dict[str, Callable[[Path, Any, json_schema.Node], Finding]] = {
     "type": _type,
     "enum": _enum,
     "minimum": _range,

@@ -1,7 +1,7 @@
-"""Checks and creates the folders whose owner and mode the role mirror sets, without following links of the mirror's account.
+"""Checks and creates the folders that the role mirror owns, and follows no link of the mirror's account.
 
-Arguments: a verb and a JSON text. `check` prints why the role must not touch a folder, `predict` which folders `create` would
-create or change, and `create` which it did.
+Arguments: a verb and a JSON text. `check` prints why the role must not touch a folder, `predict` which folders `create`
+would create or change, and `create` which it did.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -17,6 +17,7 @@ import os
 import pwd
 import stat
 import sys
+from pathlib import Path
 from typing import Any, Iterator
 
 # Folders of the system, by their real paths. Below the first ones nothing may be used either.
@@ -50,7 +51,7 @@ class Reached:
 
 
 def reach(path: str, create: bool) -> Reached:
-    """Opens a folder one name at a time. A link is followed only where root, or the caller, made it in a folder of its own."""
+    """Opens a folder, one name at a time. Only links that root, or the caller, made in its own folders are followed."""
     trusted = (0, os.geteuid())
     handle, place, missing, created, links = os.open("/", os.O_RDONLY), "/", False, False, 0
     names = path.split("/")[::-1]
@@ -58,7 +59,7 @@ def reach(path: str, create: bool) -> Reached:
         name = names.pop()
         if name in ("", "."):
             continue
-        place = os.path.normpath(os.path.join(place, name))
+        place = os.path.normpath(f"{place}/{name}")
         if missing:
             continue
         try:
@@ -72,10 +73,10 @@ def reach(path: str, create: bool) -> Reached:
         if stat.S_ISLNK(found.st_mode):
             links += 1
             if found.st_uid not in trusted or os.fstat(handle).st_uid not in trusted or links > MAX_LINKS:
-                raise RefusedError(f"{place} is a link that the owner of {os.path.dirname(place)} may have made")
+                raise RefusedError(f"{place} is a link that the owner of its folder may have made")
             target = os.readlink(name, dir_fd=handle)
             names += target.split("/")[::-1]
-            place = "/" if target.startswith("/") else os.path.dirname(place)
+            place = "/" if target.startswith("/") else str(Path(place).parent)
             following = os.open("/", os.O_RDONLY) if target.startswith("/") else os.dup(handle)
         else:
             # Not a link, also if somebody is quick to replace it by one.
@@ -130,7 +131,12 @@ def entries(handle: int) -> Iterator[tuple[int, str, str, os.stat_result]]:
             continue
         for name in folders + files:
             if path != "." or name != "lost+found":
-                yield inside, name, os.path.normpath(os.path.join(path, name)), os.stat(name, dir_fd=inside, follow_symlinks=False)
+                yield (
+                    inside,
+                    name,
+                    os.path.normpath(f"{path}/{name}"),
+                    os.stat(name, dir_fd=inside, follow_symlinks=False),
+                )
 
 
 def foreign(handle: int, owner: int) -> list[str]:
@@ -157,8 +163,8 @@ def faults_of_root(folder: dict[str, Any], reached: Reached) -> Iterator[str]:
     strangers = [] if own else foreign(handle, owner)
     if strangers:
         yield (
-            f"{folder['path']} holds files that belong to neither root nor {folder['owner']}, or that have a hard link outside of it:"
-            f" {', '.join(sorted(strangers)[:3])}. If they are the mirror's, give them to {folder['owner']} first (chown -hR)."
+            f"{folder['path']} holds files that belong to neither root nor {folder['owner']}, or have a hard link"
+            f" outside of it: {', '.join(sorted(strangers)[:3])}. If it is a mirror, chown -hR it to {folder['owner']}."
         )
 
 
@@ -166,12 +172,12 @@ def faults_of_other(folder: dict[str, Any], reached: Reached) -> Iterator[str]:
     handle, owner = reached.handle, account(folder["owner"])
     if handle is None or owner is None or not content(handle):
         return
-    name = os.path.basename(reached.path)
+    name = Path(reached.path).name
     own = owner != 0 and os.fstat(handle).st_uid == owner
     if not own and folder["holds"] not in content(handle) and "mde" not in name and "mirror" not in name:
         yield (
-            f"{folder['path']} is in use for other things. Name another folder, or, if it is meant for the mirror alone, create"
-            f" the empty file {folder['holds']} in it first."
+            f"{folder['path']} is in use for other things. Name another folder. If this one is meant for the mirror"
+            f" alone, create the empty file {folder['holds']} in it first."
         )
 
 
@@ -180,7 +186,8 @@ JUDGED = {"root": faults_of_root, "own": faults_of_other}
 
 def faults(job: dict[str, Any]) -> list[str]:
     """Why the role must not set owner and mode of its folders."""
-    found, places = [], {}
+    found: list[str] = []
+    places: dict[str, str] = {}
     for folder in job["folders"]:
         variable, path = folder["variable"], folder["path"]
         try:
@@ -196,7 +203,9 @@ def faults(job: dict[str, Any]) -> list[str]:
         if is_system_folder(os.path.normpath("/" + path.lstrip("/"))) or is_system_folder(reached.path):
             found.append(f"{variable}: {path} is a folder of the system.")
         elif reached.path in places:
-            found.append(f"{variable}: {path} is also the folder of {places[reached.path]}. Each needs a folder of its own.")
+            found.append(
+                f"{variable}: {path} is also the folder of {places[reached.path]}. Each needs a folder of its own."
+            )
         else:
             found += [f"{variable}: {fault}" for fault in JUDGED[folder["kind"]](folder, reached)]
         places[reached.path] = variable
@@ -214,7 +223,7 @@ def faults_of_files(job: dict[str, Any]) -> list[str]:
 
 
 def apply(folder: dict[str, Any], reached: Reached, write: bool) -> bool:
-    """Gives a folder its owner, group and mode, and to the account what root left in the mirror. Returns whether that was needed."""
+    """Sets owner, group and mode, and the owner of what root left in the mirror. Returns whether that was needed."""
     handle, owner, wanted_group = reached.handle, account(folder["owner"]), group(folder["group"])
     if handle is None:
         return True

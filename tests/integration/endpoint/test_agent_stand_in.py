@@ -167,7 +167,7 @@ def test_every_state_has_its_finding(host: Host, state: str) -> None:
 def test_messages_on_stderr_are_understood(host: Host) -> None:
     host.sim("break", "messages_on_stderr", "daemon_down")
     assert set(host.look()[1]) == {"daemon_unreachable"}
-    host.sim("mend", "daemon_down")
+    host.sim("repair", "daemon_down")
     host.sim("break", "unlicensed")
     assert "not_licensed" in host.look()[1]
 

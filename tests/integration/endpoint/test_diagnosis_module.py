@@ -105,7 +105,7 @@ def test_the_playbooks(site: Site, tmp_path: Path) -> None:
     assert done.status != 0, done.output
     for said in ("daemon_unreachable", "What to do: ", "host_unreachable", "The verdict is error"):
         assert said in done.flat(), said
-    site.stand_in("mend")
+    site.stand_in("repair")
     done = ansible.playbook("mde.offline.diagnose", "--limit", "one")
     assert done.status == 0, done.output
     done = ansible.playbook("mde.offline.preflight", mde_fail_on="never")

@@ -1,4 +1,4 @@
-"""Finds the Pythons of old endpoints on this machine, and the last ansible-core that reaches them."""
+"""Fixtures with the Pythons of old endpoints, and with the last ansible-core that supports them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def core_2_16() -> Path:
 
 @pytest.fixture(params=ENDPOINT_PYTHONS)
 def old_python(request: pytest.FixtureRequest) -> Path:
-    """One Python of an old endpoint after the other."""
+    """Each Python of old endpoints that is installed."""
     found = interpreters.find(request.param)
     if found is None:
-        pytest.skip(f"NOT TESTED on Python {request.param}: this machine has none, neither in PATH nor in pyenv")
+        pytest.skip(f"NOT TESTED on Python {request.param}: it is neither on PATH nor in pyenv")
     return found
 
 
 @pytest.fixture
 def old_plays(core_2_16: Path, old_python: Path, tmp_path: Path) -> Iterator[Plays]:
-    """Plays tasks with ansible-core 2.16, the modules running on an old Python in the C locale."""
+    """Runs tasks with ansible-core 2.16. The modules run with an old Python in the C locale."""
     yield Plays(core_2_16, old_python, tmp_path, os.environ["ANSIBLE_COLLECTIONS_PATH"])

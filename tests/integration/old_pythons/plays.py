@@ -1,4 +1,4 @@
-"""Runs tasks with a real ansible-playbook in a scratch folder, and gives back what each task returned."""
+"""Runs tasks with ansible-playbook in a temporary folder, and returns the result of each task."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CALLBACKS = Path(__file__).parent / "callbacks"
 
 
 class Played(NamedTuple):
-    """What one ansible-playbook did: its exit status, all that it printed, and the result of each task in order."""
+    """One run of ansible-playbook: exit status, output, and the results of the tasks in order."""
 
     status: int
     output: str
@@ -22,13 +22,13 @@ class Played(NamedTuple):
 
     @property
     def only(self) -> dict[str, Any]:
-        """The result of the one task of the play."""
+        """The result of the only task of the play."""
         assert len(self.results) == 1, self.output
         return self.results[0]
 
 
 class Plays:
-    """Plays tasks on localhost with one ansible-playbook and one Python on the target's side."""
+    """Runs tasks on localhost with a given ansible-playbook and a given Python for the modules."""
 
     def __init__(self, command: Path, interpreter: Path, folder: Path, collections: str, **environment: str) -> None:
         self._command = command
@@ -40,7 +40,7 @@ class Plays:
     def play(
         self, *tasks: dict[str, Any], options: tuple[str, ...] = (), extra: dict[str, Any] | None = None, **play: Any
     ) -> Played:
-        """Play the tasks; `options` go to ansible-playbook, `extra` are variables, the rest belongs to the play."""
+        """Runs tasks. `options` are for ansible-playbook, `extra` contains variables, other keywords are for the play."""
         named = [{"name": f"Task {number}", **task} for number, task in enumerate(tasks, 1)]
         content = {"name": "A test", "hosts": "localhost", "gather_facts": False, **play, "tasks": named}
         return self.playbook([content], options, extra)
@@ -48,7 +48,7 @@ class Plays:
     def playbook(
         self, content: list[dict[str, Any]], options: tuple[str, ...] = (), extra: dict[str, Any] | None = None
     ) -> Played:
-        """Play a whole playbook."""
+        """Runs a playbook."""
         playbook = self.folder / "play.yml"
         playbook.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
         record = self.folder / "results.jsonl"

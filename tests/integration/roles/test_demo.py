@@ -1,4 +1,4 @@
-"""`make demo`: keeps its promises in a checkout whose path has a blank, and leaves nothing running when stopped."""
+"""`make demo`: succeeds in a checkout whose path contains a blank, and leaves no process behind when it is stopped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NEEDED = ("plugins", "roles", "playbooks", "meta", "galaxy.yml", "simulators", "
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy, so that the demo of somebody who works in this checkout is left alone."""
+    """A copy of the checkout, so that the tests do not disturb a demo that a developer runs."""
     copy = tmp_path_factory.mktemp("demo") / "two words"
     copy.mkdir()
     for name in NEEDED:
@@ -77,7 +77,7 @@ def test_the_demo_keeps_its_promises(checkout: Path, tmp_path: Path) -> None:
     process = start(checkout, log)
     assert process.wait(1200) == 0, log.read_text(encoding="utf-8", errors="replace")
     shown = log.read_text(encoding="utf-8")
-    assert "All promises kept" in shown
+    assert "All results were as expected" in shown
     assert "ERROR source_not_mirror on endpoint3" in shown
     assert "mde.offline.site" in shown
     found = json.loads((checkout / ".demo" / "health.json").read_text(encoding="utf-8"))

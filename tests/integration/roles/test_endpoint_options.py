@@ -31,7 +31,7 @@ def test_requirements_are_measured_where_they_explain_something(ansible: Ansible
     first = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror)
     assert first.status == 2
     assert {name for name, counts in first.recap.items() if counts.failed} == {"always", "gone", "old"}, first.output
-    judged = first.task("Show and judge what was found")
+    judged = first.task("Verify that the host updates from the mirror")
     parts = judged.replace("fatal: [", "ok: [").split("ok: [")[1:]
     text = {part.split("]")[0]: part.partition("[ERROR]")[0] for part in parts}
     assert "agent_release_old" in text["auto"]
@@ -39,7 +39,7 @@ def test_requirements_are_measured_where_they_explain_something(ansible: Ansible
     assert "agent_release_old" in text["always"]
     assert "agent_release_old" not in text["never"]
     assert "(not_installed" in " ".join(text["gone"].split())
-    refused = " ".join(first.task("Refused | Say why").split())
+    refused = " ".join(first.task("Report why the configuration was refused").split())
     assert "nothing was written" in refused
     assert "agent_too_old: Version of the agent" in refused
 
@@ -61,7 +61,7 @@ def test_settings_that_were_refused_are_named_by_their_findings_alone(
         hosts[name] = agent.variables(endpoint_preflight="never")
     ansible.hosts["endpoints"] = hosts
 
-    told = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror).task("Refused | Say why")
+    told = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror).task("Report why the configuration was refused")
 
     assert "Finding: not_json" in told
     assert "[wrong_type]" in told

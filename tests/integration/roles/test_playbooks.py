@@ -43,15 +43,15 @@ def test_the_whole_way(fleet: tuple[Ansible, Agent], service: DownloadService, s
     assert {host["definitions_version"] for host in found["hosts"]} == {OLD}
     assert {host["source"] for host in found["hosts"]} == {f"{served.url}/linux/production/"}
     # A table, line by line, and no escaped line breaks.
-    assert "ENDPOINT" in site.task("How the fleet is")
-    assert "\\n" not in site.task("How the fleet is")
+    assert "ENDPOINT" in site.task("Report")
+    assert "\\n" not in site.task("Report")
 
     service.publish(NEW, platform="linux", ring="production")
     synced = ansible.playbook("mde.offline.sync")
     assert (synced.status, synced.recap["m"].changed) == (0, 1), synced.output
     assert f"linux/production/x86_64: updated, definitions {NEW}" in synced.flat()
 
-    # One host follows, the other is led astray; a third is not there, on a fourth the module cannot run.
+    # One host updates from the mirror, the other from the cloud; a third is unreachable, on a fourth the module cannot run.
     assert ansible.playbook("mde.offline.endpoints", "--limit", "one").status == 0
     two.stand_in("break", "silent_cloud_fallback", "from_cloud")
     ansible.hosts["endpoints"]["away"] = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
@@ -76,7 +76,7 @@ def test_the_whole_way(fleet: tuple[Ansible, Agent], service: DownloadService, s
     mirror = by_name(found["mirrors"])["m"]
     assert [finding["id"] for finding in mirror["findings"]] == ["mirror_sync_failed"]
     assert {channel["definitions_version"] for channel in mirror["channels"]} == {NEW}
-    shown = health.task("How the fleet is")
+    shown = health.task("Report")
     for line in found["lines"]:
         assert line.strip().replace("'", "''") in shown
     for finding in found["findings"]:

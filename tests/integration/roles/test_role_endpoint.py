@@ -39,7 +39,7 @@ def test_from_fresh_to_protected_and_back(ansible: Ansible, agent: Agent, mirror
     assert agent.managed["cloudService"]["diagnosticLevel"] == "required"
     assert agent.field("definitions_version") == OLD
     assert agent.field("definitions_update_source_uri") == address
-    assert f"definitions {OLD}" in first.task("Show and judge what was found")
+    assert f"definitions {OLD}" in first.task("Verify that the host updates from the mirror")
 
     runs = ModuleRuns(tmp_path)
     ansible.hosts["endpoints"]["e"]["ansible_python_interpreter"] = runs.interpreter
@@ -47,7 +47,7 @@ def test_from_fresh_to_protected_and_back(ansible: Ansible, agent: Agent, mirror
     assert (second.status, second.recap["e"].changed) == (0, 0), second.output
     # Configured, updated and proved with one module run, which looks at the file, the agent and the mirror.
     assert runs.taken() == 1
-    assert f"definitions {OLD}" in second.task("Show and judge what was found")
+    assert f"definitions {OLD}" in second.task("Verify that the host updates from the mirror")
 
     publish(tmp_path / "mirror/two words/srv", NEW)
     rehearsal = ansible.roles("endpoint", "endpoints", "--check", endpoint_mirror=mirror)
@@ -103,7 +103,7 @@ def test_hosts_that_are_not_well_fail_and_say_why(ansible: Ansible, mirror: str,
         judged = rf"{host} does not update from the mirror as it should \([^)]*\b{expected}\b"
         assert re.search(judged, shown), done.output
     # Settings that the agent does not know are not written at all.
-    assert "fatal: [old]" in done.task("Point the agent at the mirror")
+    assert "fatal: [old]" in done.task("Write the managed configuration")
     assert "nothing was written" in shown
     assert not old.managed_file.exists()
     assert "What to do: " in shown
@@ -122,7 +122,7 @@ def test_definitions_from_the_cloud_are_found_and_mended(
     assert agent.field("definitions_version") == OLD
     assert "ERROR source_not_mirror" in astray.output
 
-    agent.stand_in("mend")
+    agent.stand_in("repair")
     mended = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror)
     assert mended.status == 0, mended.output
     assert agent.field("definitions_update_source_uri") == f"{mirror}/linux/production/"

@@ -1,4 +1,4 @@
-"""What the role mirror refuses before it changes anything: values that would begin a line of their own, and folders of others."""
+"""What the role mirror refuses before it changes anything: values that begin a new line, and folders of others."""
 
 from __future__ import annotations
 
@@ -103,7 +103,18 @@ def test_folders_of_the_system_are_nobodys_to_give_away(
 ) -> None:
     (tmp_path / "link").symlink_to("/etc")
     (tmp_path / "deep").symlink_to("/usr")
-    roots = ("//etc", "/etc/.", "/usr/bin", "/var/lib", "/boot", "/usr/share/x", "/usr/local/bin", "/home/x", "/srv/..", "/proc/1")
+    roots = (
+        "//etc",
+        "/etc/.",
+        "/usr/bin",
+        "/var/lib",
+        "/boot",
+        "/usr/share/x",
+        "/usr/local/bin",
+        "/home/x",
+        "/srv/..",
+        "/proc/1",
+    )
     wrong: dict[str, dict[str, Any]] = {f"root{n}": {"mirror_root": path} for n, path in enumerate(roots)}
     wrong["link"] = {"mirror_root": str(tmp_path / "link")}
     wrong["deep"] = {"mirror_root": f"{tmp_path}/deep/lib"}
@@ -114,7 +125,7 @@ def test_folders_of_the_system_are_nobodys_to_give_away(
     found = refusals(ansible.roles("mirror", "mirrors", "--check"))
     for name, variables in wrong.items():
         variable, path = next(iter(variables.items()))
-        folder = path if variable == "mirror_root" else os.path.dirname(path)
+        folder = path if variable == "mirror_root" else str(Path(path).parent)
         assert f"{variable}: {folder} is a folder of the system" in found[name], name
 
 
@@ -169,7 +180,8 @@ def test_only_what_is_a_mirror_is_taken_over(ansible: Ansible, privileged: dict[
         "script": ({"mirror_root": f"{tmp_path}/by-link"}, ""),
     }
     ansible.hosts["mirrors"] = {
-        name: {**privileged, **mirror_places(tmp_path / f"of-{name}"), **variables} for name, (variables, _said) in hosts.items()
+        name: {**privileged, **mirror_places(tmp_path / f"of-{name}"), **variables}
+        for name, (variables, _said) in hosts.items()
     }
     run = ansible.roles("mirror", "mirrors")
     found = refusals(run)
@@ -201,8 +213,10 @@ def test_metrics_go_nowhere_by_a_link_of_the_account(privileged: dict[str, Any],
     (root / ".state").symlink_to(victim)
     os.chown(root, pwd.getpwnam(ACCOUNT).pw_uid, 0)
     settings.write_text(json.dumps({"downloadFolder": str(root)}), encoding="utf-8")
-    program = "from ansible_collections.mde.offline.plugins.module_utils._mirror.cli import main; raise SystemExit(main())"
-    command = [sys.executable, "-c", program, "metrics", "--settings", str(settings), "--output", f"{root}/.state/m.prom"]
+    package = "ansible_collections.mde.offline.plugins.module_utils._mirror"
+    program = f"from {package}.cli import main; raise SystemExit(main())"
+    options = ["--settings", str(settings), "--output", f"{root}/.state/m.prom"]
+    command = [sys.executable, "-c", program, "metrics", *options]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT / ".cache")}
     subprocess.run(command, env=environment, capture_output=True, check=False)
     assert list(victim.iterdir()) == []

@@ -1,4 +1,4 @@
-"""tools/bootstrap.py on machines that lack this or that: a copy of it makes environments in scratch folders."""
+"""tools/bootstrap.py on machines where tools are missing: a copy of it creates environments in temporary folders."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Blocked:
         if name.split(".")[0] in {!r}:
             raise ImportError("no " + name + " here")
 
-if sys.prefix == sys.base_prefix:  # not in the environments made from it
+if sys.prefix == sys.base_prefix:  # not in the virtual environments that this Python creates
     sys.meta_path.insert(0, Blocked())
 """
-NOWHERE = "https://127.0.0.1:9/simple"  # nothing listens there: a package index that cannot be reached
+NOWHERE = "https://127.0.0.1:9/simple"  # a package index that cannot be reached
 needs_ensurepip = pytest.mark.skipif(
     subprocess.run([BASE_PYTHON, "-c", "import ensurepip"], capture_output=True, check=False).returncode != 0,
     reason=f"{BASE_PYTHON} has no ensurepip (Debian: python3-venv), so `python3 -m venv` is not tried",
@@ -35,7 +35,7 @@ needs_ensurepip = pytest.mark.skipif(
 
 
 class Scratch:
-    """A checkout with nothing but the bootstrap and its requirements, on a machine that the test describes."""
+    """A checkout that contains only the bootstrap and its requirements, on a simulated machine."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "a checkout"
@@ -44,17 +44,17 @@ class Scratch:
         for made in (self.root / "tools", self.bin, self.shadow):
             made.mkdir(parents=True)
         shutil.copy(CHECKOUT / "tools" / "bootstrap.py", self.root / "tools")
-        self.require("pip")  # every environment has it, so nothing needs to be downloaded
+        self.require("pip")  # every environment contains pip, so nothing needs to be downloaded
 
     def require(self, text: str) -> None:
         (self.root / "requirements-dev.txt").write_text(text + "\n", encoding="utf-8")
 
     def lacks(self, *modules: str) -> None:
-        """Makes the system's Python behave as where the distribution keeps these modules in packages of their own."""
+        """Removes these modules from the system's Python, as on distributions that package them separately."""
         (self.shadow / "sitecustomize.py").write_text(BLOCK.format(modules), encoding="utf-8")
 
     def has_uv(self) -> None:
-        """A stand-in for uv that makes real environments and installs nothing (nothing is wanted but pip)."""
+        """Simulates a uv that creates real environments and installs nothing, because only pip is required."""
         self.lacks("ensurepip")
         self.command(
             "uv",
@@ -103,7 +103,7 @@ def scratch(tmp_path) -> Scratch:
 
 
 @needs_ensurepip
-def test_makes_an_environment_once_and_again_only_when_the_requirements_change(scratch):
+def test_creates_an_environment_once_and_installs_again_only_when_the_requirements_change(scratch):
     status, output = scratch.run()
     assert (status, scratch.works()) == (0, True), output
     made = (scratch.venv / "pyvenv.cfg").stat().st_mtime_ns
@@ -112,21 +112,21 @@ def test_makes_an_environment_once_and_again_only_when_the_requirements_change(s
     status, output = scratch.run()
     assert status == 0
     assert "installing" in output
-    assert (scratch.venv / "pyvenv.cfg").stat().st_mtime_ns == made, "a changed list is installed into what is there"
+    assert (scratch.venv / "pyvenv.cfg").stat().st_mtime_ns == made, "the existing environment is used"
 
 
-def test_starts_over_in_an_environment_that_was_left_half_made(scratch):
+def test_starts_again_if_an_environment_is_incomplete(scratch):
     scratch.has_uv()
     assert scratch.run()[0] == 0
     (scratch.venv / "mde-ready").unlink()
     (scratch.venv / "mde-unfinished").touch()
-    (scratch.venv / "rubbish").touch()
+    (scratch.venv / "leftover").touch()
     status, output = scratch.run()
     assert (status, scratch.works()) == (0, True), output
-    assert not (scratch.venv / "rubbish").exists()
+    assert not (scratch.venv / "leftover").exists()
 
 
-def test_starts_over_after_the_checkout_was_moved(scratch, tmp_path):
+def test_starts_again_after_the_checkout_was_moved(scratch, tmp_path):
     scratch.has_uv()
     assert scratch.run()[0] == 0
     old = scratch.root
@@ -137,7 +137,7 @@ def test_starts_over_after_the_checkout_was_moved(scratch, tmp_path):
     assert str(old) not in (scratch.venv / "bin" / "activate").read_text(encoding="utf-8")
 
 
-def test_completes_an_environment_that_somebody_made_by_hand(scratch):
+def test_completes_an_environment_that_was_created_manually(scratch):
     scratch.has_uv()
     subprocess.run([BASE_PYTHON, "-m", "venv", "--without-pip", scratch.venv], check=True)
     (scratch.venv / "theirs").touch()
@@ -147,7 +147,7 @@ def test_completes_an_environment_that_somebody_made_by_hand(scratch):
 
 
 @needs_ensurepip
-def test_packages_that_cannot_be_had_leave_nothing_that_counts_as_done(scratch):
+def test_packages_that_cannot_be_installed_leave_the_environment_incomplete(scratch):
     scratch.require("there-is-no-package-of-this-name-in-an-empty-index")
     status, output = scratch.run()
     assert status == 1
@@ -159,27 +159,27 @@ def test_packages_that_cannot_be_had_leave_nothing_that_counts_as_done(scratch):
     assert scratch.run()[0] == 0
 
 
-def test_without_ensurepip_it_takes_uv(scratch):
+def test_without_ensurepip_it_uses_uv(scratch):
     scratch.has_uv()
     status, output = scratch.run()
     assert (status, scratch.works()) == (0, True), output
-    assert "made by uv" in output
+    assert "created with uv" in output
 
 
 @needs_ensurepip
-def test_without_ensurepip_it_takes_another_python(scratch):
+def test_without_ensurepip_it_uses_another_python(scratch):
     scratch.lacks("ensurepip", "virtualenv", "pip")
     scratch.command("python3.12", f"unset PYTHONPATH; exec '{BASE_PYTHON}' \"$@\"")
-    scratch.command("python3.13", "exit 127")  # a pyenv shim of a version that is not chosen
-    # The other Python is the same program under another name here, which the bootstrap would pass over.
+    scratch.command("python3.13", "exit 127")  # a pyenv shim of a version that is not selected
+    # The bootstrap skips an interpreter that is the same file as its own, so it must be started by another file.
     python = scratch.bin / "python-of-the-system"
     scratch.command(python.name, f"exec '{BASE_PYTHON}' \"$@\"")
     status, output = scratch.run(python)
     assert (status, scratch.works()) == (0, True), output
-    assert "made by another Python" in output
+    assert "created with another Python" in output
 
 
-def test_without_any_way_it_names_the_one_command(scratch):
+def test_without_any_method_it_names_the_command_that_installs_what_is_missing(scratch):
     scratch.lacks("ensurepip", "virtualenv", "pip")
     scratch.command("apt-get", "exit 0")
     status, output = scratch.run()
@@ -189,13 +189,13 @@ def test_without_any_way_it_names_the_one_command(scratch):
     assert not scratch.venv.exists()
 
 
-def test_a_python_that_is_too_old_says_which_is_needed(scratch):
+def test_a_python_that_is_too_old_reports_the_required_version(scratch):
     old = next(filter(None, map(interpreters.find, ("3.6", "3.7", "3.8", "3.9"))), None)
     if old is None:
-        pytest.skip("no Python between 3.6 and 3.9 on this machine: what it is told stays unknown")
+        pytest.skip("no Python between 3.6 and 3.9 on this machine: the bootstrap was not run with an old Python")
     status, output = scratch.run(old)
     assert status == 1
-    assert "Python 3.10 or newer is needed" in output
+    assert "Python 3.10 or newer is required" in output
     assert "Traceback" not in output
     scratch.has_uv()
     scratch.command("python3.11", f"exec '{BASE_PYTHON}' \"$@\"")
@@ -203,17 +203,17 @@ def test_a_python_that_is_too_old_says_which_is_needed(scratch):
     assert (status, scratch.works()) == (0, True), output
 
 
-def test_two_at_once_make_one_environment(scratch):
+def test_two_processes_create_one_environment(scratch):
     scratch.has_uv()
     first, second = scratch.start(), scratch.start()
     outputs = [process.communicate(timeout=600)[0] for process in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], outputs
-    assert sorted(output.count("made by") for output in outputs) == [0, 1]
+    assert sorted(output.count("created with") for output in outputs) == [0, 1]
     assert scratch.works()
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=lambda how: how.name)
-def test_interrupted_it_stops_its_children_and_the_next_run_succeeds(scratch, how):
+def test_an_interrupted_run_stops_its_child_processes_and_the_next_run_succeeds(scratch, how):
     scratch.lacks("ensurepip")
     scratch.command("uv", 'case "$1" in venv) echo $$ >"$HOME/child"; exec sleep 900 ;; esac')
     scratch.command("sleep", f'exec {shutil.which("sleep")} "$@"')

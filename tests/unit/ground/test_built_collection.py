@@ -1,4 +1,4 @@
-"""The tarball that users install: it holds what is callable, all of it described, and nothing of the workshop."""
+"""The tarball that users install: it contains everything that users call, documented, and no development files."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ def module_docs(elsewhere) -> dict:
     return try_tarball.documentation(elsewhere, "module", [f"mde.offline.{name}" for name in MODULES])
 
 
-def test_holds_nothing_of_the_workshop(tarball):
-    strangers = {name.split("/")[0] for name in try_tarball.members(tarball)} - SHIPPED
-    assert strangers == set()
+def test_contains_no_development_files(tarball):
+    unexpected = {name.split("/")[0] for name in try_tarball.members(tarball)} - SHIPPED
+    assert unexpected == set()
     assert [name for name in try_tarball.members(tarball) if name.endswith(".pyc") or "__pycache__" in name] == []
 
 
-def test_holds_everything_callable(tarball):
+def test_contains_everything_that_users_call(tarball):
     written = {name for name in checkout_files() if name.startswith(CONTENT)}
     assert written
     assert written - set(try_tarball.members(tarball)) == set()
 
 
-def test_everything_callable_is_found_and_described_elsewhere(tarball, elsewhere):
+def test_everything_is_found_and_documented_after_installation(tarball, elsewhere):
     found = try_tarball.callables(tarball)
     assert found["module"] == [f"mde.offline.{name}" for name in MODULES]
     assert found["role"] == [f"mde.offline.{name}" for name in ROLES]
@@ -76,7 +76,7 @@ def test_module_documentation_is_whole(name, module_docs):
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_every_return_value_is_explained(name, module_docs):
+def test_every_return_value_is_documented(name, module_docs):
     lacking = []
 
     def look(values: dict, where: str, top: bool) -> None:

@@ -1,4 +1,4 @@
-"""What the collection says about itself in several places must be the same everywhere."""
+"""Metadata that is in several files of the collection is the same everywhere."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def modules() -> list[str]:
     return sorted(names - {"role_variables"})
 
 
-def test_action_group_holds_every_module_in_alphabetical_order():
+def test_action_groups_contain_the_modules_in_alphabetical_order():
     groups = RUNTIME["action_groups"]
     assert groups["all"] == modules()
     assert groups["mirror"] == [name for name in modules() if name.startswith("mirror_")]
@@ -32,7 +32,7 @@ def test_action_group_holds_every_module_in_alphabetical_order():
     assert set(groups["endpoint_role"]) < set(groups["endpoint"])
 
 
-def test_one_version_everywhere():
+def test_the_version_is_the_same_everywhere():
     engine = importlib.import_module("ansible_collections.mde.offline.plugins.module_utils._mirror").VERSION
     project = re.search(r'^version = "(.+)"$', (CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"), re.M)
     assert project is not None
@@ -51,8 +51,10 @@ def test_plugin_files_name_their_licence():
     )
     lacking = []
     for name in PLUGIN_FILES:
-        head = "\n".join((CHECKOUT / name).read_text(encoding="utf-8").splitlines()[:20])
-        if not all(line in head for line in wanted):
+        text = (CHECKOUT / name).read_text(encoding="utf-8")
+        head = "\n".join(text.splitlines()[:20])
+        # An empty `__init__.py` only makes its folder a package.
+        if text and not all(line in head for line in wanted):
             lacking.append(name)
     assert lacking == []
 
@@ -61,15 +63,15 @@ def _python_files(place: Path) -> list[Path]:
     return [place] if place.is_file() else list(place.glob("*.py"))
 
 
-def test_shared_code_is_private_and_says_so():
-    # A util without an underscore, or without these words, would be a promise to other collections.
+def test_shared_code_is_marked_as_private():
+    # Shared code without an underscore and this note would be public API for other collections.
     folders = {str(Path(*Path(name).parts[:3])) for name in SHARED}
     assert [folder for folder in sorted(folders) if not Path(folder).name.startswith("_")] == []
-    said = {
+    marked = {
         folder: any("rivate to the" in path.read_text(encoding="utf-8") for path in _python_files(CHECKOUT / folder))
         for folder in sorted(folders)
     }
-    assert [folder for folder, says_so in said.items() if not says_so] == []
+    assert [folder for folder, is_marked in marked.items() if not is_marked] == []
 
 
 def test_changelog_fragments_are_accepted():

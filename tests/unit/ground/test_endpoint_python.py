@@ -1,4 +1,4 @@
-"""Everything that runs on an endpoint is read by the oldest Pythons that endpoints have."""
+"""All code for endpoints can be compiled by the oldest supported Pythons."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ for name in sys.argv[1:]:
 
 
 @pytest.mark.parametrize("version", ["2.7", "3.6", "3.8"])
-def test_old_pythons_read_the_endpoint_code(version):
+def test_old_pythons_compile_the_endpoint_code(version):
     python = interpreters.find(version)
     if python is None:
-        pytest.skip(f"no Python {version} on PATH or in pyenv: whether it reads the endpoint code stays unknown")
+        pytest.skip(f"no Python {version} on PATH or in pyenv: the endpoint code was not compiled with it")
     read = [str(python), "-c", READ_ALL, *map(str, ENDPOINT_FILES)]
     done = subprocess.run(read, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def test_python_2_is_told_to_behave_like_python_3():
+def test_endpoint_files_enable_python_3_behaviour_on_python_2():
     future = re.compile(r"^from __future__ import .*absolute_import.*division.*print_function", re.M)
     classes = re.compile(r"^__metaclass__ = type$", re.M)
     texts = {path: path.read_text(encoding="utf-8") for path in ENDPOINT_FILES}
@@ -43,7 +43,7 @@ def test_python_2_is_told_to_behave_like_python_3():
     assert wrong == []
 
 
-def test_ruff_asks_no_newer_python_of_any_endpoint_module():
+def test_ruff_suggests_no_newer_syntax_for_endpoint_modules():
     settings = (CHECKOUT / "pyproject.toml").read_text(encoding="utf-8")
     listed = re.search(r'^"plugins/modules/\{(.+)\}\.py" = \["UP"', settings, re.M)
     assert listed is not None

@@ -1,4 +1,4 @@
-"""Pages that are written by a program say what the program says today (`make docs` writes them again)."""
+"""Generated pages are up to date (`make docs` writes them again)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WRITERS = sorted(path.name for path in (CHECKOUT / "tools").glob("render_*.py"))
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_nothing_changes_when_it_is_written_again(writer, tmp_path):
+def test_a_generated_page_does_not_change_when_it_is_written_again(writer, tmp_path):
     names = checkout_files()
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

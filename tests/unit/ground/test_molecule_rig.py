@@ -1,4 +1,4 @@
-"""The molecule scenarios and their rig: where packages come from, and a table that names only what exists."""
+"""The molecule scenarios and tools/molecule_rig.py: package mirrors, order of scenarios, documented findings."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def rig(monkeypatch):
 
 
 @pytest.mark.parametrize("case", SOURCES)
-def test_packages_come_from_where_apt_gets_them(rig, tmp_path, case):
+def test_packages_come_from_the_mirror_that_apt_uses(rig, tmp_path, case):
     files, address = SOURCES[case]
     (tmp_path / "sources.list.d").mkdir()
     for name, text in files.items():
@@ -63,7 +63,7 @@ def agents():
     return [platform for platform in table["platforms"] if "agents" in platform["groups"]]
 
 
-def test_every_bad_state_of_the_stand_in_has_a_host():
+def test_every_faulty_state_of_the_simulated_agent_has_a_host():
     broken = " ".join(agent["rig"].get("breaks", "") for agent in agents())
     assert {*mdatp.STATES, *mdatp.EVENTS} - set(re.findall(r"\w+", broken)) == set()
 
@@ -75,21 +75,21 @@ def test_every_finding_of_the_table_is_documented():
     assert {name for name in named if name and " " not in name} - documented == set()
 
 
-def test_every_scenario_is_explained():
+def test_every_scenario_is_documented():
     page = (CHECKOUT / "docs/testing.md").read_text(encoding="utf-8")
     for file in (CHECKOUT / "molecule").glob("*/molecule.yml"):
         assert f"| `{file.parent.name}` |" in page
 
 
 @pytest.mark.parametrize("turn", range(4))
-def test_each_change_lets_another_scenario_be_the_first(rig, turn):
+def test_each_commit_begins_with_another_scenario(rig, turn):
     names = ["a", "b", "c"]
     assert rig.rotated(names, turn)[0] == names[turn % 3]
     assert sorted(rig.rotated(names, turn)) == names
 
 
 @pytest.mark.parametrize(("scenarios_that_fit", "spare"), [(0, -1), (1, 0), (2, 0)])
-def test_only_scenarios_that_end_in_time_are_started(rig, monkeypatch, capsys, scenarios_that_fit, spare):
+def test_only_scenarios_that_can_end_in_time_are_started(rig, monkeypatch, capsys, scenarios_that_fit, spare):
     now = [1000.0]
     ran = []
 
@@ -106,5 +106,5 @@ def test_only_scenarios_that_end_in_time_are_started(rig, monkeypatch, capsys, s
     assert rig.main() == 0
     assert len(ran) == scenarios_that_fit
     left_out = set(rig.SCENARIOS) - set(ran)
-    said = capsys.readouterr().err
-    assert all(f"SKIPPED molecule scenario {name}:" in said for name in left_out)
+    messages = capsys.readouterr().err
+    assert all(f"SKIPPED molecule scenario {name}:" in messages for name in left_out)

@@ -1,5 +1,7 @@
-"""The mirror on Windows, without Windows: its tasks run against recorders in place of the modules, their options are
-compared with the documentation of the real modules, and its scripts are parsed (and run, where there is PowerShell).
+"""The role mirror on Windows, tested without Windows.
+
+The tasks run with simulated modules that record their options. The options are compared with the documentation of the
+real modules. The scripts are parsed, and run if PowerShell is installed.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ GOOD = {
     "mirror_windows_readers": [],
     "mirror_windows_certificate": "",
 }
-# Stands in for every module of the three collections: notes what it was asked, and answers what the test laid out.
+# Replaces each module of the three collections: records its options, and returns what the test has prepared.
 RECORDER = """\
 #!/usr/bin/python
 # WANT_JSON
@@ -67,7 +69,7 @@ with open(os.path.join(folder, "answers.json")) as handle:
 
 
 def windows_tasks() -> list[tuple[str, str, dict]]:
-    """Every task of the Windows path that calls a module of another collection: its place, module and options."""
+    """Every task for Windows that calls a module of another collection: its place, module and options."""
 
     def walk(tasks: list, place: str):
         for task in tasks:
@@ -92,7 +94,7 @@ def recorders(tmp_path_factory) -> Path:
 
 
 class Stage:
-    """Plays the Windows path on hosts whose modules only note what they are asked."""
+    """Runs the role on simulated Windows hosts, whose modules only record their options."""
 
     def __init__(self, folder: Path, recorders: Path) -> None:
         self.folder = folder
@@ -102,7 +104,7 @@ class Stage:
         self.known_facts: dict[str, object] = {"os_family": "Windows", "python": {}, "service_mgr": "none"}
 
     def play(self, hosts: dict[str, dict], *options: str, entry: str = "main") -> dict[str, str]:
-        """What was said to each host that failed; `calls` and `output` tell the rest."""
+        """The messages of the hosts that failed; the recorded calls are in `calls`, the output in `output`."""
         fixed = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
         inventory = {"all": {"hosts": {name: {**fixed, **variables} for name, variables in hosts.items()}}}
         (self.folder / "inventory.json").write_text(json.dumps(inventory), encoding="utf-8")
@@ -205,7 +207,7 @@ def test_mirror_is_built_hosted_and_synced(stage):
     opened, closed = (stage.asked("community.windows.win_firewall_rule")[n] for n in (1, 0))
     assert (opened["localport"], closed["state"]) == ("8080,443", "absent")
 
-    # Web readers get no further than the root and the folder that packages come from.
+    # Only the root and its work folder are readable for the account of the web server.
     reading = [rule["path"] for rule in stage.asked("ansible.windows.win_acl") if rule["rights"] == "ReadAndExecute"]
     assert set(reading) == {r"D:\mde-mirror", r"D:\mde-mirror.work"}
     modules = [module for module, _options in stage.calls]
@@ -240,7 +242,7 @@ def test_share_is_for_its_readers_and_replaces_the_site(stage):
     assert 'address is //mirror.example.com/mde-mirror"' in stage.output
 
 
-def test_check_mode_asks_for_no_sync_and_needs_nothing_that_is_only_promised(stage):
+def test_check_mode_starts_no_sync_and_needs_nothing_that_does_not_exist_yet(stage):
     for module in ("win_file", "win_get_url", "win_feature"):
         stage.answers[f"ansible.windows.{module}"] = {"changed": True}
     assert stage.play({"win": GOOD}, "--check") == {}
@@ -249,7 +251,7 @@ def test_check_mode_asks_for_no_sync_and_needs_nothing_that_is_only_promised(sta
     assert stage.asked("microsoft.iis.website") == []
 
 
-def test_everything_but_the_data_is_taken_away(stage):
+def test_everything_but_the_data_is_removed(stage):
     stage.answers["ansible.windows.win_stat"] = {"stat": {"exists": True}}
     assert stage.play({"win": {**GOOD, "mirror_state": "absent"}}) == {}
     assert {options["state"] for _module, options in stage.calls if "state" in options} == {"absent"}
@@ -262,12 +264,12 @@ def test_everything_but_the_data_is_taken_away(stage):
 
 
 @pytest.mark.parametrize("entry", ["main", "sync"])
-def test_role_takes_the_windows_path_by_itself(entry, stage):
+def test_role_selects_the_tasks_for_windows_itself(entry, stage):
     assert stage.play({"win": GOOD}, entry=entry) == {}
     assert stage.calls[-1][0] == "ansible.windows.win_powershell"
 
 
-def test_failed_sync_says_what_the_host_said(stage):
+def test_a_failed_sync_reports_the_error_of_the_host(stage):
     error = [{"exception": {"message": "linux/production/arch_x86_64: updates.zip is empty"}}]
     stage.answers["ansible.windows.win_powershell"] = {"failed": True, "error": error}
     failures = stage.play({"win": GOOD}, entry="sync")
@@ -308,15 +310,15 @@ def test_a_workstation_is_refused(stage):
 
 @pytest.fixture
 def tool(monkeypatch):
-    """Imports one of the tools as they import each other."""
+    """Imports a tool by its plain name, as the tools import each other."""
     monkeypatch.syspath_prepend(str(CHECKOUT / "tools"))
     yield importlib.import_module
     for name in ("lint", "community_collections"):
         sys.modules.pop(name, None)
 
 
-def strangers(options: dict, described: dict, place: str) -> list[str]:
-    """Options, and options in options, that the module's documentation does not know, or that it demands in vain."""
+def invalid_options(options: dict, described: dict, place: str) -> list[str]:
+    """Options and suboptions that the documentation of the module does not list, and required ones that are missing."""
     known = {alias: name for name, option in described.items() for alias in (name, *option.get("aliases", ()))}
     found = [f"{place}: no option {name}" for name in options if name not in known]
     given = {known[name] for name in options if name in known}
@@ -328,11 +330,11 @@ def strangers(options: dict, described: dict, place: str) -> list[str]:
             found.append(f"{place}: {name} cannot be {value}")
         for inner in value if isinstance(value, list) else [value]:
             if option.get("suboptions") and isinstance(inner, dict):
-                found += strangers(inner, option["suboptions"], f"{place} {name}")
+                found += invalid_options(inner, option["suboptions"], f"{place} {name}")
     return found
 
 
-def test_modules_know_the_options_they_are_given(tool):
+def test_the_modules_support_the_options_that_the_tasks_use(tool):
     community = tool("community_collections")
     try:
         place = community.provide(*COLLECTIONS)
@@ -345,10 +347,12 @@ def test_modules_know_the_options_they_are_given(tool):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     documented = {name: entry["doc"].get("options", {}) for name, entry in json.loads(done.stdout).items()}
-    assert [text for where, module, options in tasks for text in strangers(options, documented[module], where)] == []
+    assert [
+        text for where, module, options in tasks for text in invalid_options(options, documented[module], where)
+    ] == []
 
 
-def test_collections_come_out_of_the_wheel(tool, tmp_path, monkeypatch):
+def test_collections_are_extracted_from_the_wheel(tool, tmp_path, monkeypatch):
     community = tool("community_collections")
     wheel = tmp_path / "ansible-1-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -357,36 +361,36 @@ def test_collections_come_out_of_the_wheel(tool, tmp_path, monkeypatch):
     monkeypatch.setattr(community, "PLACE", tmp_path / "place")
     monkeypatch.setattr(community, "_download", lambda folder: wheel)
     assert community.provide("ansible.windows") == tmp_path / "place"
-    lie = {path.parent.name for path in (tmp_path / "place").rglob("MANIFEST.json")}
-    assert lie == {"windows"}
+    extracted = {path.parent.name for path in (tmp_path / "place").rglob("MANIFEST.json")}
+    assert extracted == {"windows"}
     assert not community.folder_of("community.windows").exists()
-    with pytest.raises(community.Unavailable, match=r"holds no collection no\.such"):
+    with pytest.raises(community.Unavailable, match=r"does not contain the collection no\.such"):
         community.provide("ansible.windows", "no.such")
 
 
-def test_lint_says_loudly_what_it_leaves_out(tool, tmp_path, monkeypatch, capsys):
+def test_lint_reports_what_it_skips(tool, tmp_path, monkeypatch, capsys):
     lint, community = tool("lint"), tool("community_collections")
     monkeypatch.setattr(community, "PLACE", tmp_path / "place")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     monkeypatch.delenv("MDE_SKIPPED", raising=False)
     assert lint.windows_collections() == ([], ["--exclude", "roles/mirror/tasks/windows"])
-    said = capsys.readouterr().err
-    assert "SKIPPED ansible-lint of roles/mirror/tasks/windows" in said
-    assert "pip download" in said
+    messages = capsys.readouterr().err
+    assert "SKIPPED ansible-lint of roles/mirror/tasks/windows" in messages
+    assert "pip download" in messages
     assert (CHECKOUT / lint.WINDOWS_TASKS).is_dir()
     assert set(lint.WINDOWS_COLLECTIONS) == set(COLLECTIONS)
 
 
 def test_only_these_collections_are_called():
-    # docs/windows.md tells users which collections to install.
+    # docs/windows.md lists the collections that users must install.
     called = {".".join(module.split(".")[:2]) for _place, module, _options in windows_tasks()}
     page = (CHECKOUT / "docs" / "windows.md").read_text(encoding="utf-8")
     assert called == set(COLLECTIONS)
     assert [name for name in COLLECTIONS if f"name: {name}" not in page] == []
 
 
-def test_site_answers_nothing_but_get_and_head_for_packages():
+def test_the_site_allows_only_get_and_head_of_packages():
     server = ElementTree.parse(ROLE / "files" / "windows" / "web.config").getroot().find("system.webServer")
     filtering = server.find("security/requestFiltering")
     for kind, attribute, allowed in (
@@ -403,12 +407,12 @@ def test_site_answers_nothing_but_get_and_head_for_packages():
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_script_is_powershell(script):
-    reason = "PyPI's tree-sitter-powershell, which reads PowerShell's grammar, is not installed"
+    reason = "the Python package tree-sitter-powershell, which parses PowerShell, is not installed"
     tree_sitter = pytest.importorskip("tree_sitter", reason=reason)
     powershell = pytest.importorskip("tree_sitter_powershell", reason=reason)
     parser = tree_sitter.Parser(tree_sitter.Language(powershell.language()))
     text = script.read_bytes()
-    # Windows PowerShell reads a script without a byte order mark in the code page of the host.
+    # Windows PowerShell decodes a script without a byte order mark with the code page of the host.
     assert text.isascii()
 
     def wrong(node):
@@ -422,9 +426,9 @@ def test_script_is_powershell(script):
     assert parser.parse(text[: text.rindex(b"}")]).root_node.has_error
 
 
-# --- The sync itself, where there is PowerShell ---------------------------------------------------------------------
+# --- The sync script, if PowerShell is installed ---------------------------------------------------------------------
 
-# Leaves what the test laid out, unless a manifest says that it is there already; like the original it ends with 0.
+# Copies the prepared package unless there is a manifest already; like the original, always ends with status 0.
 DOWNLOADER = """$settings = Get-Content -Raw (Join-Path $PSScriptRoot 'settings.json') | ConvertFrom-Json
 foreach ($arch in 'x86_64', 'arm64') {
     $folder = Join-Path $settings.downloadFolder "linux/production/arch_$arch"
@@ -438,7 +442,7 @@ exit 0
 
 
 class SyncStage:
-    """A mirror of one architecture, Microsoft's answer about versions, and what the downloader is going to leave."""
+    """A mirror of one architecture, with the package that the simulated download script is going to copy."""
 
     def __init__(self, folder: Path, address: str) -> None:
         self.root, self.work, self.script = folder / "root", folder / "root.work", folder / "script"
@@ -477,7 +481,7 @@ class SyncStage:
 
 @pytest.fixture
 def offered():
-    """What Microsoft's service says is new; a test changes it."""
+    """The version that the simulated service offers; tests change it."""
     return {"version": "1.443.508.0"}
 
 
@@ -507,7 +511,7 @@ def sync_stage(tmp_path, offered):
         server.shutdown()
 
 
-def test_sync_publishes_what_is_proven_and_keeps_the_one_before(sync_stage, offered):
+def test_sync_publishes_verified_packages_and_keeps_the_previous_one(sync_stage, offered):
     sync_stage.leave("1.443.508.0")
     assert sync_stage.sync() == 0
     offered["version"] = "1.443.509.0"
@@ -522,7 +526,7 @@ def test_sync_publishes_what_is_proven_and_keeps_the_one_before(sync_stage, offe
 
 
 @pytest.mark.parametrize("fault", ["damaged", "moved", "lower", "nothing"])
-def test_sync_keeps_what_is_served_from_the_downloaders_faults(fault, sync_stage, offered):
+def test_faults_of_the_download_script_do_not_change_the_served_package(fault, sync_stage, offered):
     sync_stage.leave("1.443.508.0")
     assert sync_stage.sync() == 0
     before = (sync_stage.served / "updates.zip").read_bytes()
@@ -536,7 +540,7 @@ def test_sync_keeps_what_is_served_from_the_downloaders_faults(fault, sync_stage
     assert json.loads((sync_stage.root / "status.json").read_text())["last_sync"]["result"] == "failed"
 
 
-def test_sync_replaces_what_was_damaged_although_nothing_is_new(sync_stage):
+def test_sync_replaces_a_damaged_package_although_nothing_is_new(sync_stage):
     sync_stage.leave("1.443.508.0")
     assert sync_stage.sync() == 0
     (sync_stage.served / "updates.zip").write_bytes(b"PK no more")

@@ -5,36 +5,36 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.mde.offline.plugins.plugin_utils._managed import check, managed
+from ansible_collections.mde.offline.plugins.plugin_utils._managed import document, validate
 
 from tests.unit.managed import (
     cases_addresses,
     cases_effects,
     cases_exclusions,
-    cases_gates,
     cases_hardening,
     cases_keys,
+    cases_parsing,
     cases_structure,
-    cases_text,
+    cases_version_gates,
 )
 from tests.unit.managed.builders import GOOD_URL, HTTP_URL, NEW, av, cloud, legacy, merged, mirror, name, path, proxy
 
 TOPICS = (
-    cases_text,
+    cases_parsing,
     cases_structure,
     cases_keys,
     cases_exclusions,
     cases_addresses,
     cases_effects,
     cases_hardening,
-    cases_gates,
+    cases_version_gates,
 )
 CASES = {rule_id: columns for topic in TOPICS for rule_id, columns in topic.CASES.items()}
 
 
 def ids(case):
     config, version = case if isinstance(case, tuple) else (case, None)
-    return {finding["id"] for finding in check.config_findings(config, version)}
+    return {finding["id"] for finding in validate.config_findings(config, version)}
 
 
 def expand(column):
@@ -57,19 +57,19 @@ def test_near_miss_stays_silent(rule_id, case):
 
 def test_every_rule_has_cases_and_every_case_a_rule():
     assert sum(len(topic.CASES) for topic in TOPICS) == len(CASES)
-    assert set(CASES) == set(check.RULES)
+    assert set(CASES) == set(validate.RULES)
     assert all(positive and negative for positive, negative in CASES.values())
 
 
 def test_rules_are_told_in_full():
-    for rule in check.RULES.values():
+    for rule in validate.RULES.values():
         assert rule.severity in ("error", "warning", "info")
         assert rule.id == rule.id.lower() and rule.id.replace("_", "").isalnum()
         assert all(len(text) > 10 for text in (rule.title, rule.meaning, rule.remedy)), rule.id
 
 
 def by_id(config, version=None):
-    return {finding["id"]: finding for finding in check.config_findings(config, version)}
+    return {finding["id"]: finding for finding in validate.config_findings(config, version)}
 
 
 RECOMMENDED = merged(
@@ -88,7 +88,7 @@ RECOMMENDED = merged(
 @pytest.mark.parametrize("url", [GOOD_URL, "/srv/mde-mirror/linux/production"])
 def test_recommended_offline_host_is_clean(url, version):
     config = merged(RECOMMENDED, av(**{**RECOMMENDED["antivirusEngine"], "offlineDefinitionUpdateUrl": url}))
-    found = check.config_findings(config, version)
+    found = validate.config_findings(config, version)
     assert {finding["severity"] for finding in found} <= {"info"}, found
 
 
@@ -97,7 +97,7 @@ def test_smallest_offline_host_over_http_is_clean():
         mirror(HTTP_URL, offlineDefinitionUpdateFallbackToCloud=True), cloud(automaticDefinitionUpdateEnabled=True)
     )
     for version in (None, NEW):
-        assert {finding["severity"] for finding in check.config_findings(config, version)} <= {"info"}
+        assert {finding["severity"] for finding in validate.config_findings(config, version)} <= {"info"}
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_place_and_corrected_line(config, rule_id, path, hint):
     ],
 )
 def test_old_keys_are_translated_into_one_level(old_keys, level):
-    hints = {f["hint"] for f in check.config_findings(av(**old_keys)) if f["id"] == "deprecated_key"}
+    hints = {f["hint"] for f in validate.config_findings(av(**old_keys)) if f["id"] == "deprecated_key"}
     assert hints == {f'Remove it and write "enforcementLevel": "{level}".'}
 
 
@@ -241,7 +241,7 @@ def test_an_editor_key_is_told_and_stops_nothing():
 
 def test_key_too_new_names_both_versions_and_only_the_outermost_key():
     found = [
-        f for f in check.config_findings(path("/a/b", scopes=["global"]), "101.98.89") if f["id"].endswith("too_new")
+        f for f in validate.config_findings(path("/a/b", scopes=["global"]), "101.98.89") if f["id"].endswith("too_new")
     ]
     assert [f["path"] for f in found] == ["exclusionSettings"]
     assert "101.23092.0012" in found[0]["message"] and "101.98.89" in found[0]["message"]
@@ -300,15 +300,15 @@ def test_broken_text_gives_only_what_can_be_known():
 
 def test_text_and_mapping_are_judged_alike():
     config = merged(mirror("http://h/linux/production/arch_arm64/"), {"foo": 1}, path("/etc"))
-    expected = check.config_findings(config)
-    assert check.config_findings(json.dumps(config)) == expected
-    assert check.config_findings(json.dumps(config).encode()) == expected
-    assert check.config_findings(bytearray(json.dumps(config).encode())) == expected
+    expected = validate.config_findings(config)
+    assert validate.config_findings(json.dumps(config)) == expected
+    assert validate.config_findings(json.dumps(config).encode()) == expected
+    assert validate.config_findings(bytearray(json.dumps(config).encode())) == expected
 
 
 def test_errors_first_then_by_path_with_numbers_as_numbers():
     entries = [{"$type": "excludedPath", "path": f"x{n}", "isDirectory": True} for n in range(12)]
-    found = check.config_findings(merged(av(exclusions=entries), {"zzz": 1}, cloud(enabled=False)))
+    found = validate.config_findings(merged(av(exclusions=entries), {"zzz": 1}, cloud(enabled=False)))
     ranks = ["error", "warning", "info"]
     assert [f["severity"] for f in found] == sorted((f["severity"] for f in found), key=ranks.index)
     relative = [f["path"] for f in found if f["id"] == "exclusion_path_relative"]
@@ -342,13 +342,13 @@ SECRET = "hunter2-geheim"
     ],
 )
 def test_secrets_are_never_repeated(config):
-    found = check.config_findings(config)
+    found = validate.config_findings(config)
     assert any(finding["severity"] != "info" for finding in found)
     assert SECRET not in json.dumps(found)
 
 
 def test_long_values_are_shortened():
-    found = check.config_findings(merged(av(enforcementLevel="x" * 5000), {"y" * 5000: 1}, mirror("z" * 5000)))
+    found = validate.config_findings(merged(av(enforcementLevel="x" * 5000), {"y" * 5000: 1}, mirror("z" * 5000)))
     assert all(len(finding["message"]) < 400 and len(finding["path"]) < 200 for finding in found)
 
 
@@ -369,8 +369,8 @@ def test_long_values_are_shortened():
     ],
 )
 def test_what_is_no_version_is_refused_with_advice(version):
-    with pytest.raises(check.AgentVersionError, match=r"101\.24022\.0001"):
-        check.config_findings({}, version)
+    with pytest.raises(validate.AgentVersionError, match=r"101\.24022\.0001"):
+        validate.config_findings({}, version)
 
 
 @pytest.mark.parametrize(
@@ -383,9 +383,9 @@ def test_what_is_no_version_is_refused_with_advice(version):
     ],
 )
 def test_versions_compare_by_number(older, newer):
-    assert managed.Managed({}, older).older_than(newer)
-    assert not managed.Managed({}, newer).older_than(older)
-    assert not managed.Managed({}).older_than(newer)
+    assert document.ManagedConfig({}, older).older_than(newer)
+    assert not document.ManagedConfig({}, newer).older_than(older)
+    assert not document.ManagedConfig({}).older_than(newer)
 
 
 def test_self_reference_ends():

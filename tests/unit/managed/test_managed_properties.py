@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ansible_collections.mde.offline.plugins.plugin_utils._managed import check, spec
+from ansible_collections.mde.offline.plugins.plugin_utils._managed import json_schema, validate
 from ansible_collections.mde.offline.plugins.plugin_utils._managed.findings import dotted
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,9 +20,9 @@ SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), WORDS,
 VERSIONS = st.sampled_from([None, "100.1.1", "101.98.89", "101.23062.0010", "101.24082.0004", "101.26081.0010"])
 
 
-def fitting(node: spec.Node) -> st.SearchStrategy:
+def fitting(node: json_schema.Node) -> st.SearchStrategy:
     """Values of the schema's shape, now and then of another one."""
-    node = spec.resolve(node)
+    node = json_schema.resolve(node)
     if "enum" in node:
         right = st.sampled_from(node["enum"])
     elif node.get("type") == "object":
@@ -35,7 +35,8 @@ def fitting(node: spec.Node) -> st.SearchStrategy:
     return st.one_of(right, right, right, SCALARS)
 
 
-CONFIGS = fitting({**spec.load(), "properties": {**spec.load()["properties"], "foo": {}, "behaviorMonitoring": {}}})
+SCHEMA = json_schema.load()
+CONFIGS = fitting({**SCHEMA, "properties": {**SCHEMA["properties"], "foo": {}, "behaviorMonitoring": {}}})
 MAPPINGS = CONFIGS.filter(lambda config: isinstance(config, dict))
 ANYTHING = st.recursive(
     st.one_of(SCALARS, st.binary(max_size=4), st.dates()),
@@ -60,9 +61,9 @@ def seen(found):
 @settings(max_examples=200)
 @given(st.one_of(CONFIGS, ANYTHING), VERSIONS)
 def test_no_configuration_raises_and_findings_are_whole(config, version):
-    for finding in check.config_findings(config, version):
+    for finding in validate.config_findings(config, version):
         assert set(finding) == {"id", "severity", "path", "message", "hint"}
-        assert finding["severity"] == check.RULES[finding["id"]].severity
+        assert finding["severity"] == validate.RULES[finding["id"]].severity
         assert all(isinstance(text, str) and text for text in finding.values())
         json.dumps(finding).encode("utf-8")
         "".join(finding.values()).encode("utf-8")
@@ -71,24 +72,24 @@ def test_no_configuration_raises_and_findings_are_whole(config, version):
 @settings(max_examples=300)
 @given(st.one_of(st.text(), st.binary(), st.text(alphabet="{}[]\",:/#'\\ \n1aN-\0\ufeff\ud800", max_size=30)))
 def test_no_text_raises(text):
-    assert isinstance(check.config_findings(text), list)
+    assert isinstance(validate.config_findings(text), list)
 
 
 @settings(max_examples=100)
 @given(MAPPINGS, st.data())
 def test_a_text_cut_anywhere_does_not_raise(config, data):
     text = json.dumps(config).encode("utf-16" if data.draw(st.booleans()) else "utf-8")
-    assert isinstance(check.config_findings(text[: data.draw(st.integers(0, len(text)))]), list)
+    assert isinstance(validate.config_findings(text[: data.draw(st.integers(0, len(text)))]), list)
 
 
 @settings(max_examples=150)
 @given(MAPPINGS, VERSIONS, SCALARS)
 def test_an_unknown_key_hides_no_other_finding(config, version, value):
-    before = seen(check.config_findings(config, version))
+    before = seen(validate.config_findings(config, version))
     for section in (None, *(name for name, below in config.items() if isinstance(below, dict))):
         more = {"zzNobodyKnowsThis": value}
         changed = {**config, **more} if section is None else {**config, section: {**config[section], **more}}
-        after = seen(check.config_findings(changed, version))
+        after = seen(validate.config_findings(changed, version))
         assert before <= after
         assert "unknown_key" in {rule_id for rule_id, _path, _message in after - before}
 
@@ -96,15 +97,15 @@ def test_an_unknown_key_hides_no_other_finding(config, version, value):
 @settings(max_examples=150)
 @given(MAPPINGS, VERSIONS)
 def test_the_order_of_keys_does_not_matter(config, version):
-    expected = check.config_findings(config, version)
-    assert check.config_findings(shuffled(config, 0), version) == expected
-    assert check.config_findings(shuffled(config, 1), version) == expected
+    expected = validate.config_findings(config, version)
+    assert validate.config_findings(shuffled(config, 0), version) == expected
+    assert validate.config_findings(shuffled(config, 1), version) == expected
 
 
 @settings(max_examples=150)
 @given(MAPPINGS)
 def test_what_the_schema_refuses_is_never_silent(config):
-    found = check.config_findings(config)
+    found = validate.config_findings(config)
     numbers = {finding["path"] for finding in found if finding["id"] == "number_as_string"}
-    refused = {dotted(tuple(error.absolute_path)) for error in spec.validator().iter_errors(config)} - numbers
+    refused = {dotted(tuple(error.absolute_path)) for error in json_schema.validator().iter_errors(config)} - numbers
     assert not refused or any(finding["severity"] == "error" for finding in found)

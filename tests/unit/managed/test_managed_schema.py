@@ -8,19 +8,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.mde.offline.plugins.plugin_utils._managed import check, spec, structure, versions
+from ansible_collections.mde.offline.plugins.plugin_utils._managed import json_schema, structure, validate, versions
 from jsonschema import Draft202012Validator
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-KEYS = [pytest.param(place, node, id=".".join(place)) for place, node in spec.walk()]
+KEYS = [pytest.param(place, node, id=".".join(place)) for place, node in json_schema.walk()]
 
 
 def test_it_is_a_schema_with_a_name():
-    schema = spec.load()
-    Draft202012Validator.check_schema(schema)
-    assert schema["$schema"].endswith("2020-12/schema")
-    assert schema["$id"].endswith("/plugins/plugin_utils/_managed/schema/mdatp_managed.schema.json")
-    assert schema["title"]
+    loaded = json_schema.load()
+    Draft202012Validator.check_schema(loaded)
+    assert loaded["$schema"].endswith("2020-12/schema")
+    assert loaded["$id"].endswith("/plugins/plugin_utils/_managed/schema/mdatp_managed.schema.json")
+    assert loaded["title"]
 
 
 @pytest.mark.parametrize(("place", "node"), KEYS)
@@ -29,7 +29,7 @@ def test_every_key_is_told_in_full(place, node):
     if "exclusions" not in place or place[-1] == "exclusions":
         assert node.get("x-source")
     if "default" in node:
-        assert Draft202012Validator({**node, "$defs": spec.load()["$defs"]}).is_valid(node["default"])
+        assert Draft202012Validator({**node, "$defs": json_schema.load()["$defs"]}).is_valid(node["default"])
     if node["type"] == "object":
         assert node["additionalProperties"] is False
     for name in ("x-minimum-agent-version", "x-deprecated-since"):
@@ -54,12 +54,12 @@ def keywords(node):
 
 
 def test_every_keyword_has_words():
-    assert set(keywords(spec.load())) - {"additionalProperties", "not"} == set(structure.TRANSLATIONS)
+    assert set(keywords(json_schema.load())) - {"additionalProperties", "not"} == set(structure.TRANSLATIONS)
 
 
 def test_names_of_no_module_and_no_folder_collide():
     """Ansible's loader takes a folder before a module of the same name."""
-    package = Path(check.__file__).parent
+    package = Path(validate.__file__).parent
     folders = {entry.name for entry in package.iterdir() if entry.is_dir()}
     assert not folders & {entry.stem for entry in package.glob("*.py")}
 
@@ -74,9 +74,9 @@ def test_pages_are_fresh():
 def test_pages_name_everything(page):
     text = (CHECKOUT / "docs" / page).read_text(encoding="utf-8")
     if page.startswith("findings"):
-        assert all(f"| `{rule_id}` | {rule.severity} |" in text for rule_id, rule in check.RULES.items())
+        assert all(f"| `{rule_id}` | {rule.severity} |" in text for rule_id, rule in validate.RULES.items())
     else:
-        for place, node in spec.walk():
+        for place, node in json_schema.walk():
             name = ".".join(place[1:]).replace(".[]", "[]")
             assert node["type"] == "object" or len(place) == 1 or f"| `{name}` | {node['type']}" in text, name
 
@@ -84,9 +84,9 @@ def test_pages_name_everything(page):
 def test_without_jsonschema_it_says_what_to_install():
     program = (
         "import sys; sys.modules['jsonschema'] = None\n"
-        "from ansible_collections.mde.offline.plugins.plugin_utils._managed import check\n"
-        "try:\n    check.config_findings({})\n"
-        "except check.MissingLibraryError as error:\n    print(error)\n"
+        "from ansible_collections.mde.offline.plugins.plugin_utils._managed import validate\n"
+        "try:\n    validate.config_findings({})\n"
+        "except validate.MissingLibraryError as error:\n    print(error)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -99,7 +99,7 @@ def test_without_jsonschema_it_says_what_to_install():
 
 
 def test_an_editor_key_is_allowed_by_the_schema_and_told_by_the_rules():
-    config = {"$schema": spec.load()["$id"]}
-    assert spec.validator().is_valid(config)
-    assert "editor_key" in {finding["id"] for finding in check.config_findings(config)}
-    assert json.loads(spec.SCHEMA_FILE.read_text(encoding="utf-8"))["additionalProperties"] is False
+    config = {"$schema": json_schema.load()["$id"]}
+    assert json_schema.validator().is_valid(config)
+    assert "editor_key" in {finding["id"] for finding in validate.config_findings(config)}
+    assert json.loads(json_schema.SCHEMA_FILE.read_text(encoding="utf-8"))["additionalProperties"] is False

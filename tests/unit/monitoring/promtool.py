@@ -1,4 +1,4 @@
-"""Finds promtool, or takes it out of Debian's package of Prometheus."""
+"""Finds promtool on PATH, or extracts it from Debian's package prometheus."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def promtool() -> str:
 
 def _out_of_the_package() -> str:
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        pytest.skip(f"the example alert rules were not judged by promtool: it is not installed ({HOW})")
+        pytest.skip(f"the example alert rules were not tested: promtool is not installed ({HOW})")
     with tempfile.TemporaryDirectory() as name:
         fetched = _quietly(["apt-get", "download", "--quiet", "prometheus"], name)
         packages = list(Path(name).glob("prometheus_*.deb"))
         if not packages:
-            pytest.skip(f"the example alert rules were not judged by promtool ({HOW}): {fetched}")
+            pytest.skip(f"the example alert rules were not tested with promtool ({HOW}): {fetched}")
         unpacked = _quietly(["dpkg-deb", "--extract", str(packages[0]), "tree"], name)
         program = Path(name) / "tree" / "usr" / "bin" / "promtool"
         if not program.is_file():
-            pytest.skip(f"the example alert rules were not judged by promtool ({HOW}): {unpacked}")
+            pytest.skip(f"the example alert rules were not tested with promtool ({HOW}): {unpacked}")
         CACHED.parent.mkdir(parents=True, exist_ok=True)
-        # Several runs may be at it.
+        # Several processes may do this at the same time.
         with tempfile.NamedTemporaryFile(dir=CACHED.parent, delete=False) as staged:
             shutil.copyfile(program, staged.name)
             Path(staged.name).chmod(0o755)
@@ -46,5 +46,5 @@ def _quietly(command: list[str], folder: str) -> str:
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     except subprocess.TimeoutExpired:
-        return f"{command[0]} did not end"
+        return f"{command[0]} did not end within two minutes"
     return " ".join((done.stderr or done.stdout).split())[-300:]

@@ -1,4 +1,4 @@
-"""The example alert rules: promtool accepts them, they fire when they should, and the metrics that they read exist."""
+"""The example alert rules: promtool accepts them, they fire when they should, and their metrics exist."""
 
 from __future__ import annotations
 

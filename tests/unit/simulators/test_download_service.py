@@ -1,4 +1,4 @@
-"""The stand-in of the download service: that it speaks as documented, and that its faults are what they say."""
+"""The simulated download service: it behaves as documented, and its faults have the documented effect."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def service(tmp_path):
         yield running
 
 
-class Answered:
-    """An answer with all that was read of it."""
+class Received:
+    """A response with its complete body."""
 
     def __init__(self, response):
         self.status, self.headers = response.status, response.headers
@@ -51,7 +51,7 @@ def ask(service, target, method="GET", connection=None, **headers):
     mine = connection or http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
     try:
         mine.request(method, target, headers={name.replace("_", "-"): value for name, value in headers.items()})
-        return Answered(mine.getresponse())
+        return Received(mine.getresponse())
     finally:
         if connection is None:
             mine.close()
@@ -70,7 +70,7 @@ def package_target(service, query=""):
         ("?linkid=2120136&arch=arm64&engRing=3&sigRing=1", Unit("mac", "arm64", "preview")),
     ],
 )
-def test_each_unit_has_its_versions_and_its_package(service, query, unit):
+def test_each_unit_has_its_own_versions_and_package(service, query, unit):
     service.publish("1.443.600.0", "1.1.25120.1", *unit, size=20_000)
 
     info = ask(service, "/fwlink/" + query + "&action=info")
@@ -99,7 +99,7 @@ def test_unknown_addresses_are_404(service):
     }
 
 
-def test_the_old_package_stays_at_its_own_address(service):
+def test_the_old_package_keeps_its_url(service):
     target = package_target(service)
     service.publish("1.443.509.0", size=20_000)
     assert package_versions(io.BytesIO(ask(service, target).body))["definitions"] == "1.443.508.0"
@@ -135,7 +135,7 @@ def test_ranges(service):
 
 
 @pytest.mark.parametrize("stored", [False, True])
-def test_packages_are_whole_deterministic_and_of_the_size_asked_for(tmp_path, stored):
+def test_packages_are_valid_deterministic_and_of_the_requested_size(tmp_path, stored):
     made = [build_package(tmp_path / name, "1.2.3.4", "1.1.5.6", size=3_000_000, stored=stored) for name in ("a", "b")]
     assert made[0].read_bytes() == made[1].read_bytes()
     assert abs(made[0].stat().st_size - 3_000_000) < 30_000
@@ -144,7 +144,7 @@ def test_packages_are_whole_deterministic_and_of_the_size_asked_for(tmp_path, st
         assert {"libmpengine.so", "libmpengine.so.sig", "mpasbase.vdm", "mpavbase.vdm"} < set(package.namelist())
 
 
-def test_faults_strike_only_what_they_match_and_only_so_often(service):
+def test_faults_apply_only_to_matching_requests_and_a_number_of_times(service):
     service.fault("status", code=503, kind="info", arch="arm64", times=1, skip=1, retry_after=7)
     arm = ask(service, LINUX + "&arch=arm64&action=info").location
     intel = ask(service, LINUX + "&action=info").location
@@ -154,15 +154,15 @@ def test_faults_strike_only_what_they_match_and_only_so_often(service):
     assert service.asked("info")[1].faults == ["status"]
 
 
-def test_retry_after_as_a_date(service):
+def test_retry_after_can_be_a_date(service):
     service.fault("status", code=429, retry_after=60, retry_date=True)
     asked = time.time()
-    told = email.utils.parsedate_to_datetime(ask(service, LINUX).headers["Retry-After"])
-    # Such a date has whole seconds.
-    assert int(asked) + 60 <= told.timestamp() <= time.time() + 60
+    retry_at = email.utils.parsedate_to_datetime(ask(service, LINUX).headers["Retry-After"])
+    # An HTTP date has no fractions of a second.
+    assert int(asked) + 60 <= retry_at.timestamp() <= time.time() + 60
 
 
-def test_faults_of_transport(service):
+def test_response_faults(service):
     target = package_target(service)
     whole = ask(service, target).body
 
@@ -193,7 +193,7 @@ def test_faults_of_transport(service):
     assert got("empty").body == b""
 
 
-def test_stalls_and_drips_keep_the_client_waiting(service):
+def test_stall_and_drip_delay_the_response(service):
     target = package_target(service)
     service.fault("stall", kind="package", seconds=0.3, times=1)
     service.fault("stall", kind="package", after=1000, seconds=0.3, skip=1, times=1)
@@ -205,7 +205,7 @@ def test_stalls_and_drips_keep_the_client_waiting(service):
         assert time.monotonic() - begun >= 0.3
 
 
-def test_faults_of_content(service):
+def test_content_faults(service):
     target = package_target(service)
     whole = ask(service, target).body
 
@@ -235,7 +235,7 @@ def test_faults_of_content(service):
     assert sum(info.file_size for info in opened(bomb).infolist()) > 20 << 20
 
 
-def test_faults_of_the_versions(service):
+def test_faults_of_the_version_file(service):
     target = ask(service, LINUX + "&action=info").location
 
     def got(name, **options):
@@ -270,7 +270,7 @@ def test_redirects(service):
     assert location(to="https://example.com/") == "https://example.com/"
 
 
-def test_ranges_that_lie(service):
+def test_wrong_ranges(service):
     target = package_target(service)
     whole = ask(service, target).body
     service.fault("ignore_range", kind="package", times=1)
@@ -286,7 +286,7 @@ def test_ranges_that_lie(service):
     assert ask(service, target).headers["ETag"] != ask(service, target).headers["ETag"]
 
 
-def test_a_release_lands_between_two_requests(service):
+def test_a_release_is_published_between_two_requests(service):
     service.fault("publish", kind="package-redirect", times=1, definitions="1.443.509.0", size=20_000)
     assert "packageVersion=1.443.509.0" in ask(service, LINUX).location
     assert service.current[Unit("linux", "x86_64", "production")].definitions == "1.443.509.0"
@@ -323,7 +323,7 @@ def test_tls_and_client_certificates(service, tmp_path):
         ask(service, LINUX, connection=http.client.HTTPSConnection("127.0.0.1", service.port, context=trusting))
 
 
-def test_the_records_tell_what_was_sent(service):
+def test_the_records_contain_what_was_sent(service):
     target = package_target(service)
     body = ask(service, target, User_Agent="test/1").body
     assert service.wait_for(lambda: service.requests[-1].finished)
@@ -333,7 +333,7 @@ def test_the_records_tell_what_was_sent(service):
     assert record["unit"] == {"platform": "linux", "arch": "x86_64", "ring": "production"}
 
 
-def test_the_command_serves_and_steers(tmp_path):
+def test_the_command_serves_and_controls_the_service(tmp_path):
     ready = tmp_path / "ready.json"
 
     def run(*arguments):

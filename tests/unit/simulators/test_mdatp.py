@@ -1,4 +1,4 @@
-"""The stand-in of the agent, through its own command line: what it prints, what it fetches, how it fails."""
+"""The simulated agent, tested through its command line: its output, its downloads, its faults."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ VERSIONS = ["101.02.55", "101.85.27", SAMPLE_2023, FIRST_OFFLINE, OFFLINE_2025, 
 ENGINE = "1.1.25110.3002"
 FWLINK = "https://go.microsoft.com/fwlink/?linkid=2144709"
 
-# The rows of the one complete public table (August 2023), in its order.
+# The rows of the only complete table that is public (August 2023), in their order.
 ROWS_2023 = [
     "healthy",
     "health_issues",
@@ -91,7 +91,7 @@ OFFLINE_DETAILS = [
 
 
 class Machine:
-    """An endpoint and its commands."""
+    """A simulated endpoint and its commands."""
 
     def __init__(self, root: Path, *options: str, python: str = sys.executable) -> None:
         self.root = root
@@ -104,7 +104,7 @@ class Machine:
         assert (made.returncode, made.stderr) == (0, "")
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`mdatp`, without a process of its own: the command's door is tested apart, and a process costs 0.1 s."""
+        """Runs `mdatp` in this process, which is faster than a process of its own; other tests run the real command."""
         reply = Endpoint(self.root).client(arguments)
         return subprocess.CompletedProcess(arguments, reply.code, reply.stdout, reply.stderr)
 
@@ -132,7 +132,7 @@ class Machine:
         self.manage({"antivirusEngine": engine})
 
     def health(self, *arguments: str) -> dict[str, str]:
-        """The texts of a table's values."""
+        """The values of a table, as text."""
         done = self.call("health", *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         lines = [line for line in done.stdout.splitlines() if not line.startswith("ATTENTION")]
@@ -150,7 +150,7 @@ class Machine:
 
     @property
     def active_set(self) -> dict[str, str]:
-        """What lies in the folder of the definitions in use."""
+        """The versions in the folder of the definitions in use."""
         state = json.loads((self.root / "var/opt/microsoft/mdatp/stand_in_state.json").read_text())
         folder = self.root / "var/opt/microsoft/mdatp/definitions.noindex" / state["folder"]
         assert (folder / "libmpengine.so").stat().st_size > 0
@@ -163,7 +163,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def ring_of(root: Path, definitions: str, arch: str = "x86_64") -> Path:
-    """A mirror's folder `linux/production` that offers one version."""
+    """Creates the folder `linux/production` of a mirror with one version."""
     ring = root / "linux" / "production"
     build_package(ring / f"arch_{arch}" / "updates.zip", definitions, ENGINE, arch=arch, size=20_000)
     return ring
@@ -194,20 +194,20 @@ def web(tmp_path: Path) -> Iterator[tuple[Path, str]]:
         ),
     ],
 )
-def test_each_generation_has_the_rows_of_its_time(
+def test_each_version_of_the_agent_has_its_rows(
     tmp_path: Path, version: str, lacking: set[str], more: list[tuple[str, str]]
 ) -> None:
     expected = [name for name in ROWS_2023 if name not in lacking]
     for before, name in more:
         expected.insert(expected.index(before) + 1, name)
-    if version == "101.02.55":  # network protection came with 101.75.43
+    if version == "101.02.55":  # 101.75.43 introduced network protection
         expected = [name for name in expected if not name.startswith("network_protection")]
     rows = Machine(tmp_path, "--version", version).health()
     assert list(rows) == expected
     assert rows["app_version"] == f'"{version}"'
 
 
-def test_the_table_is_laid_out_as_documented(machine: Machine) -> None:
+def test_the_table_has_the_documented_layout(machine: Machine) -> None:
     for table in (machine.call("health").stdout, machine.call("health", "--details", "definitions").stdout):
         for line in table.splitlines():
             assert re.match(r"[a-z_]+ *$", line[:44])
@@ -220,7 +220,7 @@ def test_the_table_is_laid_out_as_documented(machine: Machine) -> None:
 
 
 def test_dates_in_text_and_json_are_the_same_moments(machine: Machine) -> None:
-    """The pair of product_expiration was seen in public for one and the same build."""
+    """Both forms of product_expiration are published for the same build."""
     machine.sim("set", "product_expiration=1712756068", "definitions_updated=2023-08-12T03:26:24Z", "date_zone=utc")
     machine.sim("set", "clock=2023-08-12T06:05:30Z")
     rows, document = machine.health(), machine.json()
@@ -236,7 +236,7 @@ def test_dates_in_text_and_json_are_the_same_moments(machine: Machine) -> None:
 
 
 def as_text(value: Any) -> str | None:
-    """A value of the JSON document as the table would show it; None for what a table shows otherwise."""
+    """A value of the JSON document as the table shows it; None for values that a table shows in another form."""
     if isinstance(value, dict):
         snake = re.sub(r"[A-Z]", lambda found: "_" + found.group().lower(), value["$type"])
         return f'"{snake}"'
@@ -283,7 +283,7 @@ def test_text_and_json_agree(tmp_path: Path, version: str, state: str) -> None:
                 assert re.sub(r" ?\[managed\]$", "", rows[name]) == text, name
 
 
-def test_json_of_2023_has_the_keys_and_forms_that_were_seen(tmp_path: Path) -> None:
+def test_json_of_2023_has_the_published_keys_and_formats(tmp_path: Path) -> None:
     machine = Machine(tmp_path, "--version", SAMPLE_2023)
     done = machine.call("--output", "json", "health")
     assert done.stdout.count("\n") == 1
@@ -298,7 +298,7 @@ def test_json_of_2023_has_the_keys_and_forms_that_were_seen(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_details_have_the_offline_rows_from_the_version_that_brought_them(tmp_path: Path, version: str) -> None:
+def test_details_have_the_rows_of_offline_updates_from_101_24022_on(tmp_path: Path, version: str) -> None:
     machine = Machine(tmp_path, "--version", version)
     machine.manage(
         {
@@ -331,7 +331,7 @@ def test_details_have_the_offline_rows_from_the_version_that_brought_them(tmp_pa
     assert machine.details()["offline_definition_update_fallback_to_cloud"] == "false [managed]"
 
 
-def test_the_misspelt_key_of_the_preview_documentation_has_no_effect(tmp_path: Path) -> None:
+def test_the_misspelt_key_in_the_preview_documentation_has_no_effect(tmp_path: Path) -> None:
     machine = Machine(tmp_path, "--version", FIRST_OFFLINE)
     machine.manage({"antivirusEngine": {"offlineDefintionUpdateFallbackToCloud": True}})
     rows = machine.details()
@@ -339,7 +339,7 @@ def test_the_misspelt_key_of_the_preview_documentation_has_no_effect(tmp_path: P
     assert rows["offline_definition_update_verify_sig"] == '"disabled"'
 
 
-def test_field_prints_the_value_alone(machine: Machine) -> None:
+def test_field_prints_only_the_value(machine: Machine) -> None:
     machine.manage({"antivirusEngine": {"enforcementLevel": "real_time"}})
     for name, printed in {
         "app_version": f'"{NEWEST}"',
@@ -356,7 +356,7 @@ def test_field_prints_the_value_alone(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["health", "--fields", "x"], ["health", "--output"], ["cure"], []])
-def test_wrong_use_of_the_agent_is_refused(machine: Machine, arguments: list[str]) -> None:
+def test_invalid_arguments_of_the_agent_are_refused(machine: Machine, arguments: list[str]) -> None:
     done = machine.command(*arguments)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -383,12 +383,12 @@ def test_enforcement_levels(machine: Machine, level: str, passive: str, rtp: str
     assert rows["engine_load_status"] == ('"Engine load succeeded"' if rtp == "true" else '"Engine not loaded"')
 
 
-def test_default_level_changed_to_passive(tmp_path: Path) -> None:
+def test_the_default_level_is_passive_in_newer_agents(tmp_path: Path) -> None:
     assert Machine(tmp_path / "old", "--version", "101.98.89").health()["real_time_protection_enabled"] == "true"
     assert Machine(tmp_path / "new", "--version", NEWEST).health()["passive_mode_enabled"] == "true"
 
 
-def test_a_key_that_the_agent_is_too_old_for_has_no_effect(tmp_path: Path) -> None:
+def test_a_key_has_no_effect_on_an_agent_that_is_too_old_for_it(tmp_path: Path) -> None:
     machine = Machine(tmp_path, "--version", OFFLINE_2025)
     machine.manage({"antivirusEngine": {"enforcementLevel": "audit"}})
     assert machine.health()["passive_mode_enabled"] == "true"
@@ -413,7 +413,7 @@ GOOD = {
         json.dumps({"cloudservice": {"automaticDefinitionUpdateEnabled": False}}).encode(),
     ],
 )
-def test_what_cannot_be_read_is_not_applied(machine: Machine, content: bytes) -> None:
+def test_a_file_that_cannot_be_parsed_is_not_applied(machine: Machine, content: bytes) -> None:
     machine.manage(GOOD)
     assert machine.health()["automatic_definition_update_enabled"] == "false [managed]"
     machine.manage(content)
@@ -424,7 +424,7 @@ def test_what_cannot_be_read_is_not_applied(machine: Machine, content: bytes) ->
 # -- updates
 
 
-def test_update_over_http_takes_the_package_of_its_architecture(tmp_path: Path, web: tuple[Path, str]) -> None:
+def test_an_update_over_http_downloads_the_package_of_its_architecture(tmp_path: Path, web: tuple[Path, str]) -> None:
     root, url = web
     ring_of(root, "1.450.1.0"), ring_of(root, "1.450.2.0", arch="arm64")
     for arch, version in (("x86_64", "1.450.1.0"), ("arm64", "1.450.2.0")):
@@ -452,7 +452,7 @@ def test_update_from_a_directory(machine: Machine, tmp_path: Path) -> None:
     assert machine.active_set["definitions"] == "1.450.3.0"
 
 
-def test_versions_come_from_the_manifest_where_the_package_does_not_tell(machine: Machine, tmp_path: Path) -> None:
+def test_versions_are_read_from_the_manifest_if_the_package_has_none(machine: Machine, tmp_path: Path) -> None:
     package = tmp_path / "linux/preview/arch_x86_64/updates.zip"
     package.parent.mkdir(parents=True)
     with zipfile.ZipFile(package, "w") as made:
@@ -467,7 +467,7 @@ def test_versions_come_from_the_manifest_where_the_package_does_not_tell(machine
     assert machine.health()["engine_version"] == '"1.1.9.9"'
 
 
-def test_the_same_version_from_elsewhere_changes_only_the_source(machine: Machine, tmp_path: Path) -> None:
+def test_the_same_version_from_another_source_changes_only_the_source(machine: Machine, tmp_path: Path) -> None:
     one, two = ring_of(tmp_path / "one", "1.450.3.0"), ring_of(tmp_path / "two", "1.450.3.0")
     machine.follow(str(one))
     machine.update()
@@ -480,7 +480,7 @@ def test_the_same_version_from_elsewhere_changes_only_the_source(machine: Machin
     assert after["definitions_updated"] == before["definitions_updated"]
 
 
-def test_an_older_release_of_the_mirror_is_taken(machine: Machine, tmp_path: Path) -> None:
+def test_an_older_release_of_the_mirror_is_accepted(machine: Machine, tmp_path: Path) -> None:
     machine.follow(str(ring_of(tmp_path, "1.450.9.0")))
     machine.update()
     ring_of(tmp_path, "1.450.8.0")
@@ -520,7 +520,7 @@ def spoil_by_leaving_out(pattern: str) -> Callable[[Path], None]:
     ],
     ids=["damaged", "short", "empty", "html", "missing", "no engine", "no definitions", "other arch", "other platform"],
 )
-def test_a_bad_package_is_refused_and_the_old_set_stays(
+def test_a_bad_package_is_refused_and_the_old_definitions_are_kept(
     machine: Machine, web: tuple[Path, str], spoil: Callable[[Path], None]
 ) -> None:
     root, url = web
@@ -555,7 +555,7 @@ def test_a_bad_package_is_refused_and_the_old_set_stays(
         "http://[bad/",
     ],
 )
-def test_a_source_that_cannot_be_used_is_a_failure_with_a_reason(machine: Machine, url: str) -> None:
+def test_an_unusable_source_is_a_failure_with_a_reason(machine: Machine, url: str) -> None:
     machine.follow(url)
     done = machine.update()
     assert done.returncode == 1
@@ -582,7 +582,7 @@ def cloud(tmp_path: Path) -> Iterator[DownloadService]:
         yield service
 
 
-def test_fallback_covers_a_dead_mirror(tmp_path: Path, cloud: DownloadService) -> None:
+def test_the_fallback_hides_the_failure_of_a_mirror(tmp_path: Path, cloud: DownloadService) -> None:
     for arch in ("x86_64", "arm64"):
         machine = Machine(tmp_path / arch, "--arch", arch, "--cloud", cloud.url)
         machine.follow("http://127.0.0.1:1/linux/production/", fallback=False)
@@ -612,7 +612,7 @@ def test_without_offline_updates_the_cloud_is_used(
     assert machine.details()["definitions_version"] == '"1.455.5.0"'
 
 
-def test_an_agent_older_than_the_feature_never_asks_the_mirror(tmp_path: Path, web: tuple[Path, str]) -> None:
+def test_an_agent_without_offline_updates_never_contacts_the_mirror(tmp_path: Path, web: tuple[Path, str]) -> None:
     root, url = web
     ring_of(root, "1.450.1.0")
     machine = Machine(tmp_path / "endpoint", "--version", SAMPLE_2023)
@@ -622,7 +622,7 @@ def test_an_agent_older_than_the_feature_never_asks_the_mirror(tmp_path: Path, w
 
 
 class _Stalling(BaseHTTPRequestHandler):
-    """Sends the first half of a package, says so, and then nothing more until it is told to stop."""
+    """A server that sends the first half of a package, sets an event, and then sends nothing until the test ends."""
 
     def do_GET(self) -> None:
         server: Any = self.server
@@ -652,7 +652,9 @@ def stalling(tmp_path: Path) -> Iterator[Any]:
     thread.join(10)
 
 
-def test_a_killed_download_leaves_the_old_set_and_no_litter(machine: Machine, tmp_path: Path, stalling: Any) -> None:
+def test_a_killed_download_keeps_the_old_definitions_and_leaves_no_files(
+    machine: Machine, tmp_path: Path, stalling: Any
+) -> None:
     ring = ring_of(tmp_path, "1.450.1.0")
     machine.follow(str(ring))
     machine.update()
@@ -660,7 +662,7 @@ def test_a_killed_download_leaves_the_old_set_and_no_litter(machine: Machine, tm
     with subprocess.Popen([str(machine.root / "usr/bin/mdatp"), "definitions", "update"]) as update:
         try:
             assert stalling.sent.wait(60)
-            assert machine.details()["definitions_version"] == '"1.450.1.0"'  # health answers meanwhile
+            assert machine.details()["definitions_version"] == '"1.450.1.0"'  # health works during the download
         finally:
             update.kill()
     assert update.returncode == -signal.SIGKILL
@@ -669,17 +671,17 @@ def test_a_killed_download_leaves_the_old_set_and_no_litter(machine: Machine, tm
     machine.follow(str(ring_of(tmp_path, "1.450.2.0")))
     assert machine.update().returncode == 0
     sets = {path.name for path in (machine.root / "var/opt/microsoft/mdatp/definitions.noindex").iterdir()}
-    assert len(sets) == 2  # the one in use and the one that came with the package
+    assert len(sets) == 2  # the definitions in use, and those that came with the package
 
 
-def test_a_stalled_download_ends_by_itself(machine: Machine, stalling: Any) -> None:
+def test_a_stalled_download_ends_after_its_time_limit(machine: Machine, stalling: Any) -> None:
     machine.sim("set", "network_timeout=1")
     machine.follow(f"http://127.0.0.1:{stalling.server_port}/linux/production/")
     assert machine.update().returncode == 1
     assert "timed out" in machine.details()["definitions_update_fail_reason"]
 
 
-def test_killed_at_any_moment_the_set_in_use_is_whole(machine: Machine, tmp_path: Path) -> None:
+def test_the_definitions_in_use_are_complete_after_a_kill_at_any_moment(machine: Machine, tmp_path: Path) -> None:
     chance = random.Random(2709)
     rings = [ring_of(tmp_path / name, version) for name, version in (("a", "1.450.1.0"), ("b", "1.450.2.0"))]
     machine.follow(str(rings[0]))
@@ -693,7 +695,7 @@ def test_killed_at_any_moment_the_set_in_use_is_whole(machine: Machine, tmp_path
         assert machine.details()["definitions_version"] == f'"{machine.active_set["definitions"]}"'
 
 
-def test_two_updates_at_once_both_succeed(machine: Machine, tmp_path: Path) -> None:
+def test_two_simultaneous_updates_succeed(machine: Machine, tmp_path: Path) -> None:
     machine.follow(str(ring_of(tmp_path, "1.450.1.0")))
     command = [str(machine.root / "usr/bin/mdatp"), "definitions", "update"]
     with subprocess.Popen(command, stdout=-3) as one, subprocess.Popen(command, stdout=-3) as two:
@@ -704,7 +706,7 @@ def test_two_updates_at_once_both_succeed(machine: Machine, tmp_path: Path) -> N
 # -- the timer
 
 
-def test_the_timer_works_in_real_time_only_and_by_the_interval(machine: Machine, tmp_path: Path) -> None:
+def test_the_timer_updates_only_in_real_time_mode_and_after_the_interval(machine: Machine, tmp_path: Path) -> None:
     ring = ring_of(tmp_path, "1.450.1.0")
     for level in ("passive", "on_demand", "audit"):
         machine.follow(str(ring), level=level)
@@ -734,7 +736,7 @@ def test_the_timer_works_in_real_time_only_and_by_the_interval(machine: Machine,
     assert "due in 599 seconds" in machine.sim("tick", "--now", "2026-10-02T00:00:01Z")
 
 
-# -- bad states
+# -- faulty states
 
 
 def healthy(machine: Machine) -> str:
@@ -760,7 +762,7 @@ def wrapped(machine: Machine) -> bool:
     return bool(continued) and "/linux/production" in joined and max(map(len, table.splitlines())) <= 46 + 60
 
 
-def test_definitions_out_of_date_is_a_word_of_newer_agents(tmp_path: Path) -> None:
+def test_only_newer_agents_report_out_of_date(tmp_path: Path) -> None:
     for version, status in ((FIRST_OFFLINE, "up_to_date"), (OFFLINE_2025, "out_of_date")):
         machine = Machine(tmp_path / version, "--version", version)
         machine.sim("break", "definitions_out_of_date")
@@ -812,14 +814,14 @@ SEEN: dict[str, Callable[[Machine], bool]] = {
 
 
 @pytest.mark.parametrize("state", sorted({**STATES, **EVENTS}))
-def test_every_bad_state_shows_and_can_be_mended(machine: Machine, tmp_path: Path, state: str) -> None:
+def test_every_faulty_state_is_visible_and_can_be_repaired(machine: Machine, tmp_path: Path, state: str) -> None:
     ring = ring_of(tmp_path / ("long" * 15), "1.450.1.0")
     machine.follow(str(ring))
     assert machine.update().returncode == 0
     ring_of(tmp_path / ("long" * 15), "1.450.2.0")
     machine.sim("break", state)
     assert SEEN[state](machine)
-    machine.sim("mend")
+    machine.sim("repair")
     assert machine.update().returncode == 0
     assert machine.active_set["definitions"] == "1.450.2.0"
     rows = {**machine.health(), **machine.details()}
@@ -833,10 +835,10 @@ def test_every_bad_state_shows_and_can_be_mended(machine: Machine, tmp_path: Pat
 def test_states_are_listed_with_their_source(machine: Machine) -> None:
     listed = {line.split()[0]: line for line in machine.command("states", name="mdatp-sim").stdout.splitlines()}
     assert set(listed) == set(SEEN)
-    assert all(re.search(r"\[(mdatp-cli|managed-json|-).*\]$", line) for line in listed.values())
+    assert all(re.search(r"\[(public|-)\]$", line) for line in listed.values())
 
 
-def test_silent_cloud_fallback_fetches_from_the_cloud(
+def test_silent_cloud_fallback_downloads_from_the_cloud(
     tmp_path: Path, cloud: DownloadService, web: tuple[Path, str]
 ) -> None:
     root, url = web
@@ -863,7 +865,7 @@ def test_the_licence_line_comes_first(machine: Machine, tmp_path: Path, command:
     assert done.returncode == 0
 
 
-def test_what_json_says_of_the_unavailable_can_be_chosen(machine: Machine) -> None:
+def test_the_json_form_of_unavailable_is_a_setting(machine: Machine) -> None:
     machine.sim("break", "unlicensed")
     assert machine.call("health", "--output", "json").stdout.startswith("ATTENTION")
     machine.sim("set", "json_attention=false")
@@ -873,7 +875,7 @@ def test_what_json_says_of_the_unavailable_can_be_chosen(machine: Machine) -> No
         assert ("orgId" in document, document.get("orgId")) == (present, value)
 
 
-def test_expiry_comes_with_time(machine: Machine) -> None:
+def test_the_agent_expires_with_time(machine: Machine) -> None:
     machine.sim("set", "product_expiration=2026-01-01T00:00:00Z", "clock=2025-12-31T23:59:59Z")
     assert machine.health()["licensed"] == "true"
     machine.sim("set", "clock=2026-01-01T00:00:01Z")
@@ -917,10 +919,10 @@ def test_connectivity(tmp_path: Path, cloud: DownloadService, web: tuple[Path, s
     assert [name for name, result in seen.items() if result == "OK"] == [url]
 
 
-# -- the stand-in itself
+# -- the simulator itself
 
 
-def test_installing_again_keeps_what_the_endpoint_has(machine: Machine, tmp_path: Path) -> None:
+def test_a_second_installation_keeps_the_state_of_the_endpoint(machine: Machine, tmp_path: Path) -> None:
     machine.follow(str(ring_of(tmp_path, "1.450.1.0")))
     machine.update()
     before = {**machine.health(), **machine.details()}
@@ -929,7 +931,7 @@ def test_installing_again_keeps_what_the_endpoint_has(machine: Machine, tmp_path
     assert after == before
 
 
-def test_the_command_says_what_the_program_says(machine: Machine, tmp_path: Path) -> None:
+def test_the_installed_command_and_the_program_print_the_same(machine: Machine, tmp_path: Path) -> None:
     machine.follow(str(ring_of(tmp_path, "1.450.1.0")))
     machine.sim("set", "clock=2026-02-04T00:00:00Z")
     for state in ("noise_on_stderr", "unlicensed", "update_fails", "daemon_down"):
@@ -940,7 +942,7 @@ def test_the_command_says_what_the_program_says(machine: Machine, tmp_path: Path
     assert machine.command("tick", name="mdatp-sim").stdout == "nothing: the daemon is down\n"
 
 
-def test_the_installed_copy_needs_nothing_of_the_checkout(machine: Machine) -> None:
+def test_the_installed_copy_does_not_need_the_checkout(machine: Machine) -> None:
     alone = subprocess.run(
         [sys.executable, "-I", "-S", str(machine.root / "opt/microsoft/mdatp/sbin/mdatp_stand_in.py"), "states"],
         capture_output=True,
@@ -965,18 +967,18 @@ def test_the_installed_copy_needs_nothing_of_the_checkout(machine: Machine) -> N
         (["set", "app_version=latest"], "latest"),
         (["set", "nonsense"], "nonsense"),
         (["break", "heart"], "heart"),
-        (["mend", "fence"], "fence"),
+        (["repair", "fence"], "fence"),
         (["tick", "--now", "later"], "later"),
     ],
 )
-def test_wrong_use_of_the_stand_in_is_explained(machine: Machine, arguments: list[str], said: str) -> None:
+def test_invalid_arguments_of_the_simulator_are_explained(machine: Machine, arguments: list[str], said: str) -> None:
     done = machine.command(*arguments, name="mdatp-sim")
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_directory_without_an_endpoint_is_named(tmp_path: Path) -> None:
+def test_a_missing_endpoint_is_reported_with_its_directory(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(PROGRAM), "break", "--root", str(tmp_path), "expired"],
         capture_output=True,
@@ -988,7 +990,7 @@ def test_a_directory_without_an_endpoint_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", ["3.6", "3.8"])
-def test_it_runs_on_old_interpreters(tmp_path: Path, version: str) -> None:
+def test_the_simulator_runs_on_old_pythons(tmp_path: Path, version: str) -> None:
     python = interpreters.find(version)
     if python is None:
         pytest.skip(f"there is no Python {version} on this machine")
