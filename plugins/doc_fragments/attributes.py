@@ -1,4 +1,4 @@
-"""Documentation that every module of the collection shares: what the attributes mean."""
+"""Documentation of the attributes, which all modules of the collection share."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -17,16 +17,16 @@ attributes:
   diff_mode:
     description: Returns what changed, or would change, when run with C(--diff).
   platform:
-    description: Systems that the module runs on.
+    description: Operating systems that the module supports.
     support: full
     platforms: posix
   idempotent:
-    description: Run again with the same options, it changes nothing if nothing else changed in between.
+    description: A second run with the same options changes nothing, if nothing else has changed in between.
   action_group:
     description:
       - Use C(group/mde.offline.all) in C(module_defaults) to set options for all modules of this collection.
-      - C(group/mde.offline.endpoint) holds those that look at endpoints and take C(mdatp), C(group/mde.offline.mirror)
-        those of mirrors, which take C(settings).
+      - C(group/mde.offline.endpoint) contains the modules for endpoints, which have the option C(mdatp).
+        C(group/mde.offline.mirror) contains the modules for mirrors, which have the option C(settings).
     support: full
     membership:
       - mde.offline.all

@@ -1,4 +1,4 @@
-"""Documentation that the modules of a mirror share."""
+"""Documentation that the modules for mirrors share."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -15,11 +15,11 @@ requirements:
 options:
   settings:
     description:
-      - The settings file of the mirror on the mirror host.
+      - Path of the mirror's settings file on the mirror host.
     type: path
     default: /etc/mde-mirror/settings.json
   config:
     description:
-      - The settings themselves, in place of a file. Keys and types are those of the settings file.
+      - The settings themselves, instead of a file. The keys and types are those of the settings file.
     type: dict
 """

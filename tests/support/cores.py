@@ -1,4 +1,4 @@
-"""Installs ansible-core of other versions, each in a virtual environment of its own, once per checkout."""
+"""Installs other versions of ansible-core, each in its own virtual environment, once per checkout."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tools import interpreters
 
 # The oldest version that the collection supports, the first one with the new templating, and the newest one.
 LINES = ("2.16", "2.19", "2.21")
-# The Pythons that each of them runs on.
+# The Pythons that each version supports.
 PYTHONS = {"2.16": ("3.11", "3.12", "3.10"), "2.19": ("3.11", "3.12", "3.13"), "2.21": ("3.12", "3.13", "3.14")}
 CACHE = Path(__file__).resolve().parents[2] / ".cache"
 
 
 def ansible_playbook(line: str) -> Path:
-    """The ansible-playbook of the newest ansible-core of a line such as 2.16; skips the test where there is none."""
+    """The ansible-playbook of the newest ansible-core of a line such as 2.16; skips the test if there is none."""
     folder = CACHE / "venvs" / f"core-{line}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f"core-{line}.lock").open("w") as lock:
@@ -36,7 +36,7 @@ def ansible_playbook(line: str) -> Path:
 
 
 def _make_venv(folder: Path, line: str) -> str | None:
-    """The reason for a failure, or None."""
+    """Creates the virtual environment; returns the reason of a failure, or None."""
     version = "{}.{}".format(*sys.version_info)
     python = Path(sys.executable) if version in PYTHONS[line] else None
     python = python or next(filter(None, map(interpreters.find, PYTHONS[line])), None)

@@ -1,4 +1,4 @@
-"""Where Microsoft's script is got from in tests: a real git repository, zips of it, and web servers before them."""
+"""Sources of Microsoft's script for tests: a git repository, zip files of it, and web servers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ STAND_IN = (CHECKOUT / "simulators" / "microsoft_script.sh").read_text(encoding=
 
 
 def edition(number):
-    """The stand-in, telling which edition of it runs."""
+    """The simulated script, which reports the edition that runs."""
     return STAND_IN.replace("\nsay() {", f'\necho "edition {number}"\nsay() {{', 1)
 
 
 class Repository:
-    """A git repository with the layout of Microsoft's; each commit brings another edition of the script."""
+    """A git repository with the layout of Microsoft's; each commit contains another edition of the script."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -46,7 +46,7 @@ class Repository:
         path.write_text(text, encoding="utf-8")
 
     def release(self, number, script=None):
-        """Commits an edition and returns its commit."""
+        """Commits an edition of the script and returns the commit."""
         self.write("VERSION", f"1.{number}.0\n")
         self.write("README.md", f"Edition {number}.\n")
         self.write(f"{HOME}/{SCRIPT}", script or edition(number))
@@ -63,7 +63,7 @@ class Repository:
         return self.editions[number]
 
     def zip(self, path, commit="HEAD"):
-        """A zip of a commit as GitHub makes it."""
+        """A zip of a commit in the form that GitHub provides."""
         name = self.git("rev-parse", commit)
         aside = path.with_suffix(".part")
         self.git("archive", "--format=zip", f"--prefix=mdatp-xplat-{name}/", "-o", str(aside), commit)
@@ -72,7 +72,7 @@ class Repository:
 
 
 def remade(path, change=None, comment=None, **added):
-    """Writes a zip anew: `change(info, data)` may return other data, None takes a member away."""
+    """Rewrites a zip: `change(info, data)` returns the new content of each member, or None to remove the member."""
     with zipfile.ZipFile(path) as old:
         members = [(info, old.read(info)) for info in old.infolist()]
         text = old.comment if comment is None else comment
@@ -87,7 +87,7 @@ def remade(path, change=None, comment=None, **added):
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
-    """Files as a plain web server serves them, and git's own server below /git/."""
+    """Serves files as a simple web server does, and git repositories below /git/ with git's own server."""
 
     def do_GET(self):
         self.server.requests.append((self.command, self.path, dict(self.headers)))
@@ -142,7 +142,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
 
 class WebServer(LocalServer):
-    """Serves a folder. `disturb(handler)` answers in place of it where it returns True."""
+    """Serves a folder. If `disturb(handler)` returns True, it has sent the response itself."""
 
     def __init__(self, root, context=None):
         super().__init__(_Handler, context)

@@ -1,4 +1,4 @@
-"""A web server on this host for as long as a test needs it."""
+"""A web server on loopback for the duration of a test."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import threading
 
 
 class LocalServer(http.server.ThreadingHTTPServer):
-    """Listens on a free port, with TLS where a context is given."""
+    """Listens on a free port, with TLS if a context is given."""
 
     daemon_threads = True
-    # The default of 5 is full at once where many ask and the thread that accepts gets no time; then clients wait.
+    # The default backlog of 5 is too small for many clients on a busy machine.
     request_queue_size = 128
 
     def __init__(self, handler, context=None):
@@ -23,7 +23,7 @@ class LocalServer(http.server.ThreadingHTTPServer):
             self.socket = context.wrap_socket(self.socket, server_side=True)
 
     def server_bind(self):
-        # HTTPServer's own would look up the name of the address, which can take seconds without a name server.
+        # HTTPServer.server_bind resolves the name of the address, which takes seconds where no name server answers.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]
 
@@ -32,7 +32,7 @@ class LocalServer(http.server.ThreadingHTTPServer):
         return f"{self.scheme}://127.0.0.1:{self.server_port}"
 
     def handle_error(self, request, client_address):
-        """A client that breaks off, or does not trust the certificate, is what some tests are about."""
+        """Ignores clients that disconnect or reject the certificate, because some tests do that on purpose."""
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of an endpoint's modules."""
+"""Fixtures of the tests of endpoint modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of an endpoint's modules share: an endpoint in a folder, its mirror, and a module's result."""
+"""Helpers of the tests of endpoint modules: an endpoint in a folder, its mirror, and the results of modules."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror.manif
 from tests.integration.roles.endpoints import publish
 from tests.integration.roles.stage import Agent
 
-# As JSON: the path of the checkout may hold blanks.
+# As JSON, because the path of the checkout may contain spaces.
 PYTHON = json.dumps({"ansible_python_interpreter": sys.executable})
 
 
 class Site(Agent):
-    """One endpoint and its mirror, which has published nothing yet."""
+    """An endpoint and its mirror, which has published nothing yet."""
 
     def __init__(self, folder: Path, url: str) -> None:
         super().__init__(folder / "endpoint", "--arch", architecture())
@@ -32,7 +32,7 @@ class Site(Agent):
         publish(self.mirror, definitions, architecture())
 
     def module(self, name: str, *options: str, **arguments: Any) -> dict[str, Any]:
-        """The result of a module, called ad hoc."""
+        """Runs a module ad hoc and returns its result."""
         command = [sys.executable, "-m", "ansible", "adhoc", "localhost", "-m", f"mde.offline.{name}"]
         done = subprocess.run(
             [*command, "-a", json.dumps({"mdatp": str(self.command), **arguments}), "-e", PYTHON, *options],

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of hosting; they are skipped loudly where nginx is not installed."""
+"""Fixtures of the tests of hosting, which are skipped with a message if nginx is not installed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def hosting(tmp_path: Path, nginx: str) -> Iterator[Hosting]:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, nginx: str) -> Iterator[Hosting]:
-    """One host for all tests of a file that only ask."""
+    """A host that is shared by the tests of a file that change nothing."""
     folder = tmp_path_factory.mktemp("shared")
     server = Server(folder)
     yield Hosting(Ansible(folder), server)

@@ -1,4 +1,4 @@
-"""What the tests of hosting share: a mirror's folder, a real nginx on loopback, and questions to it."""
+"""Helpers of the tests of hosting: the folder of a mirror, a real nginx on loopback, and HTTP requests to it."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
 def find(command: str) -> str | None:
-    """A command of the system, also where PATH leaves out the folders for root."""
+    """The path of a system command, also if PATH does not include the sbin folders."""
     return shutil.which(command, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS]))
 
 
 def free_port() -> int:
-    """A port for a server that is started later. It stays bound here, so that nobody else is given it meanwhile.
+    """A port for a server that is started later. The port stays bound here, so that no other process gets it.
 
-    Nobody listens on it, and whoever binds it with SO_REUSEADDR, as servers do, still can.
+    No process listens on it, and a server can still bind it with SO_REUSEADDR.
     """
     held = socket.socket()
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -52,7 +52,7 @@ def eventually(what: str, done: Callable[[], bool], seconds: float = 60) -> None
 
 
 def mirror_tree(root: Path) -> Path:
-    """A mirror as the engine lays it out, with what must not be seen."""
+    """The folder of a mirror as the engine creates it, including the files that must not be served."""
     release = root / ".releases" / "linux-x86_64" / RELEASE
     channel = root / "linux" / "production"
     for folder in (release, channel, root / ".state", root / ".incoming"):
@@ -69,7 +69,7 @@ def mirror_tree(root: Path) -> Path:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server answered."""
+    """The response of a server."""
 
     status: int
     headers: dict[str, str]
@@ -78,7 +78,7 @@ class Answer:
 
 @dataclass
 class Server:
-    """An nginx that lives in a folder, with a stock default server and another site, as it is found on real hosts."""
+    """An nginx with its files in a folder, with a default site and another site, as on real hosts."""
 
     folder: Path
     user: str = ""
@@ -102,7 +102,7 @@ class Server:
             encoding="utf-8",
         )
         (self.conf / "sites-enabled" / "other").symlink_to(other)
-        # Whoever runs the tests owns the folder, and nobody else may look into it.
+        # Only the user that runs the tests can access the folder.
         user = self.user or ("root" if os.geteuid() == 0 else "")
         temporary = "".join(
             f"    {kind}_temp_path {self.conf}/temporary/{kind};\n"
@@ -114,7 +114,7 @@ class Server:
             + f"worker_processes 2;\npid {self.pid_file};\nerror_log {self.conf}/error.log notice;\n"
             f"events {{ worker_connections 256; }}\n"
             f"http {{\n{temporary}"
-            # What a distribution or an operator may have said for all sites.
+            # Settings for all sites that a distribution or an operator may have made.
             "    autoindex on;\n    gzip on;\n    gzip_types *;\n    open_file_cache max=100;\n"
             f"    access_log {self.conf}/access.log;\n    include {self.conf}/sites-enabled/*;\n}}\n",
             encoding="utf-8",
@@ -158,7 +158,7 @@ class Server:
         port: int = 0,
         tls: ssl.SSLContext | None = None,
     ) -> Answer:
-        """One question, with the path exactly as it is given."""
+        """Sends a request; the path is sent exactly as it is given."""
         connection = http.client.HTTPConnection("127.0.0.1", port or (self.tls_port if tls else self.port), timeout=30)
         connection.connect()
         if tls:
@@ -169,12 +169,12 @@ class Server:
                 connection.putheader(key, value)
             connection.endheaders()
             response = connection.getresponse()
-            told = {key.lower(): value for key, value in response.getheaders()}
-            return Answer(response.status, told, response.read())
+            received = {key.lower(): value for key, value in response.getheaders()}
+            return Answer(response.status, received, response.read())
 
 
 def messages(run: Run, hosts: int) -> list[str]:
-    """Why each of the hosts m0, m1, ... failed."""
+    """The error messages of the hosts m0, m1, ..."""
     found = dict(re.findall(r"^fatal: \[(m\d+)\]: FAILED! =>(.*?)(?=^\S|\Z)", run.output, re.M | re.S))
     assert len(found) == hosts, run.output
     return [" ".join(found[f"m{number}"].split()) for number in range(hosts)]
@@ -182,7 +182,7 @@ def messages(run: Run, hosts: int) -> list[str]:
 
 @dataclass
 class Hosting:
-    """A host with that server, and the role that works on it."""
+    """A host with this server, and the role to test."""
 
     ansible: Ansible
     server: Server
@@ -192,7 +192,7 @@ class Hosting:
         return self.ansible.roles("mirror_http", "mirrors", *options)
 
     def refused(self, wrong: list[dict[str, Any]]) -> list[str]:
-        """What the role says to each of these, on as many hosts in one run."""
+        """Applies the role with each of these sets of variables on a host of its own; returns the error messages."""
         self.ansible.hosts["mirrors"] = {f"m{n}": {**self.server.variables(), **one} for n, one in enumerate(wrong)}
         return messages(self.ansible.roles("mirror_http", "mirrors"), len(wrong))
 
@@ -205,10 +205,10 @@ class Hosting:
         """Applies the role and evaluates an expression afterwards."""
         self.ansible.hosts["mirrors"] = {"m": {**self.server.variables(), **more}}
         include = {"ansible.builtin.include_role": {"name": f"mde.offline.{role}", "tasks_from": tasks}}
-        show = {"ansible.builtin.debug": {"msg": "TOLD<{{ %s }}>" % expression}}  # noqa: UP031
+        show = {"ansible.builtin.debug": {"msg": "RESULT<{{ %s }}>" % expression}}  # noqa: UP031
         play = {"hosts": "mirrors", "gather_facts": False, "tasks": [include, show]}
         path = self.ansible.folder / "tell.json"
         path.write_text(json.dumps([play]), encoding="utf-8")
         done = self.ansible.playbook(str(path))
         assert done.status == 0, done.output
-        return done.output.split("TOLD<")[1].split(">")[0]
+        return done.output.split("RESULT<")[1].split(">")[0]

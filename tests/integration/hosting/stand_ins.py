@@ -1,11 +1,11 @@
-"""Stand-ins of firewalld, ufw and SELinux's tools that keep state in files, for roles that drive the real ones."""
+"""Simulated commands of firewalld, ufw and SELinux, which keep their state in files."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-# The first lines are for a shell, because the path of a Python may hold blanks.
+# The first lines are a shell script, because the path of the interpreter may contain spaces.
 PROGRAM = """#!/bin/sh
 '''exec' "{python}" "$0" "$@"
 ' '''
@@ -77,7 +77,7 @@ elif name == "restorecon":
 
 
 class StandIns:
-    """A folder for PATH with these commands; `calls` are the changes that were asked of them."""
+    """A folder for PATH with these commands; `calls` are the changes that were requested."""
 
     def __init__(self, folder: Path, *names: str) -> None:
         self.home = folder / "state"

@@ -17,7 +17,7 @@ ENDPOINT_PYTHONS = ("2.7", "3.6")
 
 @pytest.fixture(scope="session")
 def core_2_16() -> Path:
-    """The ansible-playbook of the last ansible-core that reaches these Pythons."""
+    """The ansible-playbook of the last ansible-core that supports these Pythons."""
     return cores.ansible_playbook("2.16")
 
 

@@ -40,7 +40,7 @@ class Plays:
     def play(
         self, *tasks: dict[str, Any], options: tuple[str, ...] = (), extra: dict[str, Any] | None = None, **play: Any
     ) -> Played:
-        """Runs tasks. `options` are for ansible-playbook, `extra` contains variables, other keywords are for the play."""
+        """Runs tasks. `options` are for ansible-playbook, `extra` are variables, other keywords are for the play."""
         named = [{"name": f"Task {number}", **task} for number, task in enumerate(tasks, 1)]
         content = {"name": "A test", "hosts": "localhost", "gather_facts": False, **play, "tasks": named}
         return self.playbook([content], options, extra)

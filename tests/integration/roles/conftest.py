@@ -1,4 +1,4 @@
-"""Fixtures of the tests of roles and playbooks: Ansible, the download service, and a web server for the mirror."""
+"""Fixtures of the tests of roles and playbooks: Ansible, the download service, and a web server for a mirror."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def service(tmp_path: Path) -> Iterator[DownloadService]:
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[StaticWebServer]:
-    """What `mirror_variables` of the same test mirrors, over HTTP."""
+    """The URL of the mirror that `mirror_variables` of the same test sets up."""
     with StaticWebServer(tmp_path / "mirror" / "two words" / "srv") as running:
         yield running
 
 
 @pytest.fixture
 def mirror(tmp_path: Path, served: StaticWebServer) -> str:
-    """The address of one that nobody synced: what it serves was put there by hand."""
+    """The URL of a mirror whose files were created without a sync."""
     publish(tmp_path / "mirror/two words/srv", OLD)
     return served.url

@@ -1,4 +1,4 @@
-"""What the tests of endpoints share: what a mirror serves, and Pythons that count or live oddly."""
+"""Helpers of the tests of endpoints: the files of a mirror, and wrappers of the hosts' Python interpreter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ENGINE = "1.1.26020.1002"
 
 
 def publish(root: Path, version: str, arch: str = "x86_64") -> None:
-    """What a mirror serves, put there by hand."""
+    """Creates the files that a mirror serves, without a sync."""
     folder = root / f"linux/production/arch_{arch}"
     build_package(folder / "updates.zip", version, ENGINE, arch=arch, size=20_000)
     manifest = {"EngineVersion": ENGINE, "DefinitionVersion": version}
@@ -21,7 +21,7 @@ def publish(root: Path, version: str, arch: str = "x86_64") -> None:
 
 
 def interpreter(path: Path, script: str) -> str:
-    """A Python of a host that is started by a script of its own; `PYTHON` in the script stands for the real one."""
+    """A shell script as the interpreter of a host; `PYTHON` in the script is replaced by the real interpreter."""
     line = script.replace("PYTHON", f'{shlex.quote(sys.executable)} "$@"')
     path.write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
     path.chmod(0o755)
@@ -29,7 +29,7 @@ def interpreter(path: Path, script: str) -> str:
 
 
 class ModuleRuns:
-    """Counts how often Ansible starts Python on a host, which is what a host pays for."""
+    """Counts how often Ansible starts Python on a host, which is the main cost on the host."""
 
     def __init__(self, folder: Path) -> None:
         self._log = folder / "runs"
@@ -38,7 +38,7 @@ class ModuleRuns:
         )
 
     def taken(self) -> int:
-        """How many there were since this was asked last."""
+        """The number of starts since the last call."""
         count = len(self._log.read_text(encoding="utf-8").splitlines()) if self._log.exists() else 0
         self._log.unlink(missing_ok=True)
         return count

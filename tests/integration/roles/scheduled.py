@@ -1,4 +1,4 @@
-"""What the tests of a mirror's schedule share: systemd's own word on units, and cron's lines run as cron runs them."""
+"""Helpers of the tests of schedules: units checked with systemd's own tools, and cron lines run as cron runs them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 SYNC = ("mde-mirror-sync.service", "mde-mirror-sync.timer")
 WATCH = ("mde-mirror-watch.service", "mde-mirror-watch.timer")
 ALARM = "mde-mirror-alarm@.service"
-# How much of a host a service can reach, as systemd-analyze measures it; 10 is all of it.
+# The exposure of a service as systemd-analyze rates it, from 0 to 10 (not restricted).
 LOCKED_DOWN = 2.0
-# An alarm command that notes what it was called with in the file that it is given first, one line each.
+# An alarm command that appends its arguments as one line to the file that is its first argument.
 LISTENER = "import json, sys; open(sys.argv[1], 'a').write(json.dumps(sys.argv[2:]) + '\\n')"
 
 
 def calls_in(notes: Path) -> list[list[str]]:
-    """What `LISTENER` noted."""
+    """The lines that `LISTENER` wrote."""
     return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
 
 
@@ -31,7 +31,7 @@ def analyze(*arguments: str) -> str:
 
 
 def check_units(folder: Path, *names: str) -> None:
-    """These units are there and no others, their timers are on, systemd understands them, and they are locked down."""
+    """Checks that exactly these units exist, that timers are enabled, and that units are valid and restricted."""
     assert sorted(path.name for path in folder.iterdir() if path.is_file()) == sorted(names)
     timers = [name for name in names if name.endswith(".timer")]
     assert sorted(path.name for path in (folder / "timers.target.wants").iterdir()) == sorted(timers)
@@ -41,7 +41,7 @@ def check_units(folder: Path, *names: str) -> None:
         return
     assert "mde-mirror" not in analyze("verify", *(str(folder / name) for name in names))
     for name in names:
-        # What an alarm calls is the operator's own and needs more room.
+        # The alarm command belongs to the operator and needs more permissions.
         if name.endswith(".service") and name != ALARM:
             judged = analyze("security", "--offline=true", str(folder / name))
             exposure = re.search(r"Overall exposure level for \S+: ([0-9.]+)", judged)
@@ -52,7 +52,7 @@ def check_units(folder: Path, *names: str) -> None:
 
 
 class Cron:
-    """A file of /etc/cron.d, read as cron reads it."""
+    """A file of /etc/cron.d, parsed as cron does."""
 
     def __init__(self, path: Path) -> None:
         text = path.read_text(encoding="utf-8")
@@ -70,9 +70,9 @@ class Cron:
                 self.lines[verb.group(1)] = (" ".join(fields[:5]), fields[5], fields[6])
 
     def run(self, verb: str, programs: Path) -> subprocess.CompletedProcess[str]:
-        """Runs a line's command with nothing but the file's own environment, and `programs` in front of PATH."""
+        """Runs the command of a line with the environment of the file only, and with `programs` first in PATH."""
         command = self.lines[verb][2]
-        # An unescaped % would end the command and begin its input.
+        # In crontab(5), an unescaped % ends the command and begins its standard input.
         assert not re.search(r"(?<!\\)%", command)
         path = f"{programs}{os.pathsep}{self.settings['PATH']}"
         return subprocess.run(

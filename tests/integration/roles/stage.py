@@ -1,4 +1,4 @@
-"""What the tests of roles and playbooks share: real runs of ansible-playbook, on hosts that are directories."""
+"""Helpers of the tests of roles and playbooks: runs of ansible-playbook on hosts that are directories."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+
 
 @dataclass(frozen=True)
 class Counts:
-    """One line of the recap."""
+    """The numbers of a host in the recap of ansible-playbook."""
 
     ok: int
     changed: int
@@ -29,7 +29,7 @@ class Counts:
 
 @dataclass
 class Run:
-    """What one run of ansible-playbook showed and how it ended."""
+    """The output and the exit status of a run of ansible-playbook."""
 
     status: int
     output: str
@@ -40,24 +40,24 @@ class Run:
             self.recap[host] = Counts(*map(int, numbers))
 
     def flat(self) -> str:
-        """The output without line breaks and indentation, to look for sentences in."""
+        """The output without line breaks and indentation, for searches of sentences."""
         return " ".join(self.output.split())
 
     def task(self, name: str) -> str:
-        """What the output shows of one task."""
+        """The part of the output that belongs to a task."""
         found = re.search(rf"^TASK \[[^\n]*{re.escape(name)}\] \*+$(.*?)(?=^TASK|^PLAY|\Z)", self.output, re.M | re.S)
         assert found, f"no task {name!r} in:\n{self.output}"
         return found.group(1)
 
 
 class Ansible:
-    """Runs playbooks on an inventory that tests fill; `hosts[group][name]` holds the variables of a host."""
+    """Runs playbooks. Tests fill the inventory: `hosts[group][name]` contains the variables of a host."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.hosts: dict[str, dict[str, dict[str, Any]]] = {}
         self.environment: dict[str, str] = {}
-        # The ansible-playbook of the tests' own virtual environment.
+        # The ansible-playbook in the virtual environment of the tests.
         self.program = [sys.executable, "-m", "ansible", "playbook"]
 
     def playbook(self, name: str, *options: str, **variables: Any) -> Run:
@@ -101,12 +101,12 @@ class Ansible:
         return Run(done.returncode, done.stdout)
 
     def roles(self, role: str, group: str, *options: str, **variables: Any) -> Run:
-        """Applies one role to a group, as a playbook of a user does."""
+        """Applies a role to a group, as the playbook of a user does."""
         play = {
             "hosts": group,
             "gather_facts": False,
             "roles": [{"role": f"mde.offline.{role}"}],
-            # Agents that will never show a result are not worth a minute.
+            # Some simulated agents never show a result, and the default is to wait for a minute.
             "module_defaults": {"mde.offline.definitions_update": {"wait": 3}},
         }
         path = self.folder / f"{role}.json"
@@ -115,7 +115,7 @@ class Ansible:
 
 
 def mirror_variables(folder: Path, service: str) -> dict[str, Any]:
-    """A mirror that lives in a directory and belongs to whoever runs the test."""
+    """A mirror in a directory, which is owned by the user that runs the test."""
     return {
         "mirror_unprivileged": True,
         "mirror_scheduler": "none",
@@ -130,7 +130,7 @@ def mirror_variables(folder: Path, service: str) -> dict[str, Any]:
 
 
 class Agent:
-    """An endpoint in a directory, with the stand-in of the agent."""
+    """An endpoint in a directory, with the simulated agent."""
 
     def __init__(self, root: Path, *options: str) -> None:
         self.root = root

@@ -1,10 +1,10 @@
-"""Runs cases against the endpoint code in whatever Python executes this file; see test_old_pythons.py.
+"""Runs cases against the endpoint code with the Python that executes this file; see test_old_pythons.py.
 
 usage: old_python_driver.py PLUGINS-FOLDER < cases.json     prints one result per case as JSON
 
 Python 2.7 and >= 3.6, no dependencies: the package path of the collection is stubbed, so no Ansible is needed.
 """
-# ruff: noqa (this file is for Pythons that ruff knows nothing of)
+# ruff: noqa (this file runs on Pythons that ruff does not support)
 
 from __future__ import absolute_import, division, print_function
 
@@ -22,7 +22,7 @@ PREFIX = "ansible_collections.mde.offline.plugins"
 
 
 def stub_packages(plugins):
-    """Makes the folder importable under the collection's name."""
+    """Makes the folder importable under the name of the collection."""
     names = PREFIX.split(".") + ["module_utils", "_endpoint"]
     for number in range(1, len(names) + 1):
         name = ".".join(names[:number])
@@ -69,7 +69,7 @@ def run(case):
 
 
 def main():
-    """Reads the cases, writes the results."""
+    """Reads the cases and writes the results."""
     stub_packages(sys.argv[1])
     with io.open(0, encoding="utf-8") as stream:
         cases = json.load(stream)

@@ -1,8 +1,8 @@
-"""Runs preflight and diagnosis in whatever Python executes this file; see test_preflight_old_pythons.py.
+"""Runs preflight and diagnosis with the Python that executes this file; see test_preflight_old_pythons.py.
 
 usage: old_python_host_driver.py PLUGINS-FOLDER < cases.json     prints one result per case as JSON
 """
-# ruff: noqa (this file is for Pythons that ruff knows nothing of)
+# ruff: noqa (this file runs on Pythons that ruff does not support)
 
 from __future__ import absolute_import, division, print_function
 
@@ -36,13 +36,13 @@ def run(case):
 
 
 class Space:
-    """What statvfs says."""
+    """A result of statvfs."""
 
     f_frsize, f_bavail, f_blocks, f_files, f_favail = 1, 5 * 10**9, 10**10, 10, 10**6
 
 
 def main():
-    """Reads the cases, writes the results."""
+    """Reads the cases and writes the results."""
     stub_packages(sys.argv[1])
     with io.open(0, encoding="utf-8") as stream:
         cases = json.load(stream)

@@ -1,4 +1,4 @@
-"""What a file system says of its space, for hosts that are folders."""
+"""Simulated results of statvfs, for hosts that are folders."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ GIB = 1024**3
 
 
 class Space:
-    """What statvfs says."""
+    """A result of statvfs."""
 
     def __init__(self, free: int = 40 * GIB, files_left: int = 100_000) -> None:
         self.f_frsize, self.f_bavail, self.f_blocks = 1, free, 100 * GIB

@@ -1,6 +1,6 @@
-"""A clock that stands still until something has begun, so that a short limit does not depend on how quick a machine is.
+"""A clock that does not advance until a command has begun, so that short time limits work on slow machines.
 
-For every Python that old_python_driver.py runs on, 2.7 included.
+It supports the Pythons that old_python_driver.py supports, including 2.7.
 """
 
 import time
@@ -9,7 +9,7 @@ _now = getattr(time, "monotonic", time.time)
 
 
 class StandingClock:
-    """In place of `process.now`: a command's limit counts from when it has done what the test is about."""
+    """Replaces `process.now`: the time limit of a command begins when the command has reached the point to test."""
 
     def __init__(self, begun):
         self._begun = begun
