@@ -48,9 +48,9 @@ def test_text_becomes_what_the_variable_means(
         "mirror_scheduler": "cron",
         "mirror_alarm_max_age": "48",
         "mirror_alarm_command": "/usr/local/bin/page",
-        "mirror_settings": '{"source": {"retries": 7}}',
     }
-    run = ansible.roles("mirror", "mirrors", *(word for item in survey.items() for word in ("-e", "=".join(item))))
+    words = [word for item in survey.items() for word in ("-e", "=".join(item))]
+    run = ansible.roles("mirror", "mirrors", *words, mirror_settings='{"source": {"retries": 7}}')
     assert run.status == 0, run.output
     settings = load(host["mirror_settings_file"])
     wanted = {
