@@ -44,11 +44,6 @@ def run(work: Work, argument_spec: dict[str, Any], **constraints: Any) -> None:
     module.exit_json(**result)
 
 
-def unit_name(unit: Mapping[str, Any]) -> str:
-    """A unit of a result, for messages."""
-    return "{platform}/{channel}/{arch}".format(**unit)
-
-
 def diff(units: list[dict[str, Any]], line: Callable[[Any], str]) -> dict[str, str]:
     """What changed, as text: `line` describes one of the two states of a unit."""
 
@@ -68,10 +63,10 @@ def _settings(params: Mapping[str, Any]) -> Settings:
 
 def _passwords(params: Mapping[str, Any]) -> set[str]:
     """Passwords in the parameters, in every form in which they may be printed."""
-    source = (params.get("config") or {}).get("source")
+    source = _mapping((params.get("config") or {}).get("source"))
     found: set[str] = set()
-    for key in ("proxy", "origin"):
-        address = source.get(key) if isinstance(source, Mapping) else None
+    # `origin` is the former name of `script.url`: a task that still has it must not show its password either.
+    for address in (source.get("proxy"), source.get("origin"), _mapping(source.get("script")).get("url")):
         try:
             password = urlsplit(address).password if isinstance(address, str) else None
         except ValueError:
@@ -79,3 +74,7 @@ def _passwords(params: Mapping[str, Any]) -> set[str]:
         if password:
             found |= {password, unquote(password)}
     return found
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -2,7 +2,7 @@
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Carries releases across an air gap: the module's door to `mde-mirror export` and `mde-mirror import`."""
+"""Carries releases across an air gap, as `mde-mirror export` and `mde-mirror import` do."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ author:
   - The mde.offline contributors (@mde-offline)
 description:
   - Exports what the channels of a mirror serve as one file, with an inventory and a seal over every byte.
-  - Imports such a file on another mirror. Everything is verified before the mirror is touched; a file that is damaged,
-    cut short, older than what is published or not made by this collection is refused whole, with the reason.
+  - Imports such a file on another mirror. Everything is verified before a channel is changed; a file that is
+    damaged, cut short, older than what is published or not made by this collection is refused as a whole, with the
+    reason.
   - A channel that is held stays as it is; the others of the bundle are imported.
 options:
   path:
@@ -25,12 +26,12 @@ options:
     required: true
   state:
     description:
-      - V(exported) writes the file unless it carries the same already.
+      - V(exported) writes the file unless it carries the same releases already.
       - V(imported) publishes what the file carries.
     type: str
     required: true
     choices: [exported, imported]
-  lacking:
+  base:
     description:
       - With O(state=exported), a copy of C(status.json) of the mirror that will import the file. Packages that it has
         are left out.
@@ -46,7 +47,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: An import checks the seal and judges the inventory, but does not unpack the packages.
+    details: An import checks the seal and the inventory, but does not unpack the packages.
   diff_mode:
     support: none
   idempotent:
@@ -81,7 +82,7 @@ bytes:
   type: int
   sample: 314583040
 sha256:
-  description: SHA-256 of the file, to compare on the other side; null when check mode would write it.
+  description: SHA-256 of the file, to compare after it was carried; null when check mode would write it.
   returned: when O(state=exported)
   type: str
   sample: 3fa9c1d2a0b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e
@@ -92,7 +93,7 @@ carried:
   elements: str
   sample: [linux/production/arch_x86_64]
 left_out:
-  description: Folders whose packages the other side has.
+  description: Folders whose packages the other mirror has, according to O(base).
   returned: when O(state=exported)
   type: list
   elements: str
@@ -124,7 +125,7 @@ units:
       type: str
       sample: 1.443.508.0-1.1.25110.3002-3fa9c1d2
     carries:
-      description: The versions that the file has for this unit, also where the channel is held and did not take them.
+      description: The versions that the file has for this unit, also where the channel is held and keeps its release.
       type: dict
       sample: {definitions_version: 1.443.508.0, engine_version: 1.1.25110.3002}
     held:
@@ -152,7 +153,7 @@ def _bundle(settings, params, check):
     path = Path(params["path"])
     if params["state"] == "imported":
         return import_bundle(settings, path, check, params["allow_downgrade"])
-    return export_bundle(settings, path, Path(params["lacking"]) if params["lacking"] else None, check)
+    return export_bundle(settings, path, Path(params["base"]) if params["base"] else None, check)
 
 
 def main():
@@ -161,7 +162,7 @@ def main():
         {
             "path": {"type": "path", "required": True},
             "state": {"type": "str", "required": True, "choices": ["exported", "imported"]},
-            "lacking": {"type": "path"},
+            "base": {"type": "path"},
             "allow_downgrade": {"type": "bool", "default": False},
         },
     )

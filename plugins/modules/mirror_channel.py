@@ -2,21 +2,22 @@
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Changes what a channel of a mirror serves: the door to `mde-mirror promote`, `rollback`, `hold` and `release`."""
+"""Changes what a channel of a mirror serves, as `mde-mirror promote`, `rollback`, `hold` and `unhold` do."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: mirror_channel
-short_description: Promote, roll back, hold or release a channel of a mirror
+short_description: Promote, roll back, hold or unhold a channel of a mirror
 version_added: 0.1.0
 author:
   - The mde.offline contributors (@mde-offline)
 description:
   - Promotes to a channel exactly what another channel serves, or a named release.
-  - Rolls a channel back to its previous release or to any other that is kept, and holds it there.
-  - Holds a channel where it is, with a reason, or lets it follow its source again. Syncs respect it.
-  - Where one platform or architecture of the channel cannot be served, none is touched.
+  - Rolls a channel back to its previous release or to another stored one, and holds it there.
+  - Holds a channel at the release that it serves, with a reason, or lets it follow its source again. Syncs respect
+    this.
+  - Where one platform or architecture of the channel cannot be served, none is changed.
 options:
   channel:
     description:
@@ -27,28 +28,28 @@ options:
     description:
       - V(promoted) makes the channel serve what O(source) serves. It must be listed in C(channels) of the settings.
       - V(rolled_back) makes it serve its previous release, or O(release), and holds it there. A channel that is rolled
-        back already is left alone unless O(release) names another release.
-      - V(held) makes it stay where it is.
-      - V(released) lets it follow its source again.
+        back already is not changed unless O(release) names another release.
+      - V(held) makes the channel keep the release that it serves.
+      - V(unheld) lets the channel follow its source again.
     type: str
     required: true
-    choices: [promoted, rolled_back, held, released]
+    choices: [promoted, rolled_back, held, unheld]
   source:
     description:
       - The channel that serves what is promoted.
     type: str
   release:
     description:
-      - A release that is kept, by its name or by its definitions version.
+      - A stored release, by its name or by its definitions version.
     type: str
   reason:
     description:
-      - Why the channel is held or rolled back, for the next person who looks.
+      - Why the channel is held or rolled back.
     type: str
     default: ""
   by:
     description:
-      - Who says so; kept in the history of the channel.
+      - Who makes the change; recorded in the history of the channel.
     type: str
     default: ansible
   platform:
@@ -96,7 +97,7 @@ EXAMPLES = r"""
 - name: Let production follow Microsoft again
   mde.offline.mirror_channel:
     channel: production
-    state: released
+    state: unheld
   become: true
   become_user: mde-mirror
 """
@@ -129,14 +130,14 @@ units:
       type: dict
       sample: {release: 1.443.508.0-1.1.25110.3002-3fa9c1d2, previous: null, held: null}
     after:
-      description: The same afterwards; in check mode as foreseen.
+      description: The same afterwards; in check mode as it would be.
       type: dict
       sample: {release: 1.443.510.0-1.1.25110.3002-90ab12cd, previous: 1.443.508.0-1.1.25110.3002-3fa9c1d2, held: null}
 error:
   description: Why nothing was done, with a stable code, a message and what to do.
   returned: failure
   type: dict
-  sample: {code: held, message: linux/pilot/x86_64 is held, hint: mde-mirror release pilot lets it move again.}
+  sample: {code: held, message: linux/pilot/x86_64 is held, hint: mde-mirror unhold pilot lets it move again.}
 """
 
 from ansible_collections.mde.offline.plugins.module_utils._mirror import channels
@@ -148,13 +149,13 @@ def _channel(settings, params, check):
     selection = channels.Selection(params["channel"], params["platform"], params["arch"])
     if state == "promoted":
         source = channels.Selection(params["source"], params["platform"], params["arch"])
-        result = channels.promote(settings, source, params["channel"], params["release"], by, check)
+        result = channels.promote(settings, source, params["channel"], release=params["release"], by=by, check=check)
     elif state == "rolled_back":
-        result = channels.rollback(settings, selection, params["release"], reason, by, check)
+        result = channels.rollback(settings, selection, to=params["release"], reason=reason, by=by, check=check)
     elif state == "held":
-        result = channels.hold(settings, selection, reason, by, check)
+        result = channels.hold(settings, selection, reason=reason, by=by, check=check)
     else:
-        result = channels.release(settings, selection, by, check)
+        result = channels.unhold(settings, selection, by=by, check=check)
     return {**result, "diff": diff(result["units"], _channel_state)}
 
 
@@ -171,7 +172,7 @@ def main():
             "state": {
                 "type": "str",
                 "required": True,
-                "choices": ["promoted", "rolled_back", "held", "released"],
+                "choices": ["promoted", "rolled_back", "held", "unheld"],
             },
             "source": {"type": "str"},
             "release": {"type": "str"},

@@ -154,7 +154,8 @@ error:
 """
 
 from ansible_collections.mde.offline.plugins.module_utils._mirror.sync import sync
-from ansible_collections.mde.offline.plugins.module_utils._mirror_module import diff, run, unit_name
+from ansible_collections.mde.offline.plugins.module_utils._mirror.units import unit_name
+from ansible_collections.mde.offline.plugins.module_utils._mirror_module import diff, run
 
 
 def _sync(settings, params, check):

@@ -187,8 +187,8 @@ distribution:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_rules
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent.mdatp import Mdatp
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import health_rules
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host.host import Host
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.preflight import preflight
 

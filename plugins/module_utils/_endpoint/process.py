@@ -1,4 +1,4 @@
-"""Runs a command that may hang, within a time limit, on Python 2.7 as well. Private to the mde.offline collection."""
+"""Runs a command within a time limit, also on Python 2.7. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -18,23 +18,23 @@ import time
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode
 
 MAX_OUTPUT = 1024 * 1024
-# Enough for what pipes hold of a command that was over by the limit, whoever else still writes to them.
+# Reads after the limit: enough for what a command that ended in time left in its pipes.
 LATE_READS = 16
 now = getattr(time, "monotonic", time.time)
 
 
 def to_bytes(argument):
-    """An argument or a path as the system takes it, whatever the locale of this Python is."""
+    """An argument or a path as bytes, independent of the locale."""
     if isinstance(argument, bytes):
         return argument
     return argument.encode("utf-8", "surrogateescape" if sys.version_info[0] > 2 else "strict")
 
 
 def run(arguments, timeout, max_output=MAX_OUTPUT):
-    """The exit status and both outputs of a command; it never takes much longer than the time limit.
+    """Exit status and output of a command, hardly later than the time limit.
 
-    `rc` is None if the command did not start or was stopped at the limit. When the command is over, what it left
-    running in the background is neither waited for nor touched; at the limit its whole process group is killed.
+    `rc` is None if the command did not start or was stopped at the limit. Processes that a command leaves in the
+    background are not waited for when the command ends, and are killed with its process group at the limit.
     """
     started = now()
     result = {"rc": None, "out": "", "err": "", "timed_out": False}
@@ -58,7 +58,7 @@ def run(arguments, timeout, max_output=MAX_OUTPUT):
     try:
         _read(child, outputs, started + timeout, max_output)
         while child.poll() is None and now() < started + timeout:
-            time.sleep(0.01)  # It closed its outputs but still runs.
+            time.sleep(0.01)  # The command closed its outputs, but still runs.
         result["timed_out"] = child.poll() is None
         if result["timed_out"]:
             _kill(child)
@@ -72,7 +72,7 @@ def run(arguments, timeout, max_output=MAX_OUTPUT):
 
 
 def _read(child, outputs, deadline, max_output):
-    """Collects the outputs until both are closed, the command is over and silent, or the time is up."""
+    """Reads the outputs until both are closed, the command has ended and writes no more, or the limit is reached."""
     waiting, late_reads = list(outputs), LATE_READS
     while waiting and late_reads:
         left = deadline - now()
@@ -98,7 +98,7 @@ def _read(child, outputs, deadline, max_output):
 
 
 def _kill(child):
-    """Ends the process group; does not wait for what the kernel will not let die."""
+    """Kills the process group, but does not wait for processes that the kernel cannot end (as in a hung NFS call)."""
     for number, grace in ((signal.SIGTERM, 0.5), (signal.SIGKILL, 2)):
         try:
             os.killpg(child.pid, number)

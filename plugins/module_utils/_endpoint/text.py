@@ -1,4 +1,4 @@
-"""Decodes bytes of unknown encoding to text. Private to the mde.offline collection."""
+"""Decodes bytes of unknown encoding, and masks secrets in text. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -13,10 +13,29 @@ import sys
 TEXT = type("")
 # On Python 2 a character above U+FFFF may be stored as two surrogates, so surrogates are valid there.
 _SURROGATE = re.compile("[\ud800-\udfff]") if sys.version_info[0] > 2 else None
+# User and password of an address inside a text; rather too much is hidden than too little.
+_USER = re.compile(r"""(?<=://)[^\s"'<>]*@""")
+_PLAIN_HOST = re.compile(r"^[^/?#@:]*(:[0-9]*)?([/?#]|$)")
+HIDDEN = "***"
+
+
+def masked(text):
+    """The text without users and passwords of the addresses in it."""
+    return _USER.sub(HIDDEN + "@", text)
+
+
+def masked_address(address, hidden=HIDDEN):
+    """An address, with or without a scheme, without its user and password, whatever characters they have."""
+    scheme, sign, rest = address.partition("://")
+    if not sign:
+        scheme, rest = "", address
+    if "@" not in rest or _PLAIN_HOST.match(rest):
+        return address
+    return scheme + sign + hidden + "@" + rest.rpartition("@")[2]
 
 
 def decode(output):
-    """Text of what a command or a file gave, whatever its encoding."""
+    """The text of bytes from a command or a file, in any encoding."""
     if isinstance(output, TEXT):
         return output if sys.version_info[0] < 3 else _SURROGATE.sub(_unescaped, output)
     if not isinstance(output, (bytes, bytearray)):
@@ -31,7 +50,7 @@ def decode(output):
 
 
 def _decode_line(line):
-    """A line that may be in an older encoding; one that ends within a character lost only that."""
+    """Decodes one line: as UTF-8, also where its last character is cut off, else as Latin-1."""
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as failure:
@@ -41,6 +60,6 @@ def _decode_line(line):
 
 
 def _unescaped(match):
-    """The byte that Python 3 hid in a surrogate, as Latin-1; other surrogates stand for nothing."""
+    """Decodes the byte that Python 3 escaped as a surrogate as Latin-1; other surrogates are invalid."""
     number = ord(match.group())
     return chr(number - 0xDC00) if 0xDC80 <= number <= 0xDCFF else "\ufffd"

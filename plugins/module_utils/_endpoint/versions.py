@@ -1,4 +1,4 @@
-"""Orders version numbers of the agent, the engine and the definitions. Private to the mde.offline collection."""
+"""Compares version numbers of the agent, the engine and the definitions. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -14,7 +14,7 @@ TEXT = type("")
 
 
 def parse(version):
-    """The numbers of a version such as `1.407.417.0`, or None for what is not a version."""
+    """The numbers of a version such as `1.407.417.0`; None for any other text."""
     match = _VERSION.match(version) if isinstance(version, (TEXT, str)) else None
     if match is None:
         return None
@@ -25,7 +25,7 @@ def parse(version):
 
 
 def compare(left, right):
-    """-1, 0 or 1; None if one of the two is not a version, so that nobody concludes anything from it."""
+    """-1, 0 or 1; None if one of the two is not a version."""
     left, right = parse(left), parse(right)
     if left is None or right is None:
         return None
@@ -33,5 +33,5 @@ def compare(left, right):
 
 
 def older(left, right):
-    """True only if both are versions and the left one is the lower one."""
+    """Whether both are versions and the left one is lower."""
     return compare(left, right) == -1

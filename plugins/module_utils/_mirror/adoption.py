@@ -1,4 +1,4 @@
-"""Takes over a folder that Microsoft's script filled: nothing is downloaded, and clients always see the same files."""
+"""Adopts a folder that Microsoft's script filled: nothing is downloaded, and clients always see the same files."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -7,73 +7,112 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from .cancel import Cancel
 from .errors import MirrorError
 from .files import advising, remove_tree, sha256_of, unique
 from .package import BROKEN_PACKAGE, prove
-from .records import MANIFEST, ZIP, Release
-from .settings import Proof
-from .store import Store
+from .records import MANIFEST, ZIP, Channel, Release
+from .session import Mirror, MirrorSession
+from .settings import PackagePolicy
 from .times import now_iso
 from .units import Unit
 from .versions import Versions, from_manifest
+from .workspace import Workspace
 
 
-def left_by_script(store: Store, unit: Unit) -> Versions | None:
-    """What a folder that Microsoft's script filled says it serves."""
+@dataclass(frozen=True)
+class Adoption:
+    """What can be adopted of the two folders of a unit, by path, and the folders that hold a broken n-1."""
+
+    releases: dict[str, Release]
+    broken: tuple[Path, ...]
+    problems: tuple[MirrorError, ...]
+
+    def previous_name(self, unit: Unit) -> str | None:
+        """The release that the `_back` folder holds."""
+        release = self.releases.get(unit.back_path)
+        return release.name if release else None
+
+
+def is_adoptable(root: Path, unit: Unit, channel: Channel) -> bool:
+    """True where a folder lies in the place of the link of a channel that is not known yet.
+
+    A folder in the place of a known channel was put there by somebody else; the link replaces it.
+    """
+    folder = root / unit.path
+    return channel.current is None and folder.is_dir() and not folder.is_symlink()
+
+
+def claimed_versions(root: Path, unit: Unit) -> Versions | None:
+    """The versions in the manifest that Microsoft's script left; nothing is verified."""
     try:
-        return from_manifest((store.root / unit.path / MANIFEST).read_bytes())
+        return from_manifest((root / unit.path / MANIFEST).read_bytes())
     except (OSError, ValueError):
         return None
 
 
-def adopt(store: Store, unit: Unit, proof: Proof, cancel: Cancel) -> tuple[Release | None, list[MirrorError]]:
-    """Makes releases of a unit's folder and of its `_back`.
-
-    Returns the release that is served now, and what could not be taken over.
-    """
-    adopted: dict[str, Release] = {}
+def examine(root: Path, unit: Unit, policy: PackagePolicy, cancel: Cancel) -> Adoption:
+    """Verifies the packages in a unit's folder and in its `_back`. Nothing is changed."""
+    releases: dict[str, Release] = {}
+    broken: list[Path] = []
     problems: list[MirrorError] = []
     for path in (unit.path, unit.back_path):
-        folder = store.root / path
+        folder = root / path
         if folder.is_symlink() or not folder.is_dir() or not any(folder.iterdir()):
             continue
         try:
-            adopted[path] = _adopt_folder(store, unit, folder, proof, cancel)
+            releases[path] = _examine_folder(unit, folder, policy, cancel)
         except MirrorError as error:
             problems.append(error)
             if path == unit.back_path and error.code in BROKEN_PACKAGE:
-                with advising("removing", folder):
-                    # In one step, so that nobody sees half of it.
-                    doomed = store.incoming / unique("broken")
-                    folder.rename(doomed)
-                    remove_tree(doomed)
-    current, previous = adopted.get(unit.path), adopted.get(unit.back_path)
-    if current is not None or previous is not None:
-        store.take_over(unit, current, previous)
-    return current, problems
+                broken.append(folder)
+    return Adoption(releases, tuple(broken), tuple(problems))
 
 
-def _adopt_folder(store: Store, unit: Unit, folder: Path, proof: Proof, cancel: Cancel) -> Release:
+def _examine_folder(unit: Unit, folder: Path, policy: PackagePolicy, cancel: Cancel) -> Release:
     where = f"the package that Microsoft's script left in {folder}"
-    staged = store.incoming / unique("adopted")
     with advising("adopting", folder):
         if not (folder / ZIP).is_file():
             raise _not_adopted(f"{where} has no {ZIP}")
-        prove(folder / ZIP, proof, where, cancel)
+        prove(folder / ZIP, policy, where, cancel)
         try:
             versions = from_manifest((folder / MANIFEST).read_bytes())
         except (FileNotFoundError, ValueError) as error:
             raise _not_adopted(f"{where} has no usable {MANIFEST}: {error}") from None
         digest = sha256_of(folder / ZIP)
         size = (folder / ZIP).stat().st_size
-        # A second name costs no copy, and the one that clients use stays until the channel points at the release.
-        os.link(str(folder / ZIP), str(staged))
-    release = Release(unit.shelf, versions.definitions, versions.engine, None, digest, size, now_iso(), "adopted")
-    return store.keep(unit, staged, release)
+    return Release(unit.shelf, versions.definitions, versions.engine, None, digest, size, now_iso(), "adopted")
 
 
 def _not_adopted(what: str) -> MirrorError:
     return MirrorError("not_adopted", what, "Nothing to do: the sync replaces it by a fresh download.")
+
+
+def adopt(mirror: Mirror, workspace: Workspace, unit: Unit, adoption: Adoption) -> None:
+    """Makes the unit serve the releases that were found in its folders."""
+    prepared = {path: _prepare(mirror.root / path, workspace, release) for path, release in adoption.releases.items()}
+
+    def work(session: MirrorSession) -> None:
+        channel = session.state.channel(unit)
+        names = {path: session.add(folder, adoption.releases[path]).name for path, folder in prepared.items()}
+        for folder in adoption.broken:
+            session.remove_folder(folder)
+        adopted = channel.adopt(names.get(unit.path), names.get(unit.back_path))
+        if channel.current is None and adopted.current:
+            session.set_channel(unit, adopted)
+
+    mirror.change(work)
+
+
+def _prepare(folder: Path, workspace: Workspace, release: Release) -> Path:
+    """The package under a second name, which costs no copy: clients use the first one until the link replaces it."""
+    named = workspace.folder / unique("adopted")
+    with advising("adopting", folder):
+        os.link(str(folder / ZIP), str(named))
+    try:
+        return workspace.prepared(named, release)
+    finally:
+        remove_tree(named)

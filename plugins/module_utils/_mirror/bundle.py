@@ -26,18 +26,29 @@ from typing import IO, Any, Iterator
 from . import VERSION
 from .cancel import Cancel
 from .errors import MirrorError
-from .files import CHUNK, FILE_MODE, advising, make_directory, os_error, remove_tree, replacing, sha256_of, unique
-from .lock import locked
+from .files import (
+    CHUNK,
+    FILE_MODE,
+    advising,
+    json_bytes,
+    make_directory,
+    os_error,
+    remove_tree,
+    replacing,
+    sha256_of,
+    unique,
+)
 from .package import check_size, prove
 from .privileges import acting_as_owner
 from .records import ZIP, Release
-from .settings import Settings
+from .session import Mirror, MirrorSession
+from .settings import PackagePolicy, Settings
 from .sources.replica import read_offers
-from .status import keep_status_true, status
-from .store import Store
+from .state import State
 from .times import now_iso
 from .units import Unit, unit_of_path
 from .versions import is_version
+from .workspace import Workspace
 
 FORMAT = 1
 _KIND = "mde-mirror bundle"
@@ -46,32 +57,30 @@ _MAX_INVENTORY_BYTES = 4 * 1024 * 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
-def export_bundle(settings: Settings, target: Path, lacking: Path | None = None, check: bool = False) -> dict[str, Any]:
-    """Writes everything that channels serve to `target`, which appears whole or not at all.
+def export_bundle(settings: Settings, target: Path, base: Path | None = None, check: bool = False) -> dict[str, Any]:
+    """Writes everything that channels serve to `target`, which appears complete or not at all.
 
-    With `lacking`, a `status.json` of the other side, only the packages that it does not have are carried. A bundle
-    that lies there already and carries the same is left as it is.
+    `base` is a `status.json` of the mirror that will import the bundle: packages that it has are left out. A bundle
+    that lies at `target` already and carries the same is left as it is.
     """
     with advising("writing", target):
         is_other = target.exists() and not target.is_file()
     if is_other:
-        raise MirrorError(
-            "file", f"{target} is no file, so no bundle can take its place", "Name a file; it need not exist yet."
-        )
-    store = Store(settings)
-    store.load()
-    there = _digests_there(lacking) if lacking else set()
+        raise MirrorError("file", f"{target} exists and is not a regular file", "Name a file; it need not exist yet.")
+    mirror = Mirror(settings.root, settings.keep_previous)
+    state = mirror.state()
+    there = _digests_in(base) if base else set()
     entries, packages = [], {}
-    for unit in store.units():
-        release = store.current(unit)
-        if release is None or not store.intact(release, mend=False):
+    for unit in state.units():
+        release = state.current(unit)
+        if release is None or not state.is_whole(unit, release.name):
             raise _spoiled(f"the package that {unit} serves")
         carried = release.sha256 not in there
-        entries.append({"path": unit.path, **_card(release), "carried": carried})
+        entries.append({"path": unit.path, **_inventory_fields(release), "carried": carried})
         if carried:
-            packages[release.sha256] = store.folder(release) / ZIP
+            packages[release.sha256] = mirror.store.folder(release) / ZIP
     if not entries:
-        raise MirrorError("nothing_to_export", f"{store.root} serves nothing yet", "Run a sync first.")
+        raise MirrorError("nothing_to_export", f"{mirror.root} serves nothing yet", "Run a sync first.")
     changed = not _carries(target, entries)
     if changed and not check:
         _write_whole(target, entries, packages)
@@ -89,51 +98,79 @@ def import_bundle(
 ) -> dict[str, Any]:
     """Publishes what a bundle carries.
 
-    Every byte is verified before the store is touched; a bundle that is damaged, cut short, older than what is
-    published or not made by us is refused whole, with the reason. A channel that is held stays as it is, and does not
-    keep the others from moving.
+    Every byte is verified before a channel is changed; a bundle that is damaged, cut short, older than what is
+    published or not made by `mde-mirror export` is refused as a whole. A channel that is held stays as it is, and does
+    not keep the others from moving.
     """
-    store, cancel = Store(settings), cancel or Cancel()
-    # Whoever began the run opens it: the owner of the mirror need not be able to read a carrier that root mounted.
-    with _opened(source) as bundle, acting_as_owner(settings.root), contextlib.ExitStack() as cleanup:
+    cancel = cancel or Cancel()
+    mirror = Mirror(settings.root, settings.keep_previous)
+    workspace = Workspace(settings.root, settings.retain)
+    units = {*settings.followed_units(), *settings.promoted_units()}
+    # The bundle is opened before privileges are dropped: removable media is often readable by root only.
+    with _opened(source) as bundle:
         if check:
-            store.load()
-            steps = _plan(settings, store, _verified(bundle, cancel), allow_downgrade)
-            _require_packages(store, steps)
-            return _told(store, steps)
-        store.prepare()
-        cleanup.enter_context(locked(store.lock_file))
-        store.load()
-        broken = store.recover()
-        keep_status_true(store)
-        inventory = _verified(bundle, cancel)
-        steps = _plan(settings, store, inventory, allow_downgrade)
-        for step in steps:
-            if step.unit in broken:
-                raise broken[step.unit]
-        _require_packages(store, steps)
-        unpacked = store.incoming / unique("bundle")
-        cleanup.callback(remove_tree, unpacked)
-        make_directory(unpacked)
-        _unpack(settings, store, bundle, inventory, unpacked, cancel)
-        told = _told(store, steps)
-        for step in steps:
-            if step.outcome not in ("updated", "repaired"):
-                continue
-            release = step.release
-            package = unpacked / f"{release.sha256}.zip"
-            if step.carried:
-                # Channels may share a package: a second name costs no copy.
-                with advising("storing", package):
-                    named = unpacked / unique(ZIP)
-                    os.link(str(package), str(named))
-                release = store.keep(step.unit, named, release)
-            store.publish(step.unit, release, "import")
-        store.prune()
-        store.save_seen()
-        store.save_last_sync({**store.last_sync(), "last_import": now_iso()})
-        store.save_status(status(store))
-        return told
+            with acting_as_owner(settings.root):
+                state = mirror.state()
+                return _result(state, _plan(state, units, _verified(bundle, cancel), allow_downgrade))
+        with workspace.occupied():
+            inventory = _verified(bundle, cancel)
+            # What cannot be imported is refused before the packages are read and written.
+            _plan(mirror.state(), units, inventory, allow_downgrade)
+            folder = workspace.folder / unique("bundle")
+            try:
+                make_directory(folder)
+                with workspace.reserved(bundle.size):
+                    _unpack(bundle, inventory, folder, settings.policy, cancel)
+                prepared = _prepared(workspace, folder, units, inventory)
+                return mirror.change(
+                    lambda session: _publish(session, units, inventory, allow_downgrade, prepared, settings.retain)
+                )
+            finally:
+                remove_tree(folder)
+
+
+def _prepared(workspace: Workspace, folder: Path, units: set[Unit], inventory: dict[str, Any]) -> dict[str, Path]:
+    """The unpacked packages, ready to be stored, by the key of their release."""
+    found: dict[str, Path] = {}
+    for unit, entry in _entries(inventory):
+        release = _release(unit, entry, inventory)
+        if unit in units and entry["carried"] and release.key not in found:
+            with advising("storing", folder):
+                # Platforms may share a package: a second name costs no copy.
+                named = folder / unique(ZIP)
+                os.link(str(folder / f"{release.sha256}.zip"), str(named))
+            found[release.key] = workspace.prepared(named, release)
+    return found
+
+
+def _publish(
+    session: MirrorSession,
+    units: set[Unit],
+    inventory: dict[str, Any],
+    allow_downgrade: bool,
+    prepared: dict[str, Path],
+    retain: int,
+) -> dict[str, Any]:
+    """Plans again on what the mirror serves now, and publishes."""
+    state = session.state
+    steps = _plan(state, units, inventory, allow_downgrade)
+    for step in steps:
+        if step.unit in session.broken:
+            raise session.broken[step.unit]
+    result = _result(state, steps)
+    changes = [step for step in steps if step.outcome in ("updated", "repaired")]
+    whole = {step.unit: state.is_whole(step.unit, state.channel(step.unit).current) for step in changes}
+    for step in changes:
+        release = step.release
+        if release.key in prepared:
+            release = session.add(prepared.pop(release.key), release)
+        channel = state.channel(step.unit)
+        session.set_channel(step.unit, channel.publish(release.name, "import", current_is_whole=whole[step.unit]))
+    for folder in prepared.values():
+        remove_tree(folder)
+    session.prune(retain)
+    session.record(last_import=now_iso())
+    return result
 
 
 # --- writing ------------------------------------------------------------------------------------------------------
@@ -147,7 +184,7 @@ def _spoiled(what: str) -> MirrorError:
     )
 
 
-def _card(release: Release) -> dict[str, Any]:
+def _inventory_fields(release: Release) -> dict[str, Any]:
     return {
         "definitions_version": release.definitions_version,
         "engine_version": release.engine_version,
@@ -183,7 +220,7 @@ def _write_whole(target: Path, entries: list[dict[str, Any]], packages: dict[str
         _write(file, inventory, packages)
 
 
-def _digests_there(path: Path) -> set[str]:
+def _digests_in(path: Path) -> set[str]:
     try:
         return {offer.sha256 for offer in read_offers(json.loads(path.read_bytes())).values()}
     except OSError as error:
@@ -219,7 +256,7 @@ class _Hashing:
 def _write(file: IO[bytes], inventory: dict[str, Any], packages: dict[str, Path]) -> None:
     out: Any = _Hashing(file)
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        _add(archive, _INVENTORY, _json(inventory))
+        _add(archive, _INVENTORY, json_bytes(inventory))
         for digest, package in sorted(packages.items()):
             with _package(package) as content:
                 read: Any = _Hashing(content)
@@ -227,7 +264,7 @@ def _write(file: IO[bytes], inventory: dict[str, Any], packages: dict[str, Path]
             if read.digest.hexdigest() != digest:
                 raise _spoiled(f"the package {package}")
         sealed = out.digest.hexdigest()
-        _add(archive, _SEAL, _json({"sha256": sealed}))
+        _add(archive, _SEAL, json_bytes({"sha256": sealed}))
 
 
 def _package(path: Path) -> IO[bytes]:
@@ -246,10 +283,6 @@ def _head(name: str, size: int) -> tarfile.TarInfo:
     entry = tarfile.TarInfo(name)
     entry.size, entry.mode = size, FILE_MODE
     return entry
-
-
-def _json(fields: Any) -> bytes:
-    return (json.dumps(fields, indent=2, sort_keys=True) + "\n").encode()
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
@@ -374,31 +407,17 @@ class _Step:
     outcome: str
 
 
-def _plan(settings: Settings, store: Store, inventory: dict[str, Any], allow_downgrade: bool) -> list[_Step]:
+def _plan(state: State, units: set[Unit], inventory: dict[str, Any], allow_downgrade: bool) -> list[_Step]:
     """What the inventory asks for, refused as a whole where one entry cannot be followed."""
     steps = []
-    known = {*settings.units(), *settings.promoted_units()}
     for unit, entry in _entries(inventory):
-        if unit not in known:
+        if unit not in units:
             continue
-        release = Release(
-            unit.shelf,
-            entry["definitions_version"],
-            entry["engine_version"],
-            entry["definitions_date"],
-            entry["sha256"],
-            entry["bytes"],
-            now_iso(),
-            "bundle of {}".format(inventory.get("created")),
-        )
-        served, outcome = store.served_versions(unit), _outcome(store, unit, release)
-        if outcome == "updated" and served and release.versions.lower_than(served) and not allow_downgrade:
-            raise MirrorError(
-                "downgrade",
-                f"the bundle carries {release.versions} for {unit}, lower than the published {served}",
-                "Bring a newer bundle, or import once with --allow-downgrade (module: allow_downgrade).",
-            )
-        steps.append(_Step(unit, release, bool(entry["carried"]), outcome))
+        release = _release(unit, entry, inventory)
+        step = _Step(unit, release, bool(entry["carried"]), _outcome(state, unit, release))
+        _refuse_downgrade(step, state, allow_downgrade)
+        _require_package(step, state)
+        steps.append(step)
     if not steps:
         raise MirrorError(
             "nothing_to_import",
@@ -407,6 +426,29 @@ def _plan(settings: Settings, store: Store, inventory: dict[str, Any], allow_dow
             "and channels in the settings.",
         )
     return steps
+
+
+def _release(unit: Unit, entry: dict[str, Any], inventory: dict[str, Any]) -> Release:
+    return Release(
+        unit.shelf,
+        entry["definitions_version"],
+        entry["engine_version"],
+        entry["definitions_date"],
+        entry["sha256"],
+        entry["bytes"],
+        now_iso(),
+        "bundle of {}".format(inventory.get("created")),
+    )
+
+
+def _refuse_downgrade(step: _Step, state: State, allowed: bool) -> None:
+    served, carried = state.served_versions(step.unit), step.release.versions
+    if step.outcome == "updated" and served and carried.lower_than(served) and not allowed:
+        raise MirrorError(
+            "downgrade",
+            f"the bundle carries {carried} for {step.unit}, lower than the published {served}",
+            "Bring a newer bundle, or import once with --allow-downgrade (module: allow_downgrade).",
+        )
 
 
 def _entries(inventory: dict[str, Any]) -> list[tuple[Unit, dict[str, Any]]]:
@@ -439,36 +481,32 @@ def _check_entry(entry: Any) -> None:
         raise ValueError(entry)
 
 
-def _require_packages(store: Store, steps: list[_Step]) -> None:
-    for step in steps:
-        if step.carried or step.outcome == "held":
-            continue
-        there = store.release(step.unit, step.release.name)
-        if there is None or not store.intact(there, mend=False):
-            raise MirrorError(
-                "incomplete_bundle",
-                f"the bundle leaves out {step.release.name} for {step.unit}, which this mirror does not have",
-                "It was made for another mirror or an older state of this one. Export it again with the present "
-                "status.json of this mirror, or whole.",
-            )
+def _require_package(step: _Step, state: State) -> None:
+    """Refuses a bundle that leaves out a package which this mirror does not have."""
+    if step.carried or step.outcome == "held" or state.is_whole(step.unit, step.release.name):
+        return
+    raise MirrorError(
+        "incomplete_bundle",
+        f"the bundle leaves out {step.release.name} for {step.unit}, which this mirror does not have",
+        "It was made for another mirror or an older state of this one. Export it again with the present "
+        "status.json of this mirror, or without --base.",
+    )
 
 
-def _outcome(store: Store, unit: Unit, release: Release) -> str:
-    """What becomes of a unit that a bundle has a release for. What is held is mended at most."""
-    channel, current = store.channel(unit), store.current(unit)
+def _outcome(state: State, unit: Unit, release: Release) -> str:
+    """What becomes of a unit that a bundle has a release for. A held channel is repaired at most."""
+    channel = state.channel(unit)
     if channel.current != release.name:
         return "held" if channel.hold else "updated"
-    return "unchanged" if current is not None and store.intact(current, mend=False) else "repaired"
+    return "unchanged" if state.is_whole(unit, release.name) else "repaired"
 
 
-def _unpack(
-    settings: Settings, store: Store, source: _Bundle, inventory: dict[str, Any], folder: Path, cancel: Cancel
-) -> None:
-    """Takes the packages out of the bundle and proves every byte of it: the seal, each SHA-256, each zip."""
-    with _reading(source) as (archive, file), store.reserved(source.size):
+def _unpack(source: _Bundle, inventory: dict[str, Any], folder: Path, policy: PackagePolicy, cancel: Cancel) -> None:
+    """Takes the packages out of the bundle and verifies every byte of it: the seal, each SHA-256, each zip."""
+    with _reading(source) as (archive, file):
         _check_seal(source, archive, file, cancel)
         for entry in _check_members(source, archive, inventory):
-            _take(settings, source, archive, entry, folder, cancel)
+            _take(policy, source, archive, entry, folder, cancel)
 
 
 def _check_members(source: _Bundle, archive: tarfile.TarFile, inventory: dict[str, Any]) -> list[tarfile.TarInfo]:
@@ -497,7 +535,7 @@ def _check_seal(source: _Bundle, archive: tarfile.TarFile, file: IO[bytes], canc
     file.seek(seal.offset)
     if file.read(tarfile.BLOCKSIZE) != _head(_SEAL, seal.size).tobuf(tarfile.USTAR_FORMAT):
         raise _damaged(source, "the head of its seal was changed")
-    if content != _json({"sha256": _digest_of_beginning(file, seal.offset, cancel)}):
+    if content != json_bytes({"sha256": _digest_of_beginning(file, seal.offset, cancel)}):
         raise _damaged(source, "its seal does not fit its content")
     behind = seal.offset_data + seal.size
     records = -(-(behind + 2 * tarfile.BLOCKSIZE) // tarfile.RECORDSIZE)
@@ -510,11 +548,16 @@ def _check_seal(source: _Bundle, archive: tarfile.TarFile, file: IO[bytes], canc
 
 
 def _take(
-    settings: Settings, source: _Bundle, archive: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path, cancel: Cancel
+    policy: PackagePolicy,
+    source: _Bundle,
+    archive: tarfile.TarFile,
+    entry: tarfile.TarInfo,
+    folder: Path,
+    cancel: Cancel,
 ) -> None:
     digest = entry.name[len("packages/") : -len(".zip")]
     where = f"the package {digest[:8]} of the bundle"
-    check_size(entry.size, settings.proof, where)
+    check_size(entry.size, policy, where)
     target, actual = folder / f"{digest}.zip", hashlib.sha256()
     content = _content(archive, entry)
     with advising("writing", target), target.open("xb") as out:
@@ -524,7 +567,7 @@ def _take(
             out.write(data)
     if actual.hexdigest() != digest:
         raise _damaged(source, f"{where} does not have the SHA-256 that names it")
-    prove(target, settings.proof, where, cancel)
+    prove(target, policy, where, cancel)
 
 
 def _digest_of_beginning(file: IO[bytes], length: int, cancel: Cancel) -> str:
@@ -540,15 +583,13 @@ def _digest_of_beginning(file: IO[bytes], length: int, cancel: Cancel) -> str:
     return digest.hexdigest()
 
 
-def _told(store: Store, steps: list[_Step]) -> dict[str, Any]:
+def _result(state: State, steps: list[_Step]) -> dict[str, Any]:
     units = []
     for step in steps:
-        channel = store.channel(step.unit)
+        channel = state.channel(step.unit)
         units.append(
             {
-                "platform": step.unit.platform,
-                "channel": step.unit.channel,
-                "arch": step.unit.arch,
+                **step.unit.as_dict(),
                 "outcome": step.outcome,
                 "changed": step.outcome in ("updated", "repaired"),
                 "release": channel.current if step.outcome == "held" else step.release.name,

@@ -1,4 +1,4 @@
-"""What an operator says about channels: promote, roll back, hold, release. Syncs respect all of it."""
+"""What operators do to channels: promote, roll back, hold, unhold. Syncs respect it."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -6,255 +6,234 @@
 
 from __future__ import annotations
 
-import contextlib
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, Callable
 
 from .errors import MirrorError
-from .lock import locked
-from .privileges import acting_as_owner
-from .records import Release
+from .records import Channel
+from .session import Mirror, MirrorSession
 from .settings import Settings
-from .status import keep_status_true, status
-from .store import Store
+from .state import State
 from .times import now_iso
 from .units import Unit
 
 
+@dataclass(frozen=True)
 class Selection:
-    """Which units of a channel are meant: all it has, or those of one platform or architecture."""
+    """Some units of a channel: all it has, or those of one platform or architecture."""
 
-    def __init__(self, channel: str, platform: str | None = None, arch: str | None = None) -> None:
-        self.channel, self.platform, self.arch = channel, platform, arch
+    channel: str
+    platform: str | None = None
+    arch: str | None = None
 
-    def units(self, store: Store) -> list[Unit]:
+    def units(self, state: State) -> list[Unit]:
         found = [
             unit
-            for unit in store.units()
+            for unit in state.units()
             if unit.channel == self.channel
             and self.platform in (None, unit.platform)
             and self.arch in (None, unit.arch)
         ]
         if not found:
-            served = sorted({unit.channel for unit in store.units()})
+            served = sorted({unit.channel for unit in state.units()})
             raise MirrorError(
                 "no_such_channel",
-                f"{store.root} serves no channel {self.channel!r}"
+                f"the mirror serves no channel {self.channel!r}"
                 + (" for that platform and architecture" if self.platform or self.arch else ""),
                 f"It serves {', '.join(served)}." if served else "Run a sync first.",
             )
         return found
 
 
-def promote(
-    settings: Settings, source: Selection, target: str, release: str | None = None, by: str = "", check: bool = False
-) -> dict[str, Any]:
-    """Makes `target` serve exactly what the source serves, or a named release of the source's shelves."""
+@dataclass(frozen=True)
+class _Change:
+    """One unit, what its channel is and what it is to be."""
 
-    def plan(store: Store) -> list[_Step]:
-        if target not in settings.channels:
+    unit: Unit
+    before: Channel
+    after: Channel
+
+    @property
+    def changed(self) -> bool:
+        return self.after is not self.before
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            **self.unit.as_dict(),
+            "changed": self.changed,
+            "before": _as_dict(self.before),
+            "after": _as_dict(self.after),
+        }
+
+
+def _as_dict(channel: Channel) -> dict[str, Any]:
+    return {"release": channel.current, "previous": channel.previous, "held": channel.hold}
+
+
+def promote(
+    settings: Settings,
+    source: Selection,
+    target: str,
+    *,
+    release: str | None = None,
+    by: str = "",
+    check: bool = False,
+) -> dict[str, Any]:
+    """Makes `target` serve what the source serves, or a named release of the same platform and architecture."""
+    extra = settings.channels
+
+    def plan(state: State) -> list[_Change]:
+        if target not in extra:
             raise MirrorError(
                 "no_such_channel",
-                f"{target!r} is no channel that is fed by promotion",
-                f"Add it to `channels` in the settings (there now: {', '.join(settings.channels) or 'none'}). "
-                "Microsoft's rings follow the source; hold them or roll them back instead.",
+                f"{target!r} is not a channel that is fed by promotion",
+                f"Add it to `channels` in the settings (there now: {', '.join(extra) or 'none'}). Microsoft's rings "
+                "follow the source; hold them or roll them back instead.",
             )
-        steps = []
-        for unit in source.units(store):
-            goal = Unit(unit.platform, target, unit.arch)
-            wanted = _named(store, unit, release) if release else _served(store, unit)
-            _refuse_held(store, goal, wanted)
-            if store.channel(goal).current != wanted.name:
-                act = partial(store.publish, goal, wanted, "promote", by)
-                previous = store.channel(goal).current or store.channel(goal).previous
-                steps.append(_Step(goal, act, wanted, previous))
-            else:
-                steps.append(_Step(goal))
-        return steps
+        return [
+            _promoted(state, unit, Unit(unit.platform, target, unit.arch), release, by) for unit in source.units(state)
+        ]
 
-    return _change(settings, check, plan)
+    return _apply(settings, check, plan)
 
 
 def rollback(
     settings: Settings,
     selection: Selection,
+    *,
     to: str | None = None,
     reason: str = "",
     by: str = "",
     check: bool = False,
 ) -> dict[str, Any]:
-    """Makes a channel serve n-1, or a named retained release, and holds it there."""
+    """Makes a channel serve n-1, or a named stored release, and holds it there."""
 
-    def plan(store: Store) -> list[_Step]:
-        steps = []
-        for unit in selection.units(store):
-            hold = store.channel(unit).hold
-            if hold and hold.get("kind") == "rollback" and not to:
-                steps.append(_Step(unit))
-                continue
-            wanted = _named(store, unit, to) if to else _previous(store, unit)
-            if hold and store.channel(unit).current == wanted.name:
-                steps.append(_Step(unit))
-                continue
-            note = _hold("rollback", reason or f"rolled back from {store.channel(unit).current}", by)
-            act = partial(store.roll_back, unit, wanted, note, by)
-            steps.append(_Step(unit, act, wanted, store.back_behind(unit, wanted), note))
-        return steps
+    def plan(state: State) -> list[_Change]:
+        return [_rolled_back(state, unit, to, reason, by) for unit in selection.units(state)]
 
-    return _change(settings, check, plan)
+    return _apply(settings, check, plan)
 
 
-def hold(settings: Settings, selection: Selection, reason: str, by: str = "", check: bool = False) -> dict[str, Any]:
-    """Makes a channel stay where it is until it is released."""
+def hold(
+    settings: Settings, selection: Selection, *, reason: str = "", by: str = "", check: bool = False
+) -> dict[str, Any]:
+    """Makes a channel stay where it is until it is unheld."""
 
-    def plan(store: Store) -> list[_Step]:
-        steps = []
-        for unit in selection.units(store):
-            present = store.channel(unit).hold
-            if present and (present.get("reason") == reason or not reason):
-                steps.append(_Step(unit))
-                continue
-            # A new reason does not undo that the channel was rolled back.
-            note = _hold(present.get("kind", "hold") if present else "hold", reason, by)
-            steps.append(_Step(unit, partial(store.set_hold, unit, note, by), hold=note))
-        return steps
+    def plan(state: State) -> list[_Change]:
+        return [_held(unit, state.channel(unit), reason, by) for unit in selection.units(state)]
 
-    return _change(settings, check, plan)
+    return _apply(settings, check, plan)
 
 
-def release(settings: Settings, selection: Selection, by: str = "", check: bool = False) -> dict[str, Any]:
+def unhold(settings: Settings, selection: Selection, *, by: str = "", check: bool = False) -> dict[str, Any]:
     """Lets a held channel follow its source again."""
 
-    def plan(store: Store) -> list[_Step]:
-        return [
-            _Step(unit, partial(store.set_hold, unit, None, by), hold={}) if store.channel(unit).hold else _Step(unit)
-            for unit in selection.units(store)
-        ]
+    def plan(state: State) -> list[_Change]:
+        return [_unheld(unit, state.channel(unit), by) for unit in selection.units(state)]
 
-    return _change(settings, check, plan)
+    return _apply(settings, check, plan)
 
 
-class _Step:
-    """What is to be done to one unit, and how it will stand then; nothing to do without `act`."""
-
-    def __init__(
-        self,
-        unit: Unit,
-        act: Callable[[], None] | None = None,
-        release: Release | None = None,
-        previous: str | None = None,
-        hold: dict[str, str] | None = None,
-    ) -> None:
-        self.unit, self.act, self.release, self.previous, self.hold = unit, act, release, previous, hold
-
-
-def _change(settings: Settings, check: bool, plan: Callable[[Store], list[_Step]]) -> dict[str, Any]:
+def _apply(settings: Settings, check: bool, plan: Callable[[State], list[_Change]]) -> dict[str, Any]:
     """Plans everything before it does anything: where one unit cannot be served, none is touched."""
-    store = Store(settings)
-    with acting_as_owner(settings.root), contextlib.ExitStack() as held:
-        if not check:
-            store.prepare()
-            held.enter_context(locked(store.lock_file))
-        store.load()
-        broken: dict[Unit, MirrorError] = {}
-        if not check:
-            broken = store.recover()
-            keep_status_true(store)
-        steps = plan(store)
-        for step in steps:
-            if step.unit in broken:
-                raise broken[step.unit]
-        befores = {step.unit: _stand(store, step.unit) for step in steps}
-        if not check:
-            for step in steps:
-                if step.act:
-                    step.act()
-            store.save_seen()
-            store.save_status(status(store))
-        units = []
-        for step in steps:
-            after = _stand(store, step.unit) if not check else _foreseen(befores[step.unit], step)
-            units.append(
-                {
-                    "platform": step.unit.platform,
-                    "channel": step.unit.channel,
-                    "arch": step.unit.arch,
-                    "changed": step.act is not None,
-                    "before": befores[step.unit],
-                    "after": after,
-                }
-            )
-    return {"changed": any(unit["changed"] for unit in units), "units": units}
+    mirror = Mirror(settings.root, settings.keep_previous)
+
+    def work(session: MirrorSession) -> list[_Change]:
+        changes = plan(session.state)
+        for change in changes:
+            if change.unit in session.broken:
+                raise session.broken[change.unit]
+        for change in changes:
+            if change.changed:
+                session.set_channel(change.unit, change.after)
+        return changes
+
+    changes = plan(mirror.state()) if check else mirror.change(work)
+    return {
+        "changed": any(change.changed for change in changes),
+        "units": [change.as_dict() for change in changes],
+    }
 
 
-def _stand(store: Store, unit: Unit) -> dict[str, Any]:
-    channel = store.channel(unit)
-    return {"release": channel.current, "previous": channel.previous, "held": channel.hold}
+def _promoted(state: State, source: Unit, target: Unit, release: str | None, by: str) -> _Change:
+    wanted = _named(state, source, release) if release else _whole(state, source, state.channel(source).current)
+    channel = state.channel(target)
+    if channel.current == wanted:
+        return _Change(target, channel, channel)
+    if channel.hold:
+        raise MirrorError(
+            "held",
+            f"{target} is held by {channel.hold.get('by') or 'somebody'} since {channel.hold.get('since')}: "
+            f"{channel.hold.get('reason') or 'no reason given'}",
+            f"`mde-mirror unhold {target.channel}` lets it move again.",
+        )
+    whole = state.is_whole(target, channel.current)
+    return _Change(target, channel, channel.publish(wanted, "promote", by, current_is_whole=whole))
 
 
-def _foreseen(before: dict[str, Any], step: _Step) -> dict[str, Any]:
-    after = dict(before)
-    if step.release:
-        after.update(release=step.release.name, previous=step.previous)
-    if step.hold is not None:
-        after["held"] = step.hold or None
-    return after
+def _rolled_back(state: State, unit: Unit, to: str | None, reason: str, by: str) -> _Change:
+    channel = state.channel(unit)
+    if channel.hold and channel.hold.get("kind") == "rollback" and not to:
+        return _Change(unit, channel, channel)
+    wanted = _named(state, unit, to) if to else _previous(state, unit)
+    if channel.hold and channel.current == wanted:
+        return _Change(unit, channel, channel)
+    previous = next((name for name in channel.earlier_than(wanted) if state.is_whole(unit, name)), wanted)
+    note = _hold("rollback", reason or f"rolled back from {channel.current}", by)
+    return _Change(unit, channel, channel.roll_back(wanted, previous, note, by))
+
+
+def _held(unit: Unit, channel: Channel, reason: str, by: str) -> _Change:
+    present = channel.hold
+    if present and (present.get("reason") == reason or not reason):
+        return _Change(unit, channel, channel)
+    # A new reason does not undo that the channel was rolled back.
+    kind = present.get("kind", "hold") if present else "hold"
+    return _Change(unit, channel, channel.set_hold(_hold(kind, reason, by), by))
+
+
+def _unheld(unit: Unit, channel: Channel, by: str) -> _Change:
+    return _Change(unit, channel, channel.set_hold(None, by) if channel.hold else channel)
 
 
 def _hold(kind: str, reason: str, by: str) -> dict[str, str]:
     return {"kind": kind, "reason": reason, "by": by, "since": now_iso()}
 
 
-def _served(store: Store, unit: Unit) -> Release:
-    return _whole(store, unit, store.channel(unit).current)
-
-
-def _previous(store: Store, unit: Unit) -> Release:
-    name = store.channel(unit).previous
+def _previous(state: State, unit: Unit) -> str:
+    name = state.channel(unit).previous
     if not name:
-        kept = ", ".join(store.kept(unit)) or "none"
         raise MirrorError(
             "no_previous",
             f"{unit} has no previous release to go back to",
-            f"Name a release that is kept: {kept}.",
+            f"Name a release that is stored: {', '.join(state.names(unit)) or 'none'}.",
         )
-    return _whole(store, unit, name)
+    return _whole(state, unit, name)
 
 
-def _named(store: Store, unit: Unit, wanted: str) -> Release:
-    """The kept release of that name, or of that definitions version."""
-    names = [name for name in store.kept(unit) if name == wanted or name.split("-")[0] == wanted]
+def _named(state: State, unit: Unit, wanted: str) -> str:
+    """The stored release of that name, or of that definitions version."""
+    stored = state.names(unit)
+    names = [name for name in stored if name == wanted or name.split("-")[0] == wanted]
     if len(names) > 1:
-        # Rings share a shelf; of two packages of one version, the one that this channel has served is meant.
-        served = {entry["release"] for entry in store.channel(unit).entries()}
+        # Channels share releases. Of two packages of one version, the one that this channel has served is meant.
+        served = {entry["release"] for entry in state.channel(unit).history}
         names = [name for name in names if name in served] or names
     if len(names) != 1:
-        what = "is not kept" if not names else f"is not clear: {', '.join(names)}"
+        what = "is not stored" if not names else f"is not clear: {', '.join(names)}"
         raise MirrorError(
             "no_such_release",
             f"the release {wanted!r} of {unit} {what}",
-            f"Kept are: {', '.join(store.kept(unit)) or 'none'}.",
+            f"Stored are: {', '.join(stored) or 'none'}.",
         )
-    return _whole(store, unit, names[0])
+    return _whole(state, unit, names[0])
 
 
-def _whole(store: Store, unit: Unit, name: str | None) -> Release:
-    found = store.release(unit, name)
-    if found is None or not store.intact(found, mend=False):
+def _whole(state: State, unit: Unit, name: str | None) -> str:
+    if not name or not state.is_whole(unit, name):
         raise MirrorError(
             "damaged",
             f"the release {name} of {unit} was damaged or deleted",
-            "Run a sync, which mends what the source still has, or name another release.",
+            "Run a sync, which repairs what the source still has, or name another release.",
         )
-    return found
-
-
-def _refuse_held(store: Store, unit: Unit, wanted: Release) -> None:
-    held = store.channel(unit).hold
-    if held and store.channel(unit).current != wanted.name:
-        raise MirrorError(
-            "held",
-            f"{unit} is held by {held.get('by') or 'somebody'} since {held.get('since')}: "
-            f"{held.get('reason') or 'no reason given'}",
-            f"`mde-mirror release {unit.channel}` lets it move again.",
-        )
+    return name

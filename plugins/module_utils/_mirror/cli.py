@@ -27,10 +27,10 @@ from .files import advising, replacing
 from .privileges import acting_as_owner
 from .progress import Report, Silent
 from .settings import DEFAULT_PATH, Settings, load
-from .status import gone, read_status, verify
+from .status import missing, read_status, verify
 from .sync import sync
 from .times import age_seconds, is_future
-from .units import ARCHITECTURES, PLATFORMS
+from .units import ARCHITECTURES, PLATFORMS, unit_name
 
 DONE, FAILED, USAGE, LOCKED, STOPPED = 0, 1, 2, 75, 130
 _LOG_BYTES, _LOG_FILES = 5 * 1024 * 1024, 3
@@ -38,10 +38,14 @@ _LOG_BYTES, _LOG_FILES = 5 * 1024 * 1024, 3
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one verb and returns the exit status that the epilog of `--help` explains."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    words = sys.argv[1:] if arguments is None else arguments
+    for former, present in _former_names(words):
+        parser.error(f"{former} is now {present}")
+    options = parser.parse_args(words)
     signal.signal(signal.SIGTERM, _interrupted)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A path or a word of the service's that this terminal cannot show must not end a run.
+        # Escape characters that the terminal's encoding cannot represent instead of raising UnicodeEncodeError.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = _run(options)
@@ -51,13 +55,19 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write("mde-mirror: stopped; what is published was not touched, and the next sync carries on.\n")
         return STOPPED
     except OSError as error:
-        # Of the output, as a rule. What is left of that must not come up again when Python ends.
+        # Usually stdout failed. Point it at /dev/null so that the flush at interpreter exit does not raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
-            # A reader that went away, as `| head` does, wants no word.
+            # A closed pipe, as of `| head`, is not worth a message.
             what = error.filename if isinstance(error.filename, str) else "the output"
             sys.stderr.write(f"mde-mirror: writing {what} failed: {error.strerror}" + "\n")
         return FAILED
+
+
+def _former_names(words: list[str]) -> list[tuple[str, str]]:
+    """What has another name since version 0.1.0, and its present name."""
+    former = [("the verb release", "unhold")] if words[:1] == ["release"] else []
+    return former + [("--lacking", "--base") for word in words if word.split("=")[0] == "--lacking"]
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -105,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(verb=run)
         return added
 
-    added = verb("sync", _sync, "Fetch, prove and publish what is new.")
+    added = verb("sync", _sync, "Fetch, verify and publish what is new.")
     added.add_argument("--check", action="store_true", help="only say what a sync would do")
     added.add_argument(
         "--allow-downgrade", action="store_true", help="take lower versions than the published ones, once"
@@ -117,10 +127,10 @@ def _parser() -> argparse.ArgumentParser:
         "--max-age",
         type=_hours,
         metavar="HOURS",
-        help="exit with 1 where the last success is older, there is none, or something published is gone",
+        help="exit with 1 where the last success is older, there is none, or something published is missing",
     )
     _add_channel_verbs(verb)
-    added = verb("verify", _verify, "Read everything that is published and compare it with what was proven.")
+    added = verb("verify", _verify, "Read everything that is published and compare it with what was verified.")
     added.add_argument("--json", action="store_true", help="print the findings as JSON")
     return parser
 
@@ -151,13 +161,16 @@ def _add_channel_verbs(verb: Callable[..., argparse.ArgumentParser]) -> None:
     added.add_argument("channel", metavar="CHANNEL")
     added.add_argument("--reason", default="", help="why, for the next person who looks")
     select(added)
-    added = verb("release", _release, "Let a held channel follow its source again.")
+    added = verb("unhold", _unhold, "Let a held channel follow its source again.")
     added.add_argument("channel", metavar="CHANNEL")
     select(added)
     added = verb("export", _export, "Write what is served to one file that can be carried across an air gap.")
     added.add_argument("file", type=Path, metavar="FILE")
     added.add_argument(
-        "--lacking", type=Path, metavar="STATUS", help="status.json of the other side: carry what it lacks"
+        "--base",
+        type=Path,
+        metavar="STATUS",
+        help="status.json of the mirror that will import the file: packages that it has are left out",
     )
     added.add_argument("--json", action="store_true", help="print the result as one JSON object")
     added = verb("import", _import, "Verify a file of `export` and publish what it carries.")
@@ -180,7 +193,7 @@ def _hours(text: str) -> float:
     except ValueError:
         hours = math.nan
     if not 0 < hours < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of hours above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of hours above 0")
     return hours
 
 
@@ -188,7 +201,7 @@ def _prom_file(text: str) -> Path:
     path = Path(text)
     if path.suffix != ".prom" or path.name.startswith("."):
         raise argparse.ArgumentTypeError(
-            f"{text!r} must be a file whose name ends in .prom: node_exporter's textfile collector reads no other"
+            f"{text!r} must be a file whose name ends in .prom: node_exporter's textfile collector reads no other files"
         )
     return path
 
@@ -206,37 +219,43 @@ def _selection(options: argparse.Namespace, channel: str) -> channels.Selection:
 
 def _promote(options: argparse.Namespace, settings: Settings) -> int:
     source = _selection(options, options.source)
-    return _told(
-        options, channels.promote(settings, source, options.target, options.release, options.by, options.check)
+    done = channels.promote(
+        settings, source, options.target, release=options.release, by=options.by, check=options.check
     )
+    return _print_units(options, done)
 
 
 def _rollback(options: argparse.Namespace, settings: Settings) -> int:
     selection = _selection(options, options.channel)
-    return _told(options, channels.rollback(settings, selection, options.to, options.reason, options.by, options.check))
+    done = channels.rollback(
+        settings, selection, to=options.to, reason=options.reason, by=options.by, check=options.check
+    )
+    return _print_units(options, done)
 
 
 def _hold(options: argparse.Namespace, settings: Settings) -> int:
     selection = _selection(options, options.channel)
-    return _told(options, channels.hold(settings, selection, options.reason, options.by, options.check))
+    done = channels.hold(settings, selection, reason=options.reason, by=options.by, check=options.check)
+    return _print_units(options, done)
 
 
-def _release(options: argparse.Namespace, settings: Settings) -> int:
-    return _told(options, channels.release(settings, _selection(options, options.channel), options.by, options.check))
+def _unhold(options: argparse.Namespace, settings: Settings) -> int:
+    selection = _selection(options, options.channel)
+    return _print_units(options, channels.unhold(settings, selection, by=options.by, check=options.check))
 
 
 def _import(options: argparse.Namespace, settings: Settings) -> int:
-    return _told(options, import_bundle(settings, options.file, options.check, options.allow_downgrade))
+    return _print_units(options, import_bundle(settings, options.file, options.check, options.allow_downgrade))
 
 
 def _export(options: argparse.Namespace, settings: Settings) -> int:
-    done = export_bundle(settings, options.file, options.lacking)
+    done = export_bundle(settings, options.file, options.base)
     if options.json:
         _say(json.dumps({"result": "ok", **done, "errors": []}))
     else:
         _say("{path}: {bytes} bytes, SHA-256 {sha256}".format(**done))
         for path in done["left_out"]:
-            _say(f"    {path}: left out, the other side has it")
+            _say(f"    {path}: left out, the other mirror has it")
     return DONE
 
 
@@ -248,8 +267,8 @@ def _metrics(options: argparse.Namespace, settings: Settings) -> int:
     if not options.output.parent.is_dir():
         raise MirrorError(
             "file",
-            f"the folder {options.output.parent} for the metrics is not there",
-            "Make it, or name the one that node_exporter was given in --collector.textfile.directory.",
+            f"the folder {options.output.parent} for the metrics does not exist",
+            "Create it, or name the folder of node_exporter's option --collector.textfile.directory.",
         )
     # The owner of the mirror may replace any folder in it by a link, and root must not write where that leads.
     writer = acting_as_owner(settings.root) if settings.root in options.output.parents else contextlib.nullcontext()
@@ -258,8 +277,8 @@ def _metrics(options: argparse.Namespace, settings: Settings) -> int:
     return DONE
 
 
-def _told(options: argparse.Namespace, done: dict[str, Any]) -> int:
-    """Prints what became of each unit of a channel."""
+def _print_units(options: argparse.Namespace, done: dict[str, Any]) -> int:
+    """Prints the result for each unit of a channel."""
     if options.json:
         _say(json.dumps({"result": "ok", **done, "errors": []}))
         return DONE
@@ -267,7 +286,7 @@ def _told(options: argparse.Namespace, done: dict[str, Any]) -> int:
         word = "unchanged" if not unit["changed"] else ("would change" if options.check else "changed")
         now = unit.get("after") or unit
         held = f", {_held(now['held'])}" if now.get("held") else ""
-        _say("{platform}/{channel}/{arch}: {0}, serves {1}{2}".format(word, now["release"], held, **unit))
+        _say(f"{unit_name(unit)}: {word}, serves {now['release']}{held}")
     return DONE
 
 
@@ -292,7 +311,7 @@ def _status(options: argparse.Namespace, settings: Settings) -> int:
     if options.json:
         _say(json.dumps(found, indent=2))
     else:
-        _tell_status(found, settings)
+        _print_status(found, settings)
     alarms = _alarms(found, settings, options.max_age) if options.max_age else []
     for alarm in alarms:
         sys.stderr.write(f"mde-mirror: {alarm}" + "\n")
@@ -300,7 +319,7 @@ def _status(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _alarms(found: dict[str, Any], settings: Settings, hours: float) -> list[str]:
-    """What somebody must look at: nothing has come for too long, or what is published is gone."""
+    """What needs attention: nothing was fetched or imported for too long, or something published is missing."""
     alarms = []
     # A mirror behind an air gap is fed by imports alone.
     times = [iso for iso in (found["last_success"], found["last_import"]) if iso]
@@ -310,19 +329,19 @@ def _alarms(found: dict[str, Any], settings: Settings, hours: float) -> list[str
         alarms.append(f"{settings.root} was never filled: no sync and no import has succeeded. Run `mde-mirror sync`.")
     elif is_future(latest):
         alarms.append(
-            f"{settings.root} was last filled at {latest}, which is yet to come, so nothing tells whether it is fed. "
-            "Set the clock of this host, then run `mde-mirror sync`."
+            f"{settings.root} was last filled at {latest}, which is in the future, so its age is not known. Set the "
+            "clock of this host, then run `mde-mirror sync`."
         )
     elif age > hours * 3600:
         alarms.append(
             f"{settings.root} was last filled at {latest}, {age / 3600:.1f} hours ago; allowed are {hours:g}. "
             "Look at the last sync, its timer and its log."
         )
-    alarms += [f"{settings.root / path} is published and gone. Run `mde-mirror sync`." for path in gone(settings)]
+    alarms += [f"{settings.root / path} is published and missing. Run `mde-mirror sync`." for path in missing(settings)]
     return alarms
 
 
-def _tell_status(found: dict[str, Any], settings: Settings) -> None:
+def _print_status(found: dict[str, Any], settings: Settings) -> None:
     if not found["channels"]:
         _say(f"{settings.root} serves nothing yet. Run `mde-mirror sync`.")
         return
@@ -330,12 +349,12 @@ def _tell_status(found: dict[str, Any], settings: Settings) -> None:
     for channel in found["channels"]:
         rows.append(
             (
-                "{platform}/{channel}/{arch}".format(**channel),
-                channel["definitions_version"] or "gone",
-                channel["engine_version"] or "gone",
+                unit_name(channel),
+                channel["definitions_version"] or "missing",
+                channel["engine_version"] or "missing",
                 _age(channel["age_seconds"]),
                 (channel["back"] or {}).get("definitions_version") or "-",
-                _behind(channel),
+                _lag(channel),
                 _held(channel["held"]) if channel["held"] else "",
             )
         )
@@ -350,8 +369,8 @@ def _tell_status(found: dict[str, Any], settings: Settings) -> None:
             _say("    {code}: {message}\n        {hint}".format(**error))
 
 
-def _behind(channel: dict[str, Any]) -> str:
-    """How far a channel is behind its source; a dash where nobody was asked."""
+def _lag(channel: dict[str, Any]) -> str:
+    """The lag of a channel; a dash where the source was not asked."""
     if channel["behind_seconds"] == 0 and not channel["behind_since"]:
         return "no"
     if channel["behind_seconds"] is None:
@@ -368,7 +387,7 @@ def _verify(options: argparse.Namespace, settings: Settings) -> int:
         for entry in found:
             _say("{path} ({release}): {0}".format("; ".join(entry["damages"]) or "whole", **entry))
         if any(entry["damages"] for entry in found):
-            _say("Run `mde-mirror sync` to mend what the source still has.")
+            _say("Run `mde-mirror sync` to repair what the source still has.")
     return FAILED if any(entry["damages"] for entry in found) else DONE
 
 
@@ -382,7 +401,7 @@ def _age(seconds: int | None) -> str:
 
 @contextlib.contextmanager
 def _log(settings: Settings) -> Iterator[Callable[[str], None] | None]:
-    """Appends to `logFilePath`, which is rotated. A log that cannot be written is told and does not stop the sync."""
+    """Appends to `logFilePath`, which is rotated. A log that cannot be written is reported and stops nothing."""
     if not settings.log_file:
         yield None
         return
@@ -391,11 +410,11 @@ def _log(settings: Settings) -> Iterator[Callable[[str], None] | None]:
     log.setLevel(logging.INFO)
     try:
         if Path(settings.log_file).is_symlink():
-            # The script's default lies in /tmp, where a link planted by another user would lead us elsewhere.
+            # The default of Microsoft's script is in /tmp, where another user can plant a link to any file.
             raise OSError(0, "it is a symbolic link")
         handler = _LogFile(settings.log_file, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8")
     except OSError as error:
-        _tell_no_log(settings.log_file, error)
+        _report_no_log(settings.log_file, error)
         yield None
         return
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
@@ -409,15 +428,15 @@ def _log(settings: Settings) -> Iterator[Callable[[str], None] | None]:
 
 
 class _LogFile(logging.handlers.RotatingFileHandler):
-    """Tells once that it cannot be written, in one line."""
+    """A log file that reports once, in one line, that it cannot be written."""
 
-    told = False
+    reported = False
 
     def handleError(self, record: logging.LogRecord) -> None:
-        if not self.told:
-            self.told = True
-            _tell_no_log(self.baseFilename, sys.exc_info()[1])
+        if not self.reported:
+            self.reported = True
+            _report_no_log(self.baseFilename, sys.exc_info()[1])
 
 
-def _tell_no_log(path: str, error: BaseException | None) -> None:
+def _report_no_log(path: str, error: BaseException | None) -> None:
     sys.stderr.write(f"mde-mirror: no log in {path}: {getattr(error, 'strerror', None) or error}" + "\n")

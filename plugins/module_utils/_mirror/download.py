@@ -1,4 +1,4 @@
-"""Fetches one package into `.incoming`: carries on where an earlier try stopped, hashes what comes, proves it."""
+"""Downloads one package into `.incoming`: resumes an interrupted download, hashes what is received, verifies it."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -21,25 +21,26 @@ from .errors import Cancelled, MirrorError
 from .files import CHUNK, advising, make_directory, remove_tree, write
 from .package import LOCAL_HEADER, check_beginning, check_size, prove
 from .records import ZIP
-from .settings import Proof
-from .store import Store
-from .transport import Answer, Client, Line, truncated
+from .settings import PackagePolicy
+from .transport import BandwidthLimit, Client, Response, truncated
+from .units import Unit
+from .workspace import Workspace
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)\Z")
 
-# What hashlib returns; its class has no public name.
+# The type of the objects that hashlib makes has no public name.
 Hash = Any
-# Told of every chunk: bytes so far, and of how many (None where the service does not say).
+# Called with each chunk: bytes so far, and of how many (None where the service does not say).
 Progress = Callable[[int, Optional[int]], None]
 
 
-class _CannotCarryOn(Exception):
-    """An unfinished download is of no use."""
+class _CannotResume(Exception):
+    """The partial file cannot be completed."""
 
 
 @dataclass(frozen=True)
 class Downloaded:
-    """A proven package in `.incoming`; `received` counts the bytes that came over the network, all tries together."""
+    """A verified package in `.incoming`. `received` counts the bytes that came over the network in all tries."""
 
     path: Path
     sha256: str
@@ -48,15 +49,23 @@ class Downloaded:
 
 
 class Download:
-    """The download of one unit's package. What it wrote stays on disk for the next run unless it proved bad."""
+    """The download of one unit's package. A partial file stays on disk for the next run unless it is of no use."""
 
-    def __init__(self, store: Store, slug: str, proof: Proof, line: Line, cancel: Cancel, progress: Progress) -> None:
-        self._store = store
-        self._folder = store.incoming / (slug + ".download")
+    def __init__(
+        self,
+        workspace: Workspace,
+        unit: Unit,
+        policy: PackagePolicy,
+        bandwidth: BandwidthLimit,
+        cancel: Cancel,
+        progress: Progress,
+    ) -> None:
+        self._workspace = workspace
+        self._folder = workspace.download(unit)
         self._part = self._folder / ZIP
         self._about = self._folder / "about.json"
-        self._proof = proof
-        self._line = line
+        self._policy = policy
+        self._bandwidth = bandwidth
         self._cancel = cancel
         self._progress = progress
         self.received = 0
@@ -68,14 +77,14 @@ class Download:
     def fetch(self, client: Client, url: str, expected: str) -> Downloaded:
         """One try. Raises `MirrorError`.
 
-        `expected` names what the source is thought to serve; an unfinished download of anything else is not carried on.
+        `expected` names what the source offers; a partial download of anything else is not resumed.
         """
         at, validator = self._resume_point(expected)
         if at:
             try:
                 return self._attempt(client, url, expected, at, validator)
-            except _CannotCarryOn:
-                # What was kept does not fit, or made a broken whole: that must not cost one of the tries.
+            except _CannotResume:
+                # The partial file cannot be resumed, or resuming gave a broken package. Starting over uses up no try.
                 self.discard()
         return self._attempt(client, url, expected, 0, "")
 
@@ -85,29 +94,29 @@ class Download:
             headers["Range"] = f"bytes={at}-"
             if validator:
                 headers["If-Range"] = validator
-        with self._line.slot, client.get(url, headers) as answer:
-            resumed = at > 0 and answer.status in (206, 416)
-            if resumed and answer.status == 416 and _is_all_of(answer, at, validator):
+        with self._bandwidth.slot, client.get(url, headers) as response:
+            resumed = at > 0 and response.status in (206, 416)
+            if resumed and response.status == 416 and _is_complete(response, at, validator):
                 digest, size = self._hash_part(), at
-            elif resumed and not _continues(answer, at, validator):
-                raise _CannotCarryOn
+            elif resumed and not _continues(response, at, validator):
+                raise _CannotResume
             else:
-                answer.expect(206 if resumed else 200)
-                digest, size = self._receive(answer, at if resumed else 0, expected)
+                response.expect(206 if resumed else 200)
+                digest, size = self._receive(response, at if resumed else 0, expected)
         try:
             with advising("reading", self._part):
-                prove(self._part, self._proof, answer.shown, self._cancel)
+                prove(self._part, self._policy, response.shown, self._cancel)
         except Cancelled:
             raise
         except MirrorError:
             self.discard()
             if resumed:
-                raise _CannotCarryOn from None
+                raise _CannotResume from None
             raise
         return Downloaded(self._part, digest, size, self.received)
 
     def take(self, package: Path, where: str) -> Downloaded:
-        """A package that lies on disk already, under a second name: proven, and then as good as a downloaded one."""
+        """Verifies a package that is on this disk already, and treats it as a downloaded one. It gets a second name."""
         with advising("taking", package):
             self.discard()
             make_directory(self._folder)
@@ -118,11 +127,11 @@ class Download:
             os.link(str(package), str(self._part))
             with self._part.open("rb") as file:
                 check_beginning(file.read(16), "", where)
-            prove(self._part, self._proof, where, self._cancel)
+            prove(self._part, self._policy, where, self._cancel)
             return Downloaded(self._part, self._hash_part(), self._part.stat().st_size, 0)
 
     def _resume_point(self, expected: str) -> tuple[int, str]:
-        """Where to carry on, and the validator the service gave for what is there already."""
+        """The size of the partial file, and the validator that the service gave for it."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             about = json.loads(self._about.read_bytes())
             if about["expected"] == expected:
@@ -130,59 +139,59 @@ class Download:
         self.discard()
         return 0, ""
 
-    def _receive(self, answer: Answer, at: int, expected: str) -> tuple[str, int]:
-        left = answer.length
+    def _receive(self, response: Response, at: int, expected: str) -> tuple[str, int]:
+        left = response.length
         total = None if left is None else at + left
         if total:
-            check_size(total, self._proof, answer.shown)
+            check_size(total, self._policy, response.shown)
         digest = hashlib.sha256()
         with advising("writing", self._part):
             make_directory(self._folder)
             if at == 0:
                 remove_tree(self._part)
-                about = {"expected": expected, "validator": _validator(answer)}
+                about = {"expected": expected, "validator": _validator(response)}
                 write(self._about, json.dumps(about).encode())
             # Unbuffered, so that a full disk shows at the write and not when the file is closed.
             part = self._part.open("ab" if at else "xb", buffering=0)
-        with part, self._store.reserved(left or 0):
+        with part, self._workspace.reserved(left or 0):
             if at:
                 self._hash_part(digest)
-            size = self._copy(answer, part, at, total, digest)
+            size = self._copy(response, part, at, total, digest)
         if total is not None and size < total:
-            raise truncated(answer.shown, f"{size} of {total} bytes came")
+            raise truncated(response.shown, f"{size} of {total} bytes came")
         if size == 0:
-            check_beginning(b"", answer.header("Content-Type"), answer.shown)
+            check_beginning(b"", response.header("Content-Type"), response.shown)
         return digest.hexdigest(), size
 
-    def _copy(self, answer: Answer, part: RawIOBase, size: int, total: int | None, digest: Hash) -> int:
+    def _copy(self, response: Response, part: RawIOBase, size: int, total: int | None, digest: Hash) -> int:
         beginning = b"" if size == 0 else LOCAL_HEADER
         while True:
             self._cancel.check()
-            data = answer.read(self._line.chunk)
+            data = response.read(self._bandwidth.chunk)
             if not data:
                 if beginning and beginning != LOCAL_HEADER:
-                    check_beginning(beginning, answer.header("Content-Type"), answer.shown)
+                    check_beginning(beginning, response.header("Content-Type"), response.shown)
                 return size
             if len(beginning) < len(LOCAL_HEADER):
                 beginning += bytes(data[:16])
                 if len(beginning) >= len(LOCAL_HEADER):
-                    self._check_beginning(beginning, answer)
+                    self._check_beginning(beginning, response)
                     beginning = LOCAL_HEADER
             digest.update(data)
             try:
                 with advising("writing", self._part):
                     _write_all(part, data)
             except MirrorError:
-                # What cannot be finished for want of room must not take that room from the rest of the host.
+                # A download that cannot be finished because the disk is full must not keep it full.
                 self.discard()
                 raise
             size += len(data)
             self.received += len(data)
-            if size > self._proof.max_bytes:
+            if size > self._policy.max_bytes:
                 self.discard()
-                check_size(size, self._proof, answer.shown)
+                check_size(size, self._policy, response.shown)
             self._progress(size, total)
-            self._line.spend(len(data))
+            self._bandwidth.spend(len(data))
 
     def _hash_part(self, digest: Hash | None = None) -> str:
         digest = digest or hashlib.sha256()
@@ -191,37 +200,37 @@ class Download:
                 digest.update(data)
         return digest.hexdigest()
 
-    def _check_beginning(self, beginning: bytes, answer: Answer) -> None:
+    def _check_beginning(self, beginning: bytes, response: Response) -> None:
         try:
-            check_beginning(beginning, answer.header("Content-Type"), answer.shown)
+            check_beginning(beginning, response.header("Content-Type"), response.shown)
         except MirrorError:
             self.discard()
             raise
 
 
-def _continues(answer: Answer, at: int, validator: str) -> bool:
-    """True when a partial answer is the rest of the file whose beginning was kept."""
-    match = _CONTENT_RANGE.match(answer.header("Content-Range").strip())
-    offered = _validator(answer)
+def _continues(response: Response, at: int, validator: str) -> bool:
+    """True when a partial response is the rest of the partial file."""
+    match = _CONTENT_RANGE.match(response.header("Content-Range").strip())
+    offered = _validator(response)
     return (
-        answer.status == 206
+        response.status == 206
         and match is not None
         and int(match.group(1)) == at
         and not (validator and offered and validator != offered)
     )
 
 
-def _validator(answer: Answer) -> str:
+def _validator(response: Response) -> str:
     """What If-Range may name: a strong ETag, else Last-Modified."""
-    etag = answer.header("ETag").strip()
-    return etag if etag.startswith('"') else answer.header("Last-Modified").strip()
+    etag = response.header("ETag").strip()
+    return etag if etag.startswith('"') else response.header("Last-Modified").strip()
 
 
-def _is_all_of(answer: Answer, at: int, validator: str) -> bool:
-    """True when the service says that nothing follows behind the bytes that were kept."""
-    offered = _validator(answer)
+def _is_complete(response: Response, at: int, validator: str) -> bool:
+    """True when the service says that the partial file is complete."""
+    offered = _validator(response)
     same = not (validator and offered and validator != offered)
-    return same and answer.header("Content-Range").strip() == f"bytes */{at}"
+    return same and response.header("Content-Range").strip() == f"bytes */{at}"
 
 
 def _write_all(file: RawIOBase, data: memoryview) -> None:

@@ -11,6 +11,7 @@ import ctypes
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import stat
@@ -184,6 +185,29 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:
         return False
+
+
+def json_bytes(fields: Any) -> bytes:
+    """JSON as every file of a mirror has it."""
+    return (json.dumps(fields, indent=2, sort_keys=True) + "\n").encode()
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; None where it is missing or broken. Missing permissions are an error."""
+    try:
+        return json.loads(path.read_bytes())
+    except PermissionError as error:
+        raise os_error(error, "reading", path) from None
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def read_or_none(path: Path) -> bytes | None:
+    """The content of a small file; None where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def unique(name: str) -> str:

@@ -1,4 +1,4 @@
-"""How far a channel is behind what its source offers: since when, and for how long."""
+"""The lag of a channel: since when its source has offered something newer, and for how long."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -15,17 +15,17 @@ from .versions import Versions, is_version
 
 
 def is_behind(served: Versions | None, offered: Versions) -> bool:
-    """True when the source offers something newer; lower versions are a matter of their own."""
+    """True when the source offers something newer. Lower versions are no lag."""
     return served is None or not (offered.same_as(served) or offered.lower_than(served))
 
 
 def since(
-    served: Versions | None, offered: Versions | None, published: str | None, before: dict[str, Any] | None
+    served: Versions | None, offered: Versions | None, published: str | None, before: dict[str, Any] | None, now: str
 ) -> str | None:
-    """Since when something newer than what is served has been offered; None where it is not, or nobody knows.
+    """Since when the source has offered something newer than is served; None where it has not, or nobody knows.
 
-    `published` is when the source published what it offers, where it says so. `before` is what the last sync knew of
-    this unit: further releases do not make a channel that stands still less far behind.
+    `published` is when the source published what it offers, where it says so. `before` is the result of the last sync
+    for this unit: while the unit serves the same, its lag began with the first newer release and not with the last.
     """
     known = None
     if before is not None and before.get("after") == (served.as_dict() if served else None):
@@ -34,12 +34,11 @@ def since(
         return known
     if not is_behind(served, offered):
         return None
-    now = now_iso()
     return known or (published if published and age_seconds(published) is not None and published <= now else now)
 
 
 def as_fields(served: Versions | None, offered: Versions | None, moment: str | None) -> dict[str, Any]:
-    """The three fields of a result or status; `moment` is that of `since`."""
+    """The three fields of a result or status; `moment` is what `since` returned."""
     current = offered is not None and not is_behind(served, offered)
     return {
         "offered": offered.as_dict() if offered else None,
@@ -49,7 +48,7 @@ def as_fields(served: Versions | None, offered: Versions | None, moment: str | N
 
 
 def by_unit(last_sync: Any) -> dict[Unit, dict[str, Any]]:
-    """What the record of a sync says of each unit."""
+    """The results of a recorded sync, by unit."""
     found = {}
     with contextlib.suppress(KeyError, TypeError):
         for entry in last_sync["units"]:
@@ -58,9 +57,9 @@ def by_unit(last_sync: Any) -> dict[Unit, dict[str, Any]]:
 
 
 def since_last_asked(asked: dict[str, Any] | None, served: Versions | None, published: str | None) -> dict[str, Any]:
-    """The three fields of a channel, from what the last sync knew and what is served since `published`."""
+    """The three fields of a channel, from the last sync and from what has been served since `published`."""
     offered = _versions((asked or {}).get("offered"))
-    return as_fields(served, offered, since(served, offered, published, asked))
+    return as_fields(served, offered, since(served, offered, published, asked, now_iso()))
 
 
 def _versions(fields: Any) -> Versions | None:

@@ -1,4 +1,4 @@
-"""One run at a time: a lock that dies with its holder and tells who it is."""
+"""Locks that end with their holder and name it."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Iterator
 
@@ -19,31 +20,26 @@ from .errors import LockedError, MirrorError
 from .files import FILE_MODE, advising
 from .times import now_iso
 
+_POLL_SECONDS = 0.02
+
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds the lock file at `path`. Raises `LockedError` naming the holder when another process has it."""
+def locked(path: Path, patience: float = 0.0) -> Iterator[None]:
+    """Holds the lock file at `path`.
+
+    Raises `LockedError` naming the holder when another process still has it after `patience` seconds.
+    """
     with advising("opening the lock", path):
         descriptor = os.open(str(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise _held(descriptor, path) from None
-        except OSError as error:
-            raise MirrorError(
-                "file",
-                f"the lock {path} cannot be taken: {error.strerror}",
-                "Without it, two runs at once would spoil each other's work, so nothing was done. The filesystem must "
-                "offer locks: for NFS, look at its lock service and at the mount option nolock; else use another one.",
-            ) from None
+        _take(descriptor, path, time.monotonic() + patience)
         holder = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "since": now_iso(),
             "command": Path(sys.argv[0]).name,
         }
-        # Who holds it is for people; that it is held is the kernel's word. A full disk must not stop the run here.
+        # flock(2) is the lock. The content only names the holder in messages, so a full disk does not matter here.
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(holder).encode(), 0)
@@ -52,12 +48,30 @@ def locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def _take(descriptor: int, path: Path, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise _held(descriptor, path) from None
+        except OSError as error:
+            raise MirrorError(
+                "file",
+                f"the lock {path} cannot be taken: {error.strerror}",
+                "Without it, two runs at once would spoil each other's work, so nothing was done. The filesystem must "
+                "offer locks: for NFS, look at its lock service and at the mount option nolock; else use another one.",
+            ) from None
+        time.sleep(_POLL_SECONDS)
+
+
 def _held(descriptor: int, path: Path) -> LockedError:
     try:
         holder = json.loads(os.pread(descriptor, 4096, 0))
         who = "process {pid} on {host}, since {since}".format(**holder)
     except (ValueError, KeyError, TypeError):
-        who = "a process that has not told its name yet"
+        who = "an unknown process"
     return LockedError(
         f"another run works on this mirror: {who} ({path})",
         "Wait for it to end. The lock goes with its holder, so it never needs to be removed by hand.",

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from .cancel import Cancel
 from .errors import MirrorError
-from .settings import Proof
+from .settings import PackagePolicy
 
 # Codes of the errors that say: this file is no package, whoever brought it.
 BROKEN_PACKAGE = ("not_a_package", "corrupt_package", "unexpected_content", "size_out_of_bounds")
@@ -62,19 +62,19 @@ def check_beginning(data: bytes, content_type: str, where: str) -> None:
     )
 
 
-def check_size(size: int, proof: Proof, where: str) -> None:
-    if not proof.min_bytes <= size <= proof.max_bytes:
+def check_size(size: int, policy: PackagePolicy, where: str) -> None:
+    if not policy.min_bytes <= size <= policy.max_bytes:
         raise MirrorError(
             "size_out_of_bounds",
-            f"{where} has {size} bytes; allowed are {proof.min_bytes} to {proof.max_bytes}",
+            f"{where} has {size} bytes; allowed are {policy.min_bytes} to {policy.max_bytes}",
             "If packages of this size are right, change verify.minBytes or verify.maxBytes in the settings.",
         )
 
 
-def prove(path: Path, proof: Proof, where: str, cancel: Cancel) -> None:
-    """Raises `MirrorError` unless the file is a whole package of `proof`'s kind. Memory use is bounded."""
+def prove(path: Path, policy: PackagePolicy, where: str, cancel: Cancel) -> None:
+    """Raises `MirrorError` unless the file is a whole package of `policy`'s kind. Memory use is bounded."""
     size = path.stat().st_size
-    check_size(size, proof, where)
+    check_size(size, policy, where)
     try:
         with path.open("rb") as file:
             count = _check_frame(file, size)
@@ -82,7 +82,7 @@ def prove(path: Path, proof: Proof, where: str, cancel: Cancel) -> None:
             members = package.infolist()
             if len(members) != count:
                 raise zipfile.BadZipFile(f"its directory has {len(members)} members where {count} are announced")
-            _check_members(members, size, proof, where)
+            _check_members(members, size, policy, where)
             for member in members:
                 _check_head(file, member)
                 _check_member(package, member, cancel)
@@ -132,7 +132,7 @@ def _check_frame(file: BinaryIO, size: int) -> int:
     return int(count)
 
 
-def _check_members(members: list[zipfile.ZipInfo], size: int, proof: Proof, where: str) -> None:
+def _check_members(members: list[zipfile.ZipInfo], size: int, policy: PackagePolicy, where: str) -> None:
     names = [member.filename for member in members]
     if not any(member.file_size for member in members):
         raise _unexpected(where, "holds no content")
@@ -147,7 +147,7 @@ def _check_members(members: list[zipfile.ZipInfo], size: int, proof: Proof, wher
     for member in members:
         if member.compress_type not in _METHODS:
             raise _unexpected(where, f"has a member that is packed by the rare method {member.compress_type}")
-    for pattern in proof.expected_members:
+    for pattern in policy.expected_members:
         if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
             raise _unexpected(where, f"lacks a member that matches {pattern!r} (verify.expectedMembers)")
     if sum(member.file_size for member in members) > max(size * _MAX_EXPANSION, _ALWAYS_ALLOWED_EXPANSION_BYTES):

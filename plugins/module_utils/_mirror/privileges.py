@@ -1,4 +1,4 @@
-"""Acts as the owner of a mirror, so that a run by root leaves nothing that the service's own runs cannot touch."""
+"""Acts as the owner of a mirror, so that root leaves no files there that the service account cannot write."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -16,14 +16,14 @@ import pwd
 from pathlib import Path
 from typing import Iterator
 
-# Nothing may be imported any more while acting as another user, who perhaps cannot read where this Python lies. These
+# Nothing may be imported while acting as another user, who may not be allowed to read the files of this Python. These
 # are the modules that the standard library would import late.
 _IMPORTED = (concurrent.futures.thread, encodings.cp437, encodings.idna, importlib.import_module("_strptime"))
 
 
 @contextlib.contextmanager
 def acting_as_owner(root: Path) -> Iterator[None]:
-    """While inside, a process of root has the effective user and groups of the one who owns `root`."""
+    """While inside, a process of root has the effective user and groups of the owner of `root`."""
     try:
         owner = root.stat()
     except OSError:

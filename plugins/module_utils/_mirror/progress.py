@@ -1,4 +1,4 @@
-"""Tells a person what a run is doing: one moving line on a terminal, plain lines everywhere else."""
+"""Progress for people: one line that is drawn again and again on a terminal, plain lines everywhere else."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -14,6 +14,8 @@ import time
 import traceback
 from typing import Any, Callable, TextIO
 
+from .units import unit_name
+
 _REDRAW_SECONDS = 0.2
 _WORDS = {
     "updated": "updated",
@@ -26,7 +28,7 @@ _WORDS = {
 
 
 class Report:
-    """What a run tells while it works; called by several threads at once. `log` gets the same lines, dated."""
+    """Prints the progress of a run; called by several threads at once. `log` gets the same lines, with dates."""
 
     def __init__(self, out: TextIO, log: Callable[[str], None] | None = None, check: bool = False) -> None:
         self._out = out
@@ -41,7 +43,11 @@ class Report:
     def unit_started(self, unit: str, versions: str) -> None:
         self._line(f"{unit}: downloading {versions}")
 
-    def progress(self, unit: str, size: int, total: int | None) -> None:
+    def progress_of(self, unit: str) -> Callable[[int, int | None], None]:
+        """What a download calls with the number of bytes that were received, and with the size of the package."""
+        return lambda size, total: self._progress(unit, size, total)
+
+    def _progress(self, unit: str, size: int, total: int | None) -> None:
         if not self._moving:
             return
         with self._lock:
@@ -54,27 +60,27 @@ class Report:
         self._line(f"{unit}: {what}" + (f"; trying again in {pause:.0f} s" if pause else ""))
 
     def unit_finished(self, unit: dict[str, Any]) -> None:
-        name = "{platform}/{channel}/{arch}".format(**unit)
+        name = unit_name(unit)
         with self._lock:
             self._under_way.pop(name, None)
-        self._line(f"{name}: {self._told(unit)}")
+        self._line(f"{name}: {self._summary(unit)}")
         if unit["error"]:
             self._line("    {}".format(unit["error"]["hint"]))
 
-    def _told(self, unit: dict[str, Any]) -> str:
+    def _summary(self, unit: dict[str, Any]) -> str:
         word = _WORDS[unit["outcome"]]
         if self._check and unit["outcome"] in ("updated", "repaired", "adopted"):
             word = f"would be {word}"
         if unit["error"]:
             return "{} ({}): {}".format(word, unit["error"]["code"], unit["error"]["message"])
         before, after = (_versions(unit[key]) for key in ("before", "after"))
-        told = f"{word}, {after}" if before in (after, "nothing") else f"{word}, {before} -> {after}"
+        text = f"{word}, {after}" if before in (after, "nothing") else f"{word}, {before} -> {after}"
         if unit["outcome"] == "held" and unit["behind_since"] and unit["offered"]:
-            told += f"; the source has {_versions(unit['offered'])}"
+            text += f"; the source has {_versions(unit['offered'])}"
         if unit["bytes"]:
             speed = unit["bytes"] / max(unit["seconds"], 0.001)
-            told += " ({} in {:.1f} s, {}/s)".format(_size(unit["bytes"]), unit["seconds"], _size(speed))
-        return told
+            text += " ({} in {:.1f} s, {}/s)".format(_size(unit["bytes"]), unit["seconds"], _size(speed))
+        return text
 
     def finished(self, result: dict[str, Any]) -> None:
         for release in result["pruned"]:
@@ -101,7 +107,7 @@ class Report:
                 self._log(text)
 
     def _write(self, text: str) -> None:
-        """A full disk under our output, or a reader that went away, must not stop a run: it is told at its end."""
+        """A full disk under the output, or a closed pipe, does not stop a run; the command reports it at the end."""
         if self.lost is None:
             try:
                 self._out.write(text)
@@ -118,7 +124,7 @@ class Report:
 
 
 class Silent(Report):
-    """Tells nothing."""
+    """Prints nothing."""
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)

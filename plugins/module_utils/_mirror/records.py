@@ -1,4 +1,4 @@
-"""What is kept of a release and of a channel, in memory and in the files beside them."""
+"""What is recorded of a release and of a channel, and how each change makes a new record of a channel."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -6,14 +6,18 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .files import json_bytes
+from .times import now_iso
 from .versions import Versions
 
 FORMAT = 1
-ZIP, MANIFEST, CARD = "updates.zip", "manifest.json", "release.json"
+ZIP, MANIFEST, METADATA = "updates.zip", "manifest.json", "release.json"
+# Enough to explain how a channel came to serve what it serves.
+_LONGEST_HISTORY = 200
 
 
 def release_name(definitions: str, engine: str, sha256: str) -> str:
@@ -22,7 +26,10 @@ def release_name(definitions: str, engine: str, sha256: str) -> str:
 
 @dataclass(frozen=True)
 class Release:
-    """A package that was proven and stored. `shelf` is its folder below `.releases`; times are ISO 8601 UTC."""
+    """A package that was verified and stored. Times are ISO 8601 UTC.
+
+    `shelf` is its folder below `.releases`; release.json of version 0.1.0 has the field under this name.
+    """
 
     shelf: str
     definitions_version: str
@@ -38,45 +45,118 @@ class Release:
         return release_name(self.definitions_version, self.engine_version, self.sha256)
 
     @property
+    def key(self) -> str:
+        """The folder of the release below `.releases`."""
+        return f"{self.shelf}/{self.name}"
+
+    @property
     def versions(self) -> Versions:
         return Versions(self.definitions_version, self.engine_version, self.definitions_date)
 
-    def card(self) -> bytes:
-        return (json.dumps({"format": FORMAT, **asdict(self)}, indent=2, sort_keys=True) + "\n").encode()
+    def small_files(self) -> dict[str, bytes]:
+        """The files beside the package, by name."""
+        return {MANIFEST: self.versions.manifest(), METADATA: json_bytes({"format": FORMAT, **asdict(self)})}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Channel:
-    """Where one unit stands: names of releases, newest history entry last.
+    """What one unit serves and served, by names of releases; the newest entry of `history` is the last.
 
-    `own`: a promotion fed it, so it is this mirror's own from then on and follows no other mirror's of that name.
+    `own`: a promotion fed the channel, so this mirror decides what it serves; it does not follow another mirror's
+    channel of the same name. Each method returns the record as it is after a change.
     """
 
     current: str | None = None
     previous: str | None = None
     published: str | None = None
     hold: dict[str, str] | None = None
-    history: list[dict[str, str]] | None = None
+    history: tuple[dict[str, str], ...] = ()
     own: bool = False
 
-    def entries(self) -> list[dict[str, str]]:
-        if self.history is None:
-            self.history = []
-        return self.history
+    def publish(
+        self, name: str, action: str, by: str = "sync", current_is_whole: bool = True, discard_current: bool = False
+    ) -> Channel:
+        """The channel serves release `name`; what it served becomes n-1, if that is whole.
+
+        With `discard_current`, what the channel served was another package than it claimed to be: the release does not
+        become n-1 and leaves the history.
+        """
+        history = tuple(entry for entry in self.history if not discard_current or entry["release"] != self.current)
+        previous = self.previous
+        if self.current and self.current != name and current_is_whole and not discard_current:
+            previous = self.current
+        elif self.current != name and previous == name:
+            previous = None
+        return self._with(
+            name,
+            action,
+            by,
+            previous=previous,
+            published=self.published if self.current == name else now_iso(),
+            own=self.own or action == "promote",
+            history=history,
+        )
+
+    def adopt(self, current: str | None, previous: str | None) -> Channel:
+        """The channel serves what Microsoft's script left in its folders."""
+        adopted = self._with(current, "adopt", "sync", published=now_iso()) if current else self
+        return dataclasses.replace(adopted, previous=previous) if previous and previous != current else adopted
+
+    def roll_back(self, name: str, previous: str, hold: dict[str, str], by: str) -> Channel:
+        """The channel serves an earlier release and is held at it."""
+        return self._with(name, "rollback", by, previous=previous, published=now_iso(), hold=hold)
+
+    def set_hold(self, hold: dict[str, str] | None, by: str) -> Channel:
+        """The channel is held, or follows its source again; the history calls the latter `release`."""
+        return self._with(self.current, "hold" if hold else "release", by, hold=hold)
+
+    def without_previous(self) -> Channel:
+        return dataclasses.replace(self, previous=None)
+
+    def _with(self, name: str | None, action: str, by: str, **changes: Any) -> Channel:
+        entry = {"release": name or "", "at": now_iso(), "action": action, "by": by}
+        history = (*changes.pop("history", self.history), entry)[-_LONGEST_HISTORY:]
+        return dataclasses.replace(self, current=name, history=history, **changes)
+
+    def earlier_than(self, name: str) -> list[str]:
+        """The releases that may become n-1 when the channel is rolled back to `name`: the best first.
+
+        They are those that the channel served before `name`, the newest first, and then the present n-1. A release
+        that the channel is rolled back from, now or earlier, is none of them: n-1 is what people turn to when
+        something is wrong.
+        """
+        served: list[str] = []
+        for entry in self.history:
+            if entry["action"] in ("hold", "release"):
+                continue
+            if entry["action"] == "rollback":
+                del served[_last(served, entry["release"]) :]
+            served.append(entry["release"])
+        at = _last(served, name)
+        left = {self.current, *served[at:]}
+        return [earlier for earlier in [*reversed(served[:at]), self.previous] if earlier and earlier not in left]
 
 
 def read_channel(entry: Any) -> Channel:
-    """A channel as the state file has it. Raises `TypeError`, `ValueError` or `AttributeError` for anything else."""
-    channel = Channel(**entry)
+    """A channel from a state file. Raises `TypeError`, `ValueError` or `AttributeError` for anything else."""
+    fields = {**entry, "history": entry.get("history") or ()}
+    channel = Channel(**fields)
     texts = (channel.current, channel.previous, channel.published)
     if not isinstance(channel.current, str) or any(not isinstance(text, str) for text in texts if text is not None):
         raise ValueError(entry)
-    channel.own = channel.own is True
-    if channel.hold is not None:
-        channel.hold = {str(key): str(value) for key, value in channel.hold.items()}
-    channel.history = [
-        {str(key): str(value) for key, value in done.items()}
-        for done in channel.entries()
-        if done.get("release") and done.get("action")
-    ]
-    return channel
+    hold = channel.hold
+    return dataclasses.replace(
+        channel,
+        own=channel.own is True,
+        hold=None if hold is None else {str(key): str(value) for key, value in hold.items()},
+        history=tuple(
+            {str(key): str(value) for key, value in change.items()}
+            for change in channel.history
+            if change.get("release") and change.get("action")
+        ),
+    )
+
+
+def _last(names: list[str], name: str) -> int:
+    """The index of the last `name`; the length of the list where it has none."""
+    return next((at for at in reversed(range(len(names))) if names[at] == name), len(names))

@@ -1,4 +1,4 @@
-"""The settings of a mirror: read from JSON, every fault named, never guessed.
+"""The settings of a mirror: read from JSON; every fault is named, and nothing is guessed.
 
 Microsoft's six keys mean what they mean in its script, so a `settings.json` made for that works as it is.
 """
@@ -31,8 +31,17 @@ MIB = 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where packages come from, and how patiently they are fetched. Times in seconds, speed in bytes a second."""
+class ScriptSettings:
+    """Where Microsoft's script is: in a folder at `path`, or at `url`, a git repository or a zip, at `commit`."""
+
+    path: str | None = None
+    url: str | None = None
+    commit: str | None = None
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """Where packages come from, and how they are fetched. Times in seconds, speed in bytes a second."""
 
     type: str
     url: str
@@ -45,14 +54,12 @@ class Source:
     timeout: float
     connect_timeout: float
     min_speed: int
-    path: str | None
-    origin: str | None
-    commit: str | None
+    script: ScriptSettings
 
 
 @dataclass(frozen=True)
-class Proof:
-    """What a package must be: its size in bytes, and name patterns of which each must match a member."""
+class PackagePolicy:
+    """What a package must be: its size in bytes, and patterns each of which must match the name of a member."""
 
     min_bytes: int
     max_bytes: int
@@ -66,21 +73,26 @@ class Settings:
     rings: tuple[str, ...]
     architectures: tuple[str, ...]
     channels: tuple[str, ...]
-    back: bool
+    keep_previous: bool
     log_file: str | None
     retain: int
     parallel: int
     rate_limit: int
-    proof: Proof
-    source: Source
+    policy: PackagePolicy
+    source: SourceSettings
 
-    def units(self) -> list[Unit]:
+    @property
+    def is_replica(self) -> bool:
+        """True where the source is another mirror."""
+        return self.source.type == "mirror"
+
+    def followed_units(self) -> list[Unit]:
         """The units that follow the source. A replica follows the extra channels of the other mirror too."""
-        return self._units(self.rings + (self.channels if self.source.type == "mirror" else ()))
+        return self._units(self.rings + (self.channels if self.is_replica else ()))
 
     def promoted_units(self) -> list[Unit]:
         """The units that are fed by promotion."""
-        return self._units(() if self.source.type == "mirror" else self.channels)
+        return self._units(() if self.is_replica else self.channels)
 
     def _units(self, channels: tuple[str, ...]) -> list[Unit]:
         return [
@@ -106,8 +118,8 @@ def load(path: Path) -> Settings:
         fields = json.loads(text, object_pairs_hook=_no_duplicates)
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise SettingsError(
-            f"the settings {path} are no valid JSON: {error}",
-            f"Mend the file; `python3 -m json.tool {path}` shows the same place.",
+            f"the settings {path} are not valid JSON: {error}",
+            f"Fix the file; `python3 -m json.tool {path}` shows the same position.",
         ) from None
     return parse(fields, str(path))
 
@@ -116,7 +128,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise ValueError(f"the key {name!r} stands there twice")
+            raise ValueError(f"the key {name!r} occurs twice")
         found[name] = value
     return found
 
@@ -125,14 +137,15 @@ def parse(fields: Any, where: str = "the settings") -> Settings:
     """Settings from a mapping. Raises `SettingsError` naming every unknown key and wrong type at once."""
     faults: list[str] = []
     top = _Fields(fields, "", _TOP, faults)
-    proof = _Fields(top.get("verify"), "verify.", _VERIFY, faults)
+    verify = _Fields(top.get("verify"), "verify.", _VERIFY, faults)
     source = _Fields(top.get("source"), "source.", _SOURCE, faults)
+    script = _Fields(source.get("script"), "source.script.", _SCRIPT, faults)
     if not faults:
-        _check_together(top, proof, source, faults)
+        _check_together(top, verify, source, script, faults)
     if faults:
         raise SettingsError(
             "{} cannot be used: {}".format(where, "; ".join(faults)),
-            "Mend the named keys. Every key, its type and its default stand in docs/mirror.md.",
+            "Fix these keys; docs/mirror.md lists every key with its type and default.",
         )
     url = source.get("url") or SERVICE_URL
     host = urlsplit(url).hostname or ""
@@ -144,13 +157,13 @@ def parse(fields: Any, where: str = "the settings") -> Settings:
         rings=RINGS if top.get("downloadPreviewUpdates") else RINGS[:1],
         architectures=tuple(top.get("architectures")),
         channels=tuple(top.get("channels")),
-        back=top.get("backupPreviousUpdates"),
+        keep_previous=top.get("backupPreviousUpdates"),
         log_file=top.get("logFilePath") or None,
         retain=top.get("retain"),
         parallel=top.get("parallel"),
         rate_limit=top.get("rateLimit"),
-        proof=Proof(proof.get("minBytes"), proof.get("maxBytes"), tuple(proof.get("expectedMembers"))),
-        source=Source(
+        policy=PackagePolicy(verify.get("minBytes"), verify.get("maxBytes"), tuple(verify.get("expectedMembers"))),
+        source=SourceSettings(
             type=source.get("type"),
             url=url,
             ca_file=source.get("caFile") or None,
@@ -162,9 +175,11 @@ def parse(fields: Any, where: str = "the settings") -> Settings:
             timeout=float(source.get("timeout")),
             connect_timeout=float(source.get("connectTimeout")),
             min_speed=source.get("minSpeed"),
-            path=source.get("path") or None,
-            origin=source.get("origin") or None,
-            commit=(source.get("commit") or "").lower() or None,
+            script=ScriptSettings(
+                path=script.get("path") or None,
+                url=script.get("url") or None,
+                commit=(script.get("commit") or "").lower() or None,
+            ),
         ),
     )
 
@@ -268,8 +283,8 @@ def _proxy(value: Any) -> str | None:
     return _url(value, ("http",), "http://proxy.example.com:3128", userinfo=True, path=False)
 
 
-def _origin(value: Any) -> str | None:
-    """Where Microsoft's script is got from. What looks like an option or another transport of git is no address."""
+def _script_url(value: Any) -> str | None:
+    """The address of Microsoft's script. What git would take for an option or for another transport is refused."""
     if value in (None, "") or _absolute(value) is None:
         return None
     if isinstance(value, str) and "://" not in value:
@@ -351,9 +366,7 @@ _VERIFY: dict[str, tuple[Check, Any]] = {
 _SOURCE: dict[str, tuple[Check, Any]] = {
     "type": (_choice("microsoft", "mirror", "script"), "microsoft"),
     "url": (_service_url, None),
-    "path": (_optional_path, None),
-    "origin": (_origin, None),
-    "commit": (_commit, None),
+    "script": (_mapping, {}),
     "caFile": (_optional_path, None),
     "clientCert": (_optional_path, None),
     "clientKey": (_optional_path, None),
@@ -363,6 +376,17 @@ _SOURCE: dict[str, tuple[Check, Any]] = {
     "timeout": (_number(0.1, 3600, whole=False), 30),
     "connectTimeout": (_number(0.1, 3600, whole=False), 10),
     "minSpeed": (_number(0, 10**9), 16 * 1024),
+}
+_SCRIPT: dict[str, tuple[Check, Any]] = {
+    "path": (_optional_path, None),
+    "url": (_script_url, None),
+    "commit": (_commit, None),
+}
+# Keys that had another name before, with the present one.
+_RENAMED = {
+    "source.path": "source.script.path",
+    "source.origin": "source.script.url",
+    "source.commit": "source.script.commit",
 }
 
 
@@ -376,6 +400,9 @@ class _Fields:
                 faults.append(f"an object with keys is expected, not {_shown(fields)}")
             return
         for name, value in fields.items():
+            if f"{prefix}{name}" in _RENAMED:
+                faults.append(f"the key {prefix}{name} is now {_RENAMED[prefix + name]}")
+                continue
             if name not in known:
                 near = difflib.get_close_matches(str(name), known, 1, 0.7)
                 faults.append(
@@ -392,38 +419,38 @@ class _Fields:
         return self._values[name]
 
 
-def _check_together(top: _Fields, proof: _Fields, source: _Fields, faults: list[str]) -> None:
-    """What no key can say by itself."""
-    if proof.get("minBytes") > proof.get("maxBytes"):
+def _check_together(top: _Fields, verify: _Fields, source: _Fields, script: _Fields, faults: list[str]) -> None:
+    """Checks that concern several keys."""
+    if verify.get("minBytes") > verify.get("maxBytes"):
         faults.append("verify.minBytes is above verify.maxBytes")
     if not (top.get("downloadLinuxUpdates") or top.get("downloadMacUpdates")):
         faults.append("downloadLinuxUpdates and downloadMacUpdates are both off, so there is nothing to mirror")
     if source.get("clientKey") and not source.get("clientCert"):
-        faults.append("source.clientKey is of no use without source.clientCert")
+        faults.append("source.clientKey has no effect without source.clientCert")
     if source.get("type") == "mirror" and not source.get("url"):
         faults.append("source.url is missing: it must be the root of the mirror to copy")
-    _check_script(source, faults)
+    _check_script(source, script, faults)
     parts = urlsplit(source.get("url") or SERVICE_URL)
     if parts.scheme == "http" and (parts.hostname or "").endswith(".microsoft.com"):
         faults.append("source.url must use https: Microsoft's service is not offered over plain http")
     for key in ("caFile", "clientCert", "clientKey"):
         path = source.get(key)
         if path and not Path(path).is_file():
-            faults.append(f"source.{key} names a file that is not there: {path}")
+            faults.append(f"source.{key} names a file that does not exist: {path}")
 
 
-def _check_script(source: _Fields, faults: list[str]) -> None:
-    kept, got = bool(source.get("path")), bool(source.get("origin"))
+def _check_script(source: _Fields, script: _Fields, faults: list[str]) -> None:
+    folder, url = bool(script.get("path")), bool(script.get("url"))
     if source.get("type") != "script":
-        named = [key for key in ("path", "origin", "commit") if source.get(key)]
-        faults.extend(f"source.{key} is for source.type script only" for key in named)
+        named = [key for key in _SCRIPT if script.get(key)]
+        faults.extend(f"source.script.{key} is for source.type script only" for key in named)
         return
-    if kept and got:
-        faults.append("source.path (a folder that you keep) and source.origin exclude each other")
-    if not kept and not got:
+    if folder and url:
+        faults.append("source.script.path (a folder that you keep) and source.script.url exclude each other")
+    if not folder and not url:
         faults.append(
-            "source.path (the folder that holds Microsoft's script) or source.origin (where to get it) is missing: "
-            "source.type script needs one of them"
+            "source.script.path (the folder that holds Microsoft's script) or source.script.url (where to get it) is "
+            "missing: source.type script needs one of them"
         )
-    if source.get("commit") and not got:
-        faults.append("source.commit is of no use without source.origin")
+    if script.get("commit") and not url:
+        faults.append("source.script.commit has no effect without source.script.url")

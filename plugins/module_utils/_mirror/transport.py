@@ -22,7 +22,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from . import VERSION
 from .cancel import Cancel
 from .errors import MirrorError
-from .settings import Source
+from .settings import SourceSettings
 
 MAX_REDIRECTS = 8
 CHUNK = 256 * 1024
@@ -42,11 +42,11 @@ def shown(url: str) -> str:
     return "{}://{}{}{}".format(parts.scheme, f"[{host}]" if ":" in host else host, port, parts.path)
 
 
-class Line:
-    """The network line that all downloads of a run share: so many at once, and a budget of bytes a second (0: none)."""
+class BandwidthLimit:
+    """The bandwidth that all downloads of a run share: so many at once, and so many bytes a second (0: no limit)."""
 
     def __init__(self, parallel: int, bytes_per_second: int, cancel: Cancel) -> None:
-        # Held while bytes are transferred only: a package that is being proven must not keep the line idle.
+        # Held only while bytes are transferred: while one package is verified, another one is received.
         self.slot = threading.BoundedSemaphore(parallel)
         self._speed = bytes_per_second
         self._cancel = cancel
@@ -55,7 +55,7 @@ class Line:
 
     @property
     def chunk(self) -> int:
-        """How much to read at once so that the pauses stay short."""
+        """How many bytes to read at once, so that the pauses stay short."""
         return max(1024, min(CHUNK, self._speed // 8)) if self._speed else CHUNK
 
     def spend(self, count: int) -> None:
@@ -71,7 +71,7 @@ class Line:
 class Client:
     """Makes requests for one unit and keeps its connections open between them. Not for use by two threads at once."""
 
-    def __init__(self, source: Source, tls: ssl.SSLContext, cancel: Cancel) -> None:
+    def __init__(self, source: SourceSettings, tls: ssl.SSLContext, cancel: Cancel) -> None:
         self._source = source
         self._tls = tls
         self._cancel = cancel
@@ -88,8 +88,8 @@ class Client:
         self._open.clear()
 
     @contextlib.contextmanager
-    def get(self, url: str, headers: dict[str, str] | None = None, method: str = "GET") -> Iterator[Answer]:
-        """The answer to a request, redirects followed. Its status is not judged here; see `Answer.expect`."""
+    def get(self, url: str, headers: dict[str, str] | None = None, method: str = "GET") -> Iterator[Response]:
+        """The answer to a request, redirects followed. Its status is not judged here; see `Response.expect`."""
         seen: list[str] = []
         while True:
             self._check_address(url, seen)
@@ -155,7 +155,7 @@ class Client:
             )
 
     @contextlib.contextmanager
-    def _request(self, method: str, url: str, headers: dict[str, str]) -> Iterator[Answer]:
+    def _request(self, method: str, url: str, headers: dict[str, str]) -> Iterator[Response]:
         parts = urlsplit(url)
         key = (parts.scheme, (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "https" else 80))
         sent = {"User-Agent": f"mde-mirror/{VERSION}", "Accept": "*/*", "Accept-Encoding": "identity", **headers}
@@ -177,7 +177,7 @@ class Client:
 
     def _ask(
         self, key: tuple[str, str, int], method: str, url: str, headers: dict[str, str]
-    ) -> tuple[_Connection, Answer]:
+    ) -> tuple[_Connection, Response]:
         connection = self._open.pop(key, None)
         if connection is not None:
             try:
@@ -274,14 +274,14 @@ def truncated(where: str, what: str) -> MirrorError:
     )
 
 
-class Answer:
+class Response:
     """The answer to a request whose head was read.
 
     `shown` is the address that gave it, for people. `length` is that of the body as announced, in bytes; None where it
     is not, or is nonsense. `received` counts what was read of it.
     """
 
-    def __init__(self, response: http.client.HTTPResponse, url: str, stream: _Stream, source: Source) -> None:
+    def __init__(self, response: http.client.HTTPResponse, url: str, stream: _Stream, source: SourceSettings) -> None:
         self._response = response
         self._stream = stream
         self._source = source
@@ -439,7 +439,7 @@ class _Stream(io.RawIOBase):
     other side.
     """
 
-    def __init__(self, sock: socket.socket, source: Source) -> None:
+    def __init__(self, sock: socket.socket, source: SourceSettings) -> None:
         super().__init__()
         # Keeps the socket open as long as this stream, as `makefile` does for its own.
         self._hold: Any = sock.makefile("rb", buffering=0)
@@ -490,10 +490,10 @@ class _Stream(io.RawIOBase):
         super().close()
 
 
-class _Response(http.client.HTTPResponse):
+class _HttpResponse(http.client.HTTPResponse):
     """A response that is read through `_Stream`."""
 
-    def __init__(self, sock: socket.socket, source: Source, method: str) -> None:
+    def __init__(self, sock: socket.socket, source: SourceSettings, method: str) -> None:
         super().__init__(sock, method=method)
         self.fp.close()
         self.stream = _Stream(sock, source)
@@ -503,7 +503,7 @@ class _Response(http.client.HTTPResponse):
 class _Connection:
     """A connection to one host, through the proxy if there is one."""
 
-    def __init__(self, key: tuple[str, str, int], source: Source, tls: ssl.SSLContext, cancel: Cancel) -> None:
+    def __init__(self, key: tuple[str, str, int], source: SourceSettings, tls: ssl.SSLContext, cancel: Cancel) -> None:
         scheme, host, port = key
         self._source = source
         self._cancel = cancel
@@ -533,7 +533,7 @@ class _Connection:
         name = f"[{host}]" if ":" in host else host
         self._host = name if port == default_port else f"{name}:{port}"
 
-    def ask(self, method: str, url: str, headers: dict[str, str]) -> Answer:
+    def ask(self, method: str, url: str, headers: dict[str, str]) -> Response:
         parts = urlsplit(url)
         target = (parts.path or "/") + ("?" + parts.query if parts.query else "")
         if self._whole_address:
@@ -545,11 +545,11 @@ class _Connection:
         with self._cancel.closing(self.socket):
             self.socket.settimeout(self._source.timeout)
             self.socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
-            response = _Response(self.socket, self._source, method)
+            response = _HttpResponse(self.socket, self._source, method)
             response.stream.must_end_in(self._source.timeout)
             response.begin()
             response.stream.must_end_in(None)
-        return Answer(response, url, response.stream, self._source)
+        return Response(response, url, response.stream, self._source)
 
     def close(self) -> None:
         self.socket.close()
@@ -581,7 +581,7 @@ def _basic(user: str | None, password: str | None) -> str:
     return "Basic " + base64.b64encode(pair.encode("utf-8")).decode("ascii")
 
 
-def tls_context(source: Source) -> ssl.SSLContext:
+def tls_context(source: SourceSettings) -> ssl.SSLContext:
     """TLS 1.2 or later; certificates are checked against `caFile` alone if it is given, else the system's."""
     try:
         context = ssl.create_default_context(cafile=source.ca_file)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Mapping
 
 PLATFORMS = ("linux", "mac")
 RINGS = ("production", "preview")
@@ -15,7 +16,7 @@ ARCHITECTURES = ("x86_64", "arm64")
 
 @dataclass(frozen=True, order=True)
 class Unit:
-    """`path` is the folder that the mirror serves for it, below the root."""
+    """`path` is the folder below the root that the mirror serves for the unit."""
 
     platform: str
     channel: str
@@ -31,15 +32,24 @@ class Unit:
 
     @property
     def shelf(self) -> str:
-        """The folder of `.releases` that keeps its releases; channels of one platform and architecture share it."""
+        """The folder below `.releases` with its releases; the channels of one platform and architecture share it."""
         return f"{self.platform}-{self.arch}"
 
     @property
     def slug(self) -> str:
         return f"{self.platform}-{self.channel}-{self.arch}"
 
+    def as_dict(self) -> dict[str, str]:
+        """The fields by which results and the status name a unit."""
+        return {"platform": self.platform, "channel": self.channel, "arch": self.arch}
+
     def __str__(self) -> str:
         return f"{self.platform}/{self.channel}/{self.arch}"
+
+
+def unit_name(fields: Mapping[str, Any]) -> str:
+    """The name of a unit that is given as fields (`Unit.as_dict`), for messages."""
+    return "{platform}/{channel}/{arch}".format(**fields)
 
 
 def unit_of_path(path: str) -> Unit:

@@ -64,6 +64,25 @@ class Versions:
         return f"definitions {self.definitions}, engine {self.engine}"
 
 
+@dataclass(frozen=True)
+class Offer(Versions):
+    """What another mirror serves in a channel: its package, since when, and whether and why the channel is held."""
+
+    sha256: str = ""
+    published: str | None = None
+    held: tuple[tuple[str, str], ...] = ()
+
+    def reason(self) -> str:
+        """Why that mirror serves it, as far as its status says so; for messages."""
+        held = dict(self.held)
+        if not held:
+            return "its status does not say that anybody holds the channel"
+        what = "was rolled back" if held.get("kind") == "rollback" else "is held"
+        who = f" by {held['by']}" if held.get("by") else ""
+        when = f" since {held['since']}" if held.get("since") else ""
+        return f"the channel {what} there{who}{when}: {held.get('reason') or 'no reason given'}"
+
+
 def from_manifest(data: bytes) -> Versions:
     """The versions a `manifest.json` names. Raises `ValueError` for anything else than two versions."""
     try:

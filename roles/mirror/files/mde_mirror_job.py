@@ -1,8 +1,8 @@
-"""What runs around the command mde-mirror where systemd does not do it: delays, time limits, and telling somebody.
+"""Runs the command mde-mirror with what systemd does not provide: delays, time limits, metrics and alarms.
 
-    python3 mde-mirror-job job.json sync         cron and launchd: one sync, the metrics, an alarm if the sync failed
+    python3 mde-mirror-job job.json sync         cron and launchd: a sync, the metrics, an alarm if the sync failed
     python3 mde-mirror-job job.json watch        cron and launchd: the metrics, an alarm if the mirror is stale
-    python3 mde-mirror-job job.json alarm KIND   systemd's OnFailure=, where KIND (sync, watch) failed
+    python3 mde-mirror-job job.json alarm KIND   systemd (OnFailure=): an alarm because KIND (sync or watch) failed
 
 Needs Python 3.8 or newer. The role mde.offline.mirror installs it and writes job.json.
 """
@@ -31,14 +31,15 @@ from typing import Any
 
 LOCKED = 75
 KINDS = ("sync", "watch")
-ALARM_SECONDS, LOOK_SECONDS, GRACE_SECONDS = 120, 600, 60
+# Time limits of the alarm command, of other commands, and between SIGTERM and SIGKILL.
+ALARM_SECONDS, STATUS_SECONDS, GRACE_SECONDS = 120, 600, 60
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 LONGEST_REASON = 500
 
 
 @dataclass(frozen=True)
 class Job:
-    """What job.json says of one mirror."""
+    """The content of job.json."""
 
     command: list[str]
     settings: str
@@ -71,7 +72,7 @@ class Job:
         time.sleep(random.uniform(0, self.spread))
         done = self.run("sync", limit=self.time_limit)
         self.write_metrics()
-        # Another sync is at work, and will say itself how it went.
+        # Another sync is running. It reports its own result.
         if done.status in (0, LOCKED):
             return 0
         self.raise_alarm("sync", done)
@@ -90,23 +91,23 @@ class Job:
         if self.metrics:
             self.run("metrics", "--output", self.metrics)
 
-    # --- telling somebody -----------------------------------------------------------------------------------------
+    # --- alarms ---------------------------------------------------------------------------------------------------
 
     def raise_alarm(self, kind: str, failed: Done | None = None) -> int:
-        """Tells the log, and the operator's command unless it was told of the same trouble a short while ago."""
+        """Logs the failure, and runs the alarm command unless it ran for the same problem recently."""
         status = self.status()
-        reason = f"mde-mirror on {socket.gethostname()}: {shortened(self.why(kind, status, failed))}"
-        tell(reason, syslog.LOG_ERR)
+        reason = f"mde-mirror on {socket.gethostname()}: {shortened(self.reason(kind, status, failed))}"
+        log(reason, syslog.LOG_ERR)
         if not self.alarm:
             return 0
         stamp = self.state / f"alarm-{kind}"
         if not self.due(stamp, status):
-            tell(f"{self.alarm[0]} was told already and is told again in {self.repeat / 3600:g} hours at the earliest")
+            log(f"{self.alarm[0]} was already run for this problem; it is repeated after {self.repeat / 3600:g} hours")
             return 0
         done = run([*self.alarm, reason], ALARM_SECONDS)
         if done.status:
-            # Nobody may have been reached, so the next failure tries again.
-            tell(f"{self.alarm[0]} failed: {done.said or done.status}", syslog.LOG_ERR)
+            # The alarm may not have been delivered, so the next failure tries again.
+            log(f"{self.alarm[0]} failed: {done.message or done.status}", syslog.LOG_ERR)
             return 1
         with contextlib.suppress(OSError):
             handle, name = tempfile.mkstemp(dir=str(self.state), prefix=".alarm-")
@@ -116,55 +117,55 @@ class Job:
         return 0
 
     def due(self, stamp: Path, status: dict[str, Any]) -> bool:
-        """True for new trouble, that is when the mirror was filled since the last alarm; for old trouble at times."""
+        """True for a new problem (the mirror was filled since the last alarm), or if `repeat` has passed."""
         try:
-            told, filled_then = stamp.stat().st_mtime, stamp.read_text(encoding="utf-8")
+            last_alarm, filled_then = stamp.stat().st_mtime, stamp.read_text(encoding="utf-8")
         except (OSError, ValueError):
             return True
-        return filled(status) > filled_then or not 0 <= time.time() - told < self.repeat
+        return filled(status) > filled_then or not 0 <= time.time() - last_alarm < self.repeat
 
     def status(self) -> dict[str, Any]:
-        done = run([*self.command, "status", "--json", "--settings", self.settings], LOOK_SECONDS)
+        done = run([*self.command, "status", "--json", "--settings", self.settings], STATUS_SECONDS)
         with contextlib.suppress(ValueError):
             found = json.loads(done.output)
             if isinstance(found, dict):
                 return found
         return {}
 
-    def why(self, kind: str, status: dict[str, Any], failed: Done | None) -> str:
+    def reason(self, kind: str, status: dict[str, Any], failed: Done | None) -> str:
         if kind == "watch":
             failed = failed or self.run("status", "--max-age", str(self.max_age), quiet=True)
-            return failed.said or "the watch failed; see its log"
+            return failed.message or "the watch failed; see its log"
         last = status.get("last_sync") or {}
         errors = [{**error, "unit": ""} for error in last.get("errors", [])]
         for unit in last.get("units", []):
             if unit.get("error"):
                 errors.append({**unit["error"], "unit": "{platform}/{channel}/{arch}: ".format(**unit)})
-        told = "; ".join("{unit}{code}: {message}".format(**error) for error in errors)
-        # A run that could not even begin, or was ended, says so itself and leaves the result of the one before.
-        said = failed.said if failed and (failed.errors or not told) else told
-        return "the sync failed: " + (said or "it ended without a result; see its log")
+        recorded = "; ".join("{unit}{code}: {message}".format(**error) for error in errors)
+        # If a run could not begin or was stopped, its output has the error, and the status is that of an earlier run.
+        reason = failed.message if failed and (failed.errors or not recorded) else recorded
+        return "the sync failed: " + (reason or "it ended without a result; see its log")
 
     # --- running the command --------------------------------------------------------------------------------------
 
-    def run(self, verb: str, *options: str, limit: float | None = LOOK_SECONDS, quiet: bool = False) -> Done:
+    def run(self, verb: str, *options: str, limit: float | None = STATUS_SECONDS, quiet: bool = False) -> Done:
         done = run([*self.command, verb, *options, "--settings", self.settings], limit)
         for line in [] if quiet and not done.status else done.output.splitlines() + done.errors.splitlines():
-            tell(line, syslog.LOG_ERR if done.status else syslog.LOG_INFO)
+            log(line, syslog.LOG_ERR if done.status else syslog.LOG_INFO)
         return done
 
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended, and what it said."""
+    """The result of a command."""
 
     status: int
     output: str
     errors: str
 
     @property
-    def said(self) -> str:
-        """What it said of its failure, in one line."""
+    def message(self) -> str:
+        """The error message of the command, in one line."""
         return " ".join((self.errors.strip() or self.output.strip()[-LONGEST_REASON:]).split())
 
 
@@ -185,7 +186,7 @@ def run(command: list[str], limit: float | None) -> Done:
         output, errors = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
         output, errors = end(process)
-        return Done(process.returncode or 1, output, f"{errors}\nended after {limit:.0f} seconds, its time limit")
+        return Done(process.returncode or 1, output, f"{errors}\nstopped after {limit:.0f} seconds, its time limit")
     except BaseException:
         end(process)
         raise
@@ -193,7 +194,7 @@ def run(command: list[str], limit: float | None) -> Done:
 
 
 def end(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """First asks the command and all that it began, then makes them."""
+    """Ends the command and its child processes: first with SIGTERM, then with SIGKILL."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     try:
@@ -204,8 +205,8 @@ def end(process: subprocess.Popen[str]) -> tuple[str, str]:
         return process.communicate()
 
 
-def tell(line: str, priority: int = syslog.LOG_INFO) -> None:
-    """To the journal through what we print, where we run under systemd; else to syslog."""
+def log(line: str, priority: int = syslog.LOG_INFO) -> None:
+    """Prints the line, which systemd writes to the journal; without systemd, also writes it to syslog."""
     with contextlib.suppress(OSError):
         print(line, flush=True)
     if "JOURNAL_STREAM" not in os.environ:
@@ -213,13 +214,13 @@ def tell(line: str, priority: int = syslog.LOG_INFO) -> None:
 
 
 def seconds(span: str) -> float:
-    """A span as systemd spells it: `6h`, `1h 30min`, `90`."""
+    """Converts a time span in the syntax of systemd to seconds: `6h`, `1h 30min`, `90`."""
     parts = re.findall(r"(\d+) *([a-z]?)[a-z]*", span)
     return float(sum(int(number) * UNITS[unit] for number, unit in parts))
 
 
 def filled(status: dict[str, Any]) -> str:
-    """When the mirror was last filled, as ISO 8601 in UTC, "" if never. Such times sort as their text does."""
+    """The time at which the mirror was last filled, in ISO 8601 (UTC, so that it sorts as text); "" if never."""
     return max(status.get(when) or "" for when in ("last_success", "last_import"))
 
 

@@ -151,7 +151,7 @@ def test_only_what_the_other_side_lacks_is_carried(mirror, bundle, island, tmp_p
     island.well("import", bundle)
     mirror.publish(3)
     file = tmp_path / "lacking.tar"
-    run = mirror.well("export", file, "--lacking", island.root / "status.json")
+    run = mirror.well("export", file, "--base", island.root / "status.json")
     assert (run.report["carried"], run.report["left_out"]) == (
         sorted(folders("production")),
         sorted(folders("canary")),
@@ -160,7 +160,7 @@ def test_only_what_the_other_side_lacks_is_carried(mirror, bundle, island, tmp_p
     island.well("import", file)
     paths = [*folders("production"), *folders("canary")]
     assert island.snapshot(paths) == mirror.snapshot(paths)
-    nothing = mirror.well("export", file, "--lacking", island.root / "status.json")
+    nothing = mirror.well("export", file, "--base", island.root / "status.json")
     assert nothing.report["carried"] == []
     assert island.well("import", file).report["changed"] is False
 
@@ -169,7 +169,7 @@ def test_a_bundle_made_for_another_state_of_this_mirror_is_refused(mirror, bundl
     """The status was taken before the other side lost what it named."""
     island.well("import", bundle)
     file = tmp_path / "lacking.tar"
-    mirror.well("export", file, "--lacking", island.root / "status.json")
+    mirror.well("export", file, "--base", island.root / "status.json")
     damage(island.root / folders("canary", "arm64")[0])
     refused(island, file, "incomplete_bundle")
     island.well("import", bundle)
@@ -182,7 +182,7 @@ def test_what_the_other_side_has_is_promoted_without_being_carried(mirror, bundl
     island.well("import", bundle)
     mirror.well("promote", "production", "canary")
     file = tmp_path / "lacking.tar"
-    run = mirror.well("export", file, "--lacking", island.root / "status.json")
+    run = mirror.well("export", file, "--base", island.root / "status.json")
     assert run.report["carried"] == []
     island.well("import", file)
     assert island.numbers("canary") == [2, 2]
@@ -193,7 +193,7 @@ def test_a_status_that_is_none(mirror, tmp_path, content):
     status = tmp_path / "status.json"
     if content is not None:
         status.write_text(content)
-    run = mirror.verb("export", tmp_path / "bundle.tar", "--lacking", status)
+    run = mirror.verb("export", tmp_path / "bundle.tar", "--base", status)
     assert (run.status, run.report["errors"][0]["code"]) == (1, "file" if content is None else "bad_status")
     assert not (tmp_path / "bundle.tar").exists()
 
@@ -552,7 +552,7 @@ def test_a_held_channel_is_not_moved_by_an_import(mirror, bundle, island, tmp_pa
     mirror.well("export", tmp_path / "newer.tar")
     assert island.well("import", tmp_path / "newer.tar").report["changed"] is False
     assert island.numbers("production") == [2, 2]
-    island.well("release", "production")
+    island.well("unhold", "production")
     island.well("import", tmp_path / "newer.tar")
     assert island.numbers("production") == [3, 3]
 
@@ -590,7 +590,7 @@ def test_a_held_channel_does_not_keep_the_rest_of_a_bundle_out(mirror, bundle, i
     text = island.run("import", str(file)).text
     assert "held by anna: change freeze" in text
     island.agree()
-    island.well("release", held)
+    island.well("unhold", held)
     assert set(island.well("import", file).units) == {*folders(held), *folders(other)}
     assert (island.numbers("production"), island.numbers("canary")) == ([4, 4], [3, 3])
 
@@ -614,7 +614,7 @@ def test_a_package_that_only_held_channels_lack_need_not_be_carried(mirror, bund
     mirror.publish(3)
     mirror.well("promote", "production", "canary")
     (tmp_path / "status.json").write_text(json.dumps({**status, "channels": mirror.status()["channels"]}))
-    mirror.well("export", tmp_path / "nothing.tar", "--lacking", tmp_path / "status.json")
+    mirror.well("export", tmp_path / "nothing.tar", "--base", tmp_path / "status.json")
     refused(island, tmp_path / "nothing.tar", "incomplete_bundle")
     island.well("hold", "canary")
     run = island.well("import", tmp_path / "nothing.tar")
@@ -728,16 +728,16 @@ def test_a_disk_that_runs_full_on_the_way(mirror, bundle, island, patched, tmpfs
     mirror.well("export", tmp_path / "large.tar")
     meanwhile = patched(
         "import contextlib, os",
-        "from _mirror.store import Store",
-        "real = Store.reserved",
+        "from _mirror.workspace import Workspace",
+        "real = Workspace.reserved",
         "@contextlib.contextmanager",
-        "def reserved(store, wanted):",
-        "    with real(store, wanted):",
+        "def reserved(workspace, wanted):",
+        "    with real(workspace, wanted):",
         f"        with open({str(disk / 'others')!r}, 'wb') as others:",
         "            room = os.statvfs(others.name)",
         f"            os.posix_fallocate(others.fileno(), 0, room.f_bavail * room.f_frsize - {4 * MIB})",
         "        yield",
-        "Store.reserved = reserved",
+        "Workspace.reserved = reserved",
     )
     run = island.verb("import", tmp_path / "large.tar", command=meanwhile)
     assert (run.status, run.report["errors"][0]["code"]) == (1, "disk_full")

@@ -29,13 +29,13 @@ STEPS = [
     ),
     ("rolled_back", CHANNEL, {"channel": "production", "state": "rolled_back", "reason": "false positives"}),
     ("held", CHANNEL, {"channel": "pilot", "state": "held", "reason": "freeze", "arch": "arm64"}),
-    ("released", CHANNEL, {"channel": "production", "state": "released", "platform": "linux"}),
+    ("unheld", CHANNEL, {"channel": "production", "state": "unheld", "platform": "linux"}),
     ("exported", BUNDLE, {"path": "{here}/bundle.tar", "state": "exported"}),
     ("imported", BUNDLE, {"path": "{here}/bundle.tar", "state": "imported", "settings": "{island}"}),
     (
         "exported_the_rest",
         BUNDLE,
-        {"path": "{here}/rest.tar", "state": "exported", "lacking": "{here}/island/mirror/status.json"},
+        {"path": "{here}/rest.tar", "state": "exported", "base": "{here}/island/mirror/status.json"},
     ),
 ]
 REFUSALS = [

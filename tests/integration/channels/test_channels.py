@@ -1,4 +1,4 @@
-"""What an operator says about channels, and that it stays so: promote, roll back, hold, release."""
+"""What an operator says about channels, and that it stays so: promote, roll back, hold, unhold."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 import time
 
 import pytest
@@ -117,8 +119,8 @@ def test_a_version_that_both_rings_had_means_the_package_of_the_channel_that_is_
         ("no_previous", ["rollback", "production"]),
         ("no_such_channel", ["rollback", "nightly"]),
         ("no_such_channel", ["hold", "nightly"]),
-        ("no_such_channel", ["release", "nightly"]),
-        ("no_such_channel", ["release", "canary"]),
+        ("no_such_channel", ["unhold", "nightly"]),
+        ("no_such_channel", ["unhold", "canary"]),
     ],
 )
 def test_what_cannot_be_followed_is_refused_and_changes_nothing(mirror, code, arguments):
@@ -154,7 +156,7 @@ def test_rollback_serves_the_previous_release_and_stays_there(mirror):
     (hold,) = {json.dumps(entry["held"]) for entry in mirror.status()["channels"]}
     assert (json.loads(hold)["reason"], json.loads(hold)["by"]) == ("false positives", "anna")
     assert "false positives" in mirror.run("status").text
-    mirror.well("release", "production")
+    mirror.well("unhold", "production")
     assert mirror.snapshot(folders("production")) == first
     assert mirror.sync_well().outcomes() == dict.fromkeys(folders("production"), "updated")
     assert (mirror.numbers("production"), mirror.numbers("production_back")) == ([4, 4], [1, 1])
@@ -207,7 +209,7 @@ def test_rollback_of_a_promoted_channel(mirror):
     assert "slow" in mirror.refused("held", "promote", "production", "canary")["message"]
     mirror.well("promote", "production", "canary", "--release", version(1))
     assert mirror.sync_well().outcomes()[CANARY] == "held"
-    mirror.well("release", "canary")
+    mirror.well("unhold", "canary")
     mirror.well("promote", "production", "canary")
     assert mirror.numbers("canary") == [2, 2]
     mirror.agree()
@@ -218,7 +220,7 @@ def test_n_1_does_not_bring_back_what_was_rolled_away_from(mirror):
     mirror.publish(2)
     mirror.well("rollback", "production")
     assert mirror.numbers("production_back") == [1, 1]
-    mirror.well("release", "production")
+    mirror.well("unhold", "production")
     for number in (3, 4):
         mirror.publish(number)
     mirror.well("rollback", "production")
@@ -245,7 +247,7 @@ def test_n_1_after_any_rollback(mirror, seed):
         if chance.random() < 0.5:
             newest += 1
             if mirror.channels()[PRODUCTION]["hold"]:
-                mirror.well("release", "production", "--arch", "x86_64")
+                mirror.well("unhold", "production", "--arch", "x86_64")
             mirror.publish(newest)
             path.append(newest)
         elif len(path) > 1:
@@ -274,7 +276,7 @@ def test_a_held_channel_stays_across_ten_releases_and_its_release_is_never_prune
         assert {run.outcomes()[path] for path in folders("preview")} == {"updated"}
         assert mirror.snapshot(list(before)) == before
     assert mirror.shelved() == [1, 10, 11]
-    mirror.well("release", "production")
+    mirror.well("unhold", "production")
     mirror.sync_well()
     assert mirror.numbers("production") == [11, 11]
     assert mirror.numbers("production_back") == [1, 1]
@@ -319,7 +321,7 @@ def test_a_held_channel_says_what_its_source_has(mirror):
     assert "503" in run.units[PRODUCTION]["notes"][0]
     assert run.units[PRODUCTION]["behind_since"] == since
     service.clear_faults()
-    mirror.well("release", "production")
+    mirror.well("unhold", "production")
     mirror.sync_well()
     entry = {entry["path"]: entry for entry in mirror.status()["channels"]}
     assert (entry[PRODUCTION]["behind_since"], entry[PRODUCTION]["behind_seconds"]) == (None, 0)
@@ -330,8 +332,8 @@ def test_holding_twice_changes_nothing_and_a_new_reason_does(mirror):
     assert mirror.well("hold", "production", "--reason", "freeze").report["changed"] is False
     assert mirror.well("hold", "production").report["changed"] is False
     assert mirror.well("hold", "production", "--reason", "longer freeze").report["changed"] is True
-    assert mirror.well("release", "production").report["changed"] is True
-    assert mirror.well("release", "production").report["changed"] is False
+    assert mirror.well("unhold", "production").report["changed"] is True
+    assert mirror.well("unhold", "production").report["changed"] is False
     assert mirror.history(PRODUCTION) == ["sync", "hold", "hold", "release"]
 
 
@@ -362,7 +364,7 @@ def test_the_history_tells_who_did_what_and_when(mirror):
         ["rollback", "production", "--reason", "bad"],
         ["rollback", "production", "--to", version(1)],
         ["hold", "canary", "--reason", "freeze"],
-        ["release", "pilot"],
+        ["unhold", "pilot"],
     ],
 )
 def test_check_changes_nothing_and_foretells_what_then_happens(mirror, arguments):
@@ -372,7 +374,7 @@ def test_check_changes_nothing_and_foretells_what_then_happens(mirror, arguments
     mirror.publish(2)
     mirror.publish(3)
     if arguments[2:] == ["pilot"]:
-        mirror.well("release", "pilot")
+        mirror.well("unhold", "pilot")
     before = mirror.tree()
     foretold = mirror.well(*arguments, "--check")
     assert mirror.tree() == before
@@ -571,33 +573,57 @@ def links(mirror, channel):
     return {path: mirror.name(path) for path in mirror.folders() if path.split("/")[1].startswith(channel)}
 
 
-def test_of_two_verbs_at_once_one_works_and_the_other_names_it(mirror, tmp_path):
+def test_an_import_waits_for_no_sync_and_names_it(mirror, tmp_path):
     service, bundle = mirror.service, tmp_path / "bundle.tar"
-    mirror.well("promote", "production", "canary")
     mirror.well("export", bundle)
     service.publish(version(2), size=SIZE)
     service.fault("stall", kind="package", times=1)
     mirror.configure(source={"timeout": 10 * LONGEST})
-    before = links(mirror, "canary")
     with mirror.start("sync") as sync:
         assert until(lambda: service.asked("package"))
-        for arguments in (
-            ["promote", "production", "canary"],
-            ["rollback", "canary"],
-            ["hold", "production"],
-            ["release", "production"],
-            ["import", bundle],
-        ):
-            run = mirror.verb(*arguments)
+        for arguments in (["import", bundle], ["sync"]):
+            run = mirror.run(*map(str, arguments), "--json")
             assert run.status == 75, run.text
             assert run.report["errors"][0]["code"] == "locked"
             assert str(sync.pid) in run.report["errors"][0]["message"]
         assert sync.poll() is None
-        assert links(mirror, "canary") == before != {}
         service.clear_faults()
         sync.communicate(timeout=LONGEST)
     assert sync.returncode == 0
     mirror.agree()
+
+
+def test_a_verb_waits_for_another_session_only_so_long_and_names_it(mirror, patched):
+    impatient = patched("from _mirror import session", "session.PATIENCE_SECONDS = 0.2")
+    holder = "import fcntl, json, os, sys\nlock = open(sys.argv[1], 'r+')\nfcntl.flock(lock, fcntl.LOCK_EX)\n"
+    holder += "lock.write(json.dumps({'pid': os.getpid(), 'host': 'h', 'since': 's'}))\nlock.flush()\n"
+    holder += "print('locked', flush=True)\nsys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", holder, str(mirror.root / ".state" / "lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout.readline() == "locked\n"
+        for arguments in VERBS_OF_CHANNELS:
+            run = mirror.verb(*arguments, command=impatient)
+            assert run.status == 75, run.text
+            assert run.report["errors"][0]["code"] == "locked"
+            assert str(other.pid) in run.report["errors"][0]["message"]
+        with mirror.start("hold", "production", "--json") as patient:
+            linger(patient, 0.5)
+            other.communicate("")
+            stdout, _stderr = patient.communicate(timeout=LONGEST)
+    assert json.loads(stdout)["changed"] is True
+    mirror.agree()
+
+
+VERBS_OF_CHANNELS = (
+    ["promote", "production", "canary"],
+    ["rollback", "production", "--to", version(1)],
+    ["hold", "production"],
+    ["unhold", "production"],
+)
 
 
 def test_of_two_promotions_at_once_none_is_half_done(mirror):
@@ -648,7 +674,7 @@ def test_kill_9_at_any_moment_of_promote_and_rollback(mirror):
             mirror.well(*arguments)
             assert mirror.numbers("canary") == [current, current]
         mirror.agree()
-        mirror.well("release", "canary")
+        mirror.well("unhold", "canary")
         mirror.well(*promote)
 
 

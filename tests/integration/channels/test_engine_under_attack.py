@@ -27,7 +27,7 @@ from ansible_collections.mde.offline.plugins.module_utils._mirror.cancel import 
 from ansible_collections.mde.offline.plugins.module_utils._mirror.errors import MirrorError
 from ansible_collections.mde.offline.plugins.module_utils._mirror.lock import locked
 from ansible_collections.mde.offline.plugins.module_utils._mirror.package import prove
-from ansible_collections.mde.offline.plugins.module_utils._mirror.settings import Proof
+from ansible_collections.mde.offline.plugins.module_utils._mirror.settings import PackagePolicy
 
 from simulators.download_service import build_package
 
@@ -233,7 +233,7 @@ def proven(path, change=None, edit=None):
             change(package)
     if edit:
         path.write_bytes(edit(path.read_bytes()))
-    prove(path, Proof(1, 1 << 20, ()), "the package", Cancel())
+    prove(path, PackagePolicy(1, 1 << 20, ()), "the package", Cancel())
 
 
 @pytest.mark.parametrize(
@@ -313,12 +313,12 @@ def test_sizes_that_stand_elsewhere_are_fine(tmp_path, zip64):
     ) as member:
         member.write(b"an engine" * 100)
     (tmp_path / "pipe.zip").write_bytes(pipe.data)
-    prove(tmp_path / "pipe.zip", Proof(1, 1 << 20, ()), "the package", Cancel())
+    prove(tmp_path / "pipe.zip", PackagePolicy(1, 1 << 20, ()), "the package", Cancel())
     with zipfile.ZipFile(tmp_path / "file.zip", "w") as package, package.open(
         "lib.so", "w", force_zip64=zip64
     ) as member:
         member.write(b"an engine" * 100)
-    prove(tmp_path / "file.zip", Proof(1, 1 << 20, ()), "the package", Cancel())
+    prove(tmp_path / "file.zip", PackagePolicy(1, 1 << 20, ()), "the package", Cancel())
 
 
 # -- the folder --------------------------------------------------------------------------------------------------------
@@ -380,7 +380,7 @@ def test_what_is_held_stays_held_when_the_state_is_lost(mirror, content):
         assert mirror.numbers("production") == [1, 1]
         assert mirror.channels()[PRODUCTION]["hold"] == held
         assert mirror.history(PRODUCTION)[-1] == "rollback"
-    mirror.well("release", "production")
+    mirror.well("unhold", "production")
     mirror.sync_well()
     assert mirror.numbers("production") == [4, 4]
     mirror.agree()

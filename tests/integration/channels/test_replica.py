@@ -283,7 +283,7 @@ def test_a_held_replica_says_how_far_behind_it_is(replica, mirror, upstream):
     assert "not known" in notes(run, PRODUCTION)
     assert run.units[PRODUCTION]["behind_since"] == "2020-01-01T00:00:00Z"
     upstream.disturbances.clear()
-    replica.well("release", "production")
+    replica.well("unhold", "production")
     replica.sync_well()
     assert told_behind(replica) == (version(3), None)
 
@@ -327,7 +327,7 @@ def test_a_held_replica_stays(replica, mirror):
     mirror.publish(2)
     assert set(replica.sync_well().outcomes().values()) == {"held"}
     assert replica.numbers("production") == [1, 1]
-    replica.well("release", "production")
+    replica.well("unhold", "production")
     replica.sync_well()
     assert replica.numbers("production") == [2, 2]
 
@@ -622,7 +622,7 @@ def test_whatever_the_other_mirror_says_about_its_hold(replica, mirror, upstream
     mirror.publish(3)
     mirror.well("rollback", "production", "--to", version(2))
     shutil.rmtree(replica.root)
-    mirror.well("release", "production")
+    mirror.well("unhold", "production")
     mirror.sync_well()
     replica.sync_well()
     mirror.well("rollback", "production", "--to", version(2))

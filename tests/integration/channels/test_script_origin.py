@@ -129,7 +129,7 @@ def fails(mirror, code):
 @pytest.mark.parametrize("kind", WAYS)
 def test_the_next_sync_takes_what_is_new(scripted, origin, kind):
     there = origin(kind)
-    scripted.configure(source={"origin": there.address})
+    scripted.configure(script={"url": there.address})
     run = scripted.publish(2)
     assert (ran(scripted), notes(run)) == (1, [])
     assert published(scripted) == f"Microsoft's script at commit {there.upstream.editions[1]}"
@@ -149,7 +149,7 @@ def test_the_next_sync_takes_what_is_new(scripted, origin, kind):
 
 def test_a_web_server_is_asked_whether_the_zip_is_new(scripted, origin, web):
     there = origin("zip http")
-    scripted.configure(source={"origin": there.address})
+    scripted.configure(script={"url": there.address})
     scripted.publish(2)
     hour_ago = time.time() - 3600
     os.utime(there.zip_path, (hour_ago, hour_ago))
@@ -167,14 +167,14 @@ def test_a_web_server_is_asked_whether_the_zip_is_new(scripted, origin, web):
 
 
 def test_the_origin_is_left_alone_while_there_is_nothing_to_fetch(scripted, origin, web):
-    scripted.configure(source={"origin": origin("zip http").address})
+    scripted.configure(script={"url": origin("zip http").address})
     scripted.sync_well()
     scripted.sync("--check")
     assert web.requests == []
 
 
 def test_check_writes_nothing(scripted, origin, web, service):
-    scripted.configure(source={"origin": origin("git http").address})
+    scripted.configure(script={"url": origin("git http").address})
     service.publish(version(2), size=SIZE)
     before = scripted.tree()
     assert set(scripted.sync("--check").outcomes().values()) == {"updated"}
@@ -186,11 +186,11 @@ def test_the_script_alone_is_enough(scripted, upstream, tmp_path):
     repository = Repository(tmp_path / "small")
     repository.write(SCRIPT, (upstream.folder / HOME / SCRIPT).read_text(encoding="utf-8"))
     commit = repository.commit(1)
-    scripted.configure(source={"origin": str(tmp_path / "small")})
+    scripted.configure(script={"url": str(tmp_path / "small")})
     scripted.publish(2)
     assert published(scripted).endswith(commit)
     small = repository.zip(tmp_path / "small.zip")
-    scripted.configure(source={"origin": str(small)})
+    scripted.configure(script={"url": str(small)})
     scripted.publish(3)
     assert (ran(scripted), published(scripted)[-40:]) == (1, commit)
     remade(small, comment=b"")
@@ -199,18 +199,18 @@ def test_the_script_alone_is_enough(scripted, upstream, tmp_path):
 
 
 def test_a_copy_of_another_origin_is_none(scripted, upstream, tmp_path, service):
-    scripted.configure(source={"origin": str(upstream.folder)})
+    scripted.configure(script={"url": str(upstream.folder)})
     scripted.publish(2)
-    scripted.configure(source={"origin": str(tmp_path / "nothing")})
+    scripted.configure(script={"url": str(tmp_path / "nothing")})
     service.publish(version(3), size=SIZE)
     assert "nothing" in fails(scripted, "script_missing").error()["message"]
-    scripted.configure(source={"origin": str(upstream.folder)})
+    scripted.configure(script={"url": str(upstream.folder)})
     scripted.sync_well()
 
 
 def test_the_settings_of_the_operator_are_never_touched(scripted, upstream):
     """Neither those of the mirror, nor those that lie in the clone; and those in the clone are not obeyed."""
-    scripted.configure(source={"origin": str(upstream.folder)}, downloadMacUpdates=False)
+    scripted.configure(script={"url": str(upstream.folder)}, downloadMacUpdates=False)
     clone = upstream.folder / HOME / "settings.json"
     clone.write_text('{"downloadFolder": "/nowhere", "logFilePath": "/nowhere/log"}', encoding="utf-8")
     scripted.publish(2)
@@ -230,7 +230,7 @@ def test_the_settings_of_the_operator_are_never_touched(scripted, upstream):
 def test_a_pinned_commit_stays(scripted, origin, kind, web):
     there = origin(kind)
     first = there.upstream.editions[1]
-    scripted.configure(source={"origin": there.address, "commit": first.upper()})
+    scripted.configure(script={"url": there.address, "commit": first.upper()})
     scripted.publish(2)
     there.release(2)
     web.requests.clear()
@@ -249,7 +249,7 @@ def test_a_pinned_commit_stays(scripted, origin, kind, web):
 @pytest.mark.parametrize("kind", ["git file", "git http", "git plain http", "zip http"])
 def test_another_commit_than_the_pinned_one_is_never_run(scripted, origin, kind, service):
     there = origin(kind)
-    scripted.configure(source={"origin": there.address})
+    scripted.configure(script={"url": there.address})
     scripted.publish(2)
     scripted.configure(source={"commit": "0123456789" * 4})
     service.publish(version(3), size=SIZE)
@@ -270,7 +270,7 @@ def test_another_commit_than_the_pinned_one_is_never_run(scripted, origin, kind,
 def test_a_zip_must_name_the_pinned_commit(scripted, origin, upstream, comment, said, service):
     there = origin("zip path")
     remade(there.zip_path, comment=comment)
-    scripted.configure(source={"origin": there.address, "commit": upstream.editions[1]})
+    scripted.configure(script={"url": there.address, "commit": upstream.editions[1]})
     service.publish(version(2), size=SIZE)
     assert said in fails(scripted, "script_commit").error()["message"]
 
@@ -286,7 +286,7 @@ NO_UPDATE = ("gone", "no zip", "cut short", "without the script", "a link")
 )
 def test_without_an_update_the_present_copy_goes_on(scripted, origin, kind, fault, service):
     there = origin(kind)
-    scripted.configure(source={"origin": there.address})
+    scripted.configure(script={"url": there.address})
     scripted.publish(2)
     before = copied(scripted)
     script = there.upstream.folder / HOME / SCRIPT
@@ -316,7 +316,7 @@ def test_without_an_update_the_present_copy_goes_on(scripted, origin, kind, faul
 
 
 def test_a_damaged_copy_is_got_again(scripted, upstream):
-    scripted.configure(source={"origin": str(upstream.folder)})
+    scripted.configure(script={"url": str(upstream.folder)})
     scripted.publish(2)
     script = scripted.root / ".state" / "script" / "current" / "tree" / HOME / SCRIPT
     script.write_text(script.read_text(encoding="utf-8") + "exit 1\n", encoding="utf-8")
@@ -328,7 +328,7 @@ def test_a_damaged_copy_is_got_again(scripted, upstream):
 @pytest.mark.parametrize("kind", ["git http", "zip http"])
 def test_an_origin_that_hangs_is_given_up(scripted, origin, kind, web, patience):
     there = origin(kind)
-    scripted.configure(source={"origin": there.address})
+    scripted.configure(script={"url": there.address})
     scripted.publish(2)
     there.release(2)
     end = threading.Event()
@@ -348,7 +348,7 @@ def test_without_git_it_is_told(scripted, upstream, tmp_path, monkeypatch, servi
     bin_folder.mkdir()
     for name in ("bash", "curl", "jq", "awk", "sed"):
         (bin_folder / name).symlink_to(shutil.which(name))
-    scripted.configure(source={"origin": f"file://{upstream.folder}"})
+    scripted.configure(script={"url": f"file://{upstream.folder}"})
     service.publish(version(2), size=SIZE)
     monkeypatch.setenv("PATH", str(bin_folder))
     error = fails(scripted, "script_missing").error()
@@ -359,7 +359,7 @@ def test_without_git_it_is_told(scripted, upstream, tmp_path, monkeypatch, servi
 @pytest.mark.parametrize("moment", ["before write", "before point", "after point", "before remove_tree"])
 def test_killed_while_it_is_brought_up_to_date(scripted, upstream, tmp_path, patched, moment):
     """Either copy may be there afterwards, but a whole one, and the next sync brings it up to date."""
-    scripted.configure(source={"origin": str(upstream.folder)})
+    scripted.configure(script={"url": str(upstream.folder)})
     scripted.publish(2)
     upstream.release(2)
     when, name = moment.split()
@@ -393,7 +393,7 @@ def test_through_a_proxy_with_a_private_authority(scripted, upstream, tmp_path, 
     upstream.zip(tmp_path / "xplat.zip")
     with serving(tmp_path, server_certificate.server_context()) as web, Proxy("mirror", "hidden") as proxy:
         proxied = f"http://mirror:hidden@127.0.0.1:{proxy.port}"
-        scripted.configure(source={"origin": f"{web.url}/{path}", "proxy": proxied})
+        scripted.configure(script={"url": f"{web.url}/{path}"}, source={"proxy": proxied})
         scripted.publish(2)
         assert ran(scripted) == 1
         assert f"127.0.0.1:{web.server_address[1]}" in proxy.tunnels
@@ -415,7 +415,7 @@ def test_a_certificate_that_is_not_trusted(scripted, upstream, tmp_path, service
     upstream.zip(tmp_path / "xplat.zip")
     stranger = Authority(tmp_path / "stranger").issue("server", ["127.0.0.1"])
     with serving(tmp_path, stranger.server_context()) as web:
-        scripted.configure(source={"origin": f"{web.url}/{path}"})
+        scripted.configure(script={"url": f"{web.url}/{path}"})
         service.publish(version(2), size=SIZE)
         assert "certificate" in fails(scripted, "script_missing").error()["message"]
         assert web.requests == []
@@ -427,7 +427,7 @@ def test_a_password_in_the_address(scripted, upstream, tmp_path, web, service, p
     upstream.zip(tmp_path / "xplat.zip")
     web.credentials = "reader:pass/word%s"
     address = f"{web.url_with('reader:pass%2Fword%25s')}/{path}"
-    scripted.configure(source={"origin": address})
+    scripted.configure(script={"url": address})
     run = scripted.publish(2)
     assert ran(scripted) == 1
     written = scripted.everything_written()
@@ -456,7 +456,7 @@ def test_a_password_is_not_carried_to_another_host(scripted, upstream, tmp_path,
 
         web.disturb = elsewhere
         path = {"git": "git/upstream", "zip": "xplat.zip"}[way]
-        scripted.configure(source={"origin": f"{web.url_with('reader:secret')}/{path}"})
+        scripted.configure(script={"url": f"{web.url_with('reader:secret')}/{path}"})
         service.publish(version(2), size=SIZE)
         fails(scripted, "script_missing")
         assert [headers for _method, _path, headers in other.requests if "Authorization" in headers] == []
@@ -482,7 +482,7 @@ def test_the_configuration_of_the_user_plays_no_part(scripted, upstream, tmp_pat
         "GIT_TRACE": str(home / "trace"),
     }.items():
         monkeypatch.setenv(name, value)
-    scripted.configure(source={"origin": str(upstream.folder)})
+    scripted.configure(script={"url": str(upstream.folder)})
     scripted.publish(2)
     assert ran(scripted) == 1
     assert sorted(path.name for path in home.iterdir()) == [".gitconfig", "template"]
@@ -497,7 +497,7 @@ def public():
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: acting as another user takes root")
-@pytest.mark.parametrize("kept", ["origin", "path"])
+@pytest.mark.parametrize("kept", ["url", "path"])
 def test_root_acts_as_the_owner(scripted, upstream, public, kept):
     """Git and the script run as the owner of the mirror, so that the owner's own runs can go on with what is there."""
     owner = pwd.getpwnam("nobody")
@@ -508,7 +508,7 @@ def test_root_acts_as_the_owner(scripted, upstream, public, kept):
     authority = shutil.copy(scripted.settings["source"]["caFile"], public)
     for path in (scripted.root, *scripted.root.rglob("*")):
         os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
-    address = {"origin": f"file://{public}/upstream", "path": f"{public}/upstream"}[kept]
+    address = {"url": f"file://{public}/upstream", "path": f"{public}/upstream"}[kept]
     scripted.configure(source={kept: address, "caFile": str(authority)})
     scripted.publish(2)
     output = (scripted.root / ".state" / "script" / "output.log").read_text(encoding="utf-8")

@@ -43,7 +43,7 @@ def clone(tmp_path):
 def scripted(mirror, clone, service, monkeypatch, tmp_path):
     """A mirror that serves release 1 and gets the next ones from the script. Whatever it starts is gone afterwards."""
     monkeypatch.setenv("DEFINITION_SERVICE", service.url)
-    mirror.configure(channels=[], source={"type": "script", "path": str(clone)})
+    mirror.configure(channels=[], source={"type": "script"}, script={"path": str(clone)})
     yield mirror
     for pid in workers(tmp_path):
         with contextlib.suppress(ProcessLookupError):
@@ -80,7 +80,7 @@ def codes(run):
 
 @pytest.mark.parametrize("below", ["", HOME])
 def test_what_the_script_fetched_is_published(scripted, clone, below):
-    scripted.configure(source={"path": str(clone / below)})
+    scripted.configure(script={"path": str(clone / below)})
     shutil.rmtree(scripted.root)
     before = tree(clone)
     run = scripted.publish(2)
@@ -194,7 +194,7 @@ def test_a_rollback_is_respected(scripted, service):
     service.clear_requests()
     assert set(scripted.sync_well().outcomes().values()) == {"held"}
     assert (scripted.numbers("production"), fetched(service)) == ([1, 1], [])
-    scripted.well("release", "production")
+    scripted.well("unhold", "production")
     scripted.sync_well()
     assert scripted.numbers("production") == [3, 3]
 
@@ -494,7 +494,7 @@ def test_what_is_no_file_is_no_package(scripted, clone, service, leave):
 
 
 def test_a_folder_without_the_script(scripted, service, tmp_path):
-    scripted.configure(source={"path": str(tmp_path)})
+    scripted.configure(script={"path": str(tmp_path)})
     service.publish(version(2), size=SIZE)
     before = scripted.snapshot()
     run = scripted.sync()

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror.manifest import architecture
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror.address import architecture
 
 from tests.integration.roles.endpoints import publish
 from tests.integration.roles.stage import Agent

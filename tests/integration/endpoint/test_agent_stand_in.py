@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser, health_report
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import (
+    health_parser,
+    health_report,
+    health_rules,
+)
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent.mdatp import Mdatp
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent.update import Update
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import health_rules
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import manifest
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import address
 
 from simulators.mdatp import EVENTS, STATES
 from tests.integration.roles.endpoints import publish
@@ -59,7 +62,7 @@ class Host:
     def __init__(self, folder: Path, version: str = VERSIONS[-1]) -> None:
         self.root, self.mirror = folder / "endpoint", folder / ("mirror-" * 9)
         self.ring = self.mirror / "linux" / "production"
-        self.arch = manifest.architecture()
+        self.arch = address.architecture()
         command = [sys.executable, str(PROGRAM), "install", "--root", str(self.root)]
         subprocess.run([*command, "--version", version, "--arch", self.arch], check=True)
         self.publish("1.450.1.0")

@@ -205,11 +205,13 @@ class Mirror:
     # Running it
 
     def configure(self, **changes):
-        """Sets settings; those of `source` are merged, and None takes a key away."""
-        source = changes.pop("source", {})
+        """Sets settings; those of `source` are merged, `script` is `source.script`, and None takes a key away."""
+        source, script = changes.pop("source", {}), changes.pop("script", {})
         self.settings.update(changes)
         self.settings["source"].update(source)
-        for fields in (self.settings, self.settings["source"]):
+        if script:
+            self.settings["source"].setdefault("script", {}).update(script)
+        for fields in (self.settings, self.settings["source"], self.settings["source"].get("script", {})):
             for key in [key for key, value in fields.items() if value is None]:
                 del fields[key]
 

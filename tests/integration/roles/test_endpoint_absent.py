@@ -87,7 +87,7 @@ def test_what_the_role_set_goes_and_nothing_else(ansible: Ansible, tmp_path: Pat
     assert {name for name, counts in gone.recap.items() if counts.changed} == changing, gone.output
     assert {name for name, counts in gone.recap.items() if counts.failed} == {"broken"}
     assert f"The host is configured for {THEIRS}" in gone.flat()
-    assert "It was left alone" in gone.flat()
+    assert "It was not changed" in gone.flat()
     assert "state: replaced" in gone.flat()
     assert paths["broken"].read_bytes() == before["broken"]
     found = {name: json.loads(paths[name].read_text(encoding="utf-8")) for name in files if paths[name].exists()}

@@ -61,13 +61,14 @@ def test_settings_that_were_refused_are_named_by_their_findings_alone(
         hosts[name] = agent.variables(endpoint_preflight="never")
     ansible.hosts["endpoints"] = hosts
 
-    told = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror).task("Report why the configuration was refused")
+    done = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror)
+    reported = done.task("Report why the configuration was refused")
 
-    assert "Finding: not_json" in told
-    assert "[wrong_type]" in told
+    assert "Finding: not_json" in reported
+    assert "[wrong_type]" in reported
     # What the message names already is not named again, and nothing says nothing.
-    assert "Finding: wrong_type" not in told
-    assert "None" not in told
+    assert "Finding: wrong_type" not in reported
+    assert "None" not in reported
 
 
 def test_defaults_of_the_play_reach_all_modules(ansible: Ansible, mirror: str, tmp_path: Path) -> None:
@@ -94,8 +95,8 @@ def test_defaults_of_the_play_reach_all_modules(ansible: Ansible, mirror: str, t
     done = ansible.playbook(str(path), endpoint_mirror=mirror, endpoint_update_timeout=11)
     assert {name for name, counts in done.recap.items() if counts.failed} == {"mute", "slow"}, done.output
     assert "not_installed" not in done.output
-    assert "mdatp health --output json gave no answer within 9 seconds" in done.flat()
-    assert "mdatp definitions update gave no answer within 11 seconds" in done.flat()
+    assert "mdatp health --output json did not finish within 9 seconds" in done.flat()
+    assert "mdatp definitions update did not finish within 11 seconds" in done.flat()
 
 
 def test_a_mirror_that_is_mounted_is_the_address(ansible: Ansible, tmp_path: Path) -> None:

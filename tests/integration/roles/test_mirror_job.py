@@ -1,4 +1,4 @@
-"""The program that cron, launchd and systemd's alarms call, around the real command and a real download service."""
+"""mde-mirror-job, which cron, launchd and the alarms of systemd run, with the real mde-mirror and an HTTP service."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ JOB = CHECKOUT / "roles" / "mirror" / "files" / "mde_mirror_job.py"
 
 
 class Mirror:
-    """A mirror in a folder, and the job that looks after it."""
+    """A mirror in a folder, and the settings of its job."""
 
     def __init__(self, folder: Path, service: DownloadService) -> None:
         self.service = service
@@ -60,12 +60,12 @@ class Mirror:
         config = self.folder / "job.json"
         config.write_text(json.dumps({**self.job, **more}), encoding="utf-8")
         command = [sys.executable, str(JOB), str(config), *words]
-        # Whatever the caller's umask is, others read what is published.
+        # Published files must be readable for others, independent of the umask of the caller.
         return subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=600, preexec_fn=lambda: os.umask(0o077)
         )
 
-    def told(self) -> list[list[str]]:
+    def alarms(self) -> list[list[str]]:
         return calls_in(self.calls)
 
     def wind_back(self, kind: str, hours: float) -> None:
@@ -82,112 +82,112 @@ def mirror(tmp_path: Path, service: DownloadService) -> Mirror:
     return Mirror(tmp_path, service)
 
 
-def test_a_sync_that_works_writes_metrics_and_tells_nobody(mirror: Mirror) -> None:
+def test_a_successful_sync_writes_metrics_and_raises_no_alarm(mirror: Mirror) -> None:
     done = mirror.run("sync")
-    assert (done.returncode, mirror.told()) == (0, []), done
+    assert (done.returncode, mirror.alarms()) == (0, []), done
     assert OLD in done.stdout
     metrics = mirror.state / "metrics.prom"
     assert "mde_mirror_last_sync_failed 0.0\n" in metrics.read_text()
-    # The folder was made by an account with a closed umask, and is served to others nevertheless.
+    # The files are readable for others although the umask of the caller is 077.
     package = mirror.root / "linux/production/arch_x86_64/updates.zip"
     assert {oct(path.stat().st_mode & 0o777) for path in (metrics, package)} == {"0o644"}
 
-    assert (mirror.run("watch").returncode, mirror.told()) == (0, [])
+    assert (mirror.run("watch").returncode, mirror.alarms()) == (0, [])
 
 
-def test_a_failing_sync_is_told_once_until_one_works(mirror: Mirror) -> None:
+def test_a_failing_sync_raises_one_alarm_until_a_sync_succeeds(mirror: Mirror) -> None:
     assert mirror.run("sync").returncode == 0
     mirror.service.fault("status", kind="package", code=404)
     mirror.service.publish(NEW, platform="linux", ring="production")
 
     assert mirror.run("sync").returncode == 1
-    ((*words, reason),) = mirror.told()
+    ((*words, reason),) = mirror.alarms()
     assert words == ["--team", "a b"]
     assert "linux/production/x86_64: http_status: " in reason
     assert "\n" not in reason
     assert "mde_mirror_last_sync_failed 1.0\n" in (mirror.state / "metrics.prom").read_text()
 
     again = mirror.run("sync")
-    assert (again.returncode, len(mirror.told())) == (1, 1)
-    assert "told already" in again.stdout
-    # systemd calls the alarm by itself, and follows the same rule.
+    assert (again.returncode, len(mirror.alarms())) == (1, 1)
+    assert "was already run for this problem" in again.stdout
+    # systemd runs the alarm itself, and the same limit applies.
     assert mirror.run("alarm", "sync").returncode == 0
-    assert len(mirror.told()) == 1
+    assert len(mirror.alarms()) == 1
 
     mirror.wind_back("sync", 25)
     mirror.last_success_was("2020-01-01T00:00:00Z")
     assert mirror.run("sync").returncode == 1
-    assert len(mirror.told()) == 2, "after a day it is told again"
+    assert len(mirror.alarms()) == 2, "the alarm is repeated after a day"
 
     mirror.service.clear_faults()
     assert mirror.run("sync").returncode == 0
     mirror.service.fault("status", kind="package", code=404)
     mirror.service.publish("1.449.118.0", platform="linux", ring="production")
     assert mirror.run("sync").returncode == 1
-    assert len(mirror.told()) == 3, "trouble after a success is new trouble"
+    assert len(mirror.alarms()) == 3, "a failure after a success is a new problem"
 
 
-def test_a_stale_mirror_is_told_apart_from_a_failing_sync(mirror: Mirror) -> None:
+def test_alarms_of_a_stale_mirror_and_of_a_failing_sync_are_independent(mirror: Mirror) -> None:
     never = mirror.run("watch")
     assert never.returncode == 1
-    assert "was never filled" in mirror.told()[0][-1]
+    assert "was never filled" in mirror.alarms()[0][-1]
     assert mirror.run("sync").returncode == 0
     assert mirror.run("watch").returncode == 0
 
     mirror.last_success_was("2020-01-01T00:00:00Z")
     mirror.wind_back("watch", 25)
     assert mirror.run("watch").returncode == 1
-    assert "2020-01-01" in mirror.told()[1][-1]
-    assert (mirror.run("watch").returncode, len(mirror.told())) == (1, 2)
+    assert "2020-01-01" in mirror.alarms()[1][-1]
+    assert (mirror.run("watch").returncode, len(mirror.alarms())) == (1, 2)
     assert mirror.run("alarm", "watch").returncode == 0
-    # The sync's own alarm is not silenced by the watch's.
+    # An alarm of the watch does not suppress the alarm of the sync.
     assert mirror.run("alarm", "sync").returncode == 0
-    assert len(mirror.told()) == 3
+    assert len(mirror.alarms()) == 3
 
     gone = mirror.run("watch", max_age=0)
-    assert (gone.returncode, len(mirror.told())) == (0, 3), "the alarm is switched off"
+    assert (gone.returncode, len(mirror.alarms())) == (0, 3), "the alarm is switched off"
 
 
-def test_a_failing_alarm_command_hurts_nothing_and_is_tried_again(mirror: Mirror) -> None:
+def test_a_failing_alarm_command_has_no_effect_on_the_sync_and_is_retried(mirror: Mirror) -> None:
     broken = [sys.executable, "-c", "import sys; sys.exit('no route to the pager')"]
-    for alarm, said in ((broken, "no route to the pager"), (["/nowhere/pager"], "/nowhere/pager cannot be run")):
+    for alarm, message in ((broken, "no route to the pager"), (["/nowhere/pager"], "/nowhere/pager cannot be run")):
         watched = mirror.run("watch", alarm=alarm)
         assert watched.returncode == 1
-        assert said in watched.stdout
+        assert message in watched.stdout
     assert mirror.run("alarm", "watch", alarm=broken).returncode == 1
     assert mirror.run("watch").returncode == 1
-    assert len(mirror.told()) == 1
+    assert len(mirror.alarms()) == 1
     mirror.service.fault("status", kind="package", code=404)
     assert mirror.run("sync", alarm=broken).returncode == 1
 
 
-def test_settings_that_cannot_be_used_are_told(mirror: Mirror) -> None:
+def test_settings_that_cannot_be_used_raise_an_alarm(mirror: Mirror) -> None:
     mirror.write_settings(retian=3)
     assert mirror.run("sync").returncode == 2
-    assert "unknown key retian" in mirror.told()[0][-1]
+    assert "unknown key retian" in mirror.alarms()[0][-1]
 
 
-def test_a_sync_that_takes_too_long_is_ended(mirror: Mirror) -> None:
-    # Headers come at once, the package never ends.
+def test_a_sync_that_exceeds_its_time_limit_is_killed(mirror: Mirror) -> None:
+    # The service sends the headers of the package, but never the body.
     mirror.service.fault("stall", kind="package")
     mirror.write_settings(source={"url": mirror.service.url, "retries": 0, "timeout": 600, "minSpeed": 0})
     done = mirror.run("sync", time_limit="2s")
     assert done.returncode not in (0, 75)
-    assert "its time limit" in mirror.told()[0][-1]
-    # Nothing of it is left that holds the lock.
+    assert "its time limit" in mirror.alarms()[0][-1]
+    # No process of the killed sync holds the lock.
     mirror.service.clear_faults()
     assert mirror.run("sync").returncode == 0
 
 
-def test_another_sync_at_work_is_no_trouble(mirror: Mirror) -> None:
+def test_a_sync_that_finds_another_one_running_is_not_a_failure(mirror: Mirror) -> None:
     fake = mirror.folder / "locked"
     fake.write_text("#!/bin/sh\ncase $1 in sync) exit 75;; esac\n", encoding="utf-8")
     fake.chmod(0o755)
     assert mirror.run("sync", command=[str(fake)]).returncode == 0
-    assert mirror.told() == []
+    assert mirror.alarms() == []
 
 
-def test_wrong_use_is_said(mirror: Mirror) -> None:
+def test_wrong_usage_is_reported(mirror: Mirror) -> None:
     assert "usage" in mirror.run("weekly").stderr
     assert "usage" in mirror.run("alarm", "weekly").stderr
     assert mirror.run("weekly").returncode == 2

@@ -51,7 +51,7 @@ def test_the_whole_way(fleet: tuple[Ansible, Agent], service: DownloadService, s
     assert (synced.status, synced.recap["m"].changed) == (0, 1), synced.output
     assert f"linux/production/x86_64: updated, definitions {NEW}" in synced.flat()
 
-    # One host updates from the mirror, the other from the cloud; a third is unreachable, on a fourth the module cannot run.
+    # One host updates from the mirror and one from the cloud; one is unreachable, and on one no module can run.
     assert ansible.playbook("mde.offline.endpoints", "--limit", "one").status == 0
     two.stand_in("break", "silent_cloud_fallback", "from_cloud")
     ansible.hosts["endpoints"]["away"] = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}

@@ -232,7 +232,7 @@ def test_a_mirror_of_microsofts_script_is_locked_down_too(host: Host, tmp_path: 
     settings = json.loads(Path(host.variables["mirror_settings_file"]).read_text(encoding="utf-8"))
     assert settings["channels"] == ["canary"]
     assert settings["source"]["type"] == "script"
-    assert settings["source"]["commit"] == "0123456789abcdef0123456789abcdef01234567"
+    assert settings["source"]["script"]["commit"] == "0123456789abcdef0123456789abcdef01234567"
     check_units(host.place / "systemd", *SYNC, *WATCH, ALARM)
 
 

@@ -42,7 +42,7 @@ def run(case):
         mdatp,
         update,
     )
-    from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import health_rules
+    from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_rules
     from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import manifest
     from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
 

@@ -29,9 +29,9 @@ def run(case):
     agent = mdatp.Mdatp(path=case["mdatp"], timeout=60)
     if case["kind"] == "preflight":
         return preflight.look(where, agent)
-    if case["kind"] == "way":
-        found = mirror_probe.Way(case["url"], "the case names it", where, 168, now=case["now"])
-        return {"seen": found.seen, "places": found.places, "published": found.published}
+    if case["kind"] == "probe":
+        found = mirror_probe.MirrorProbe(case["url"], "the case names it", where, 168, now=case["now"])
+        return {"notes": found.notes, "findings": found.findings, "published": found.published}
     return diagnosis.Diagnosis(agent, where, mirror_url=case["url"], now=case["now"]).run()
 
 

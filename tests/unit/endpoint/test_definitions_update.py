@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_report, update
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import manifest
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import address
 from ansible_collections.mde.offline.plugins.modules import definitions_update, health_info
 
 OLD, NEW, NEWER = "1.443.1.0", "1.443.508.0", "1.445.9.0"
@@ -60,7 +60,7 @@ class Host:
             (self.folder / name).write_text(content)
 
     def publish(self, definitions: str, engine: str = "1.1.2.2") -> None:
-        folder = self.mirror / f"arch_{manifest.architecture()}"
+        folder = self.mirror / f"arch_{address.architecture()}"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "manifest.json").write_text(json.dumps({"DefinitionVersion": definitions, "EngineVersion": engine}))
 

@@ -19,7 +19,7 @@ import pytest
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.diagnosis import diagnosis, ranking, steps
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import health_rules, host_findings
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import catalogue, finding
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import logs
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host.host import Host
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import http
@@ -356,20 +356,26 @@ def test_a_name_that_nobody_knows(endpoint: Endpoint) -> None:
     assert ids[:2] == ["mirror_url_differs", "mirror_name_unresolved"]
     assert "mirror.invalid" in found[1]["message"]
     assert found[1]["evidence"][1:] == [
-        "the option mirror_url names it",
+        "the option mirror_url has it",
         "name servers in /etc/resolv.conf: 192.0.2.53, 2001:db8::53",
     ]
 
 
 def test_a_name_server_that_does_not_answer_is_not_waited_for(endpoint: Endpoint) -> None:
-    def silent(arguments: list[str], timeout: float) -> dict[str, Any]:
-        return {"rc": None, "out": "", "err": "", "timed_out": True}
+    over = threading.Event()
 
-    with pytest.raises(http.Unreachable) as raised:
-        http.resolve("mirror.example.com", 80, 5, silent)
-    assert (raised.value.step, "within 5 seconds" in raised.value.message) == ("name", True)
-    assert http.resolve("192.0.2.1", 80, 5, silent) == ["192.0.2.1"]
-    assert http.resolve("2001:db8::1", 80, 5, silent) == ["2001:db8::1"]
+    def silent(*_arguments: Any) -> list[Any]:
+        over.wait()
+        return []
+
+    try:
+        with pytest.raises(http.Unreachable) as raised:
+            http.resolve("mirror.example.com", 80, 0.05, silent)
+    finally:
+        over.set()
+    assert (raised.value.step, "within 0.05 seconds" in raised.value.message) == ("name", True)
+    assert http.resolve("192.0.2.1", 80, 5) == ["192.0.2.1"]
+    assert http.resolve("2001:db8::1", 80, 5) == ["2001:db8::1"]
 
 
 @pytest.fixture
@@ -506,7 +512,7 @@ def test_tls_that_this_system_does_not_trust(
         redirect_agent(endpoint, url)
         found = endpoint.found()
         assert [entry["id"] for entry in found] == ["mirror_tls_failed"]
-        assert any("127.0.0.1 takes connections" in line for line in found[0]["evidence"])
+        assert any("127.0.0.1 accepts connections" in line for line in found[0]["evidence"])
         monkeypatch.setattr(ssl, "create_default_context", lambda *_: trusted(cafile=str(authority.cert)))
         monkeypatch.setenv("SSL_CERT_FILE", str(authority.cert))
         assert step(endpoint.diagnose(), "tls")["outcome"] == "ok"
@@ -592,7 +598,7 @@ def test_a_mirror_in_a_folder(endpoint: Endpoint, mirror: Path) -> None:
     redirect_agent(endpoint, "/mnt/mirror/linux/production")
     found = endpoint.found()
     assert [entry["id"] for entry in found] == ["mirror_unreachable"]
-    assert any("lies on / (xfs)" in line for line in found[0]["evidence"])
+    assert any("is on / (xfs)" in line for line in found[0]["evidence"])
 
 
 # --- Around it --------------------------------------------------------------------------------------------------------
@@ -777,35 +783,27 @@ def test_what_explains_comes_before_what_is_explained(endpoint: Endpoint) -> Non
     assert endpoint.ids() == ["passive_mode", "definitions_stale", "behind_mirror"]
 
 
-def test_the_order_knows_every_id_that_keeps_a_host_from_updating() -> None:
-    known = set(ranking.CAUSES + ranking.NOT_UPDATING)
-    assert len(known) == len(ranking.CAUSES) + len(ranking.NOT_UPDATING)
-    catalogue = {entry[0]: entry[1] for entry in health_rules.CATALOGUE + host_findings.CAUSES}
-    errors = {name for name, severity in catalogue.items() if severity == "error"}
-    assert errors <= known
-    assert known <= set(host_findings.KNOWN)
+RANKED = sorted(
+    (record for record in catalogue.RECORDS if record.role is not None), key=lambda record: record.rank or 0
+)
+CAUSES = [record.id for record in RANKED if record.role == catalogue.CAUSE]
 
 
-@given(st.lists(st.sampled_from(sorted(ranking.CAUSES + ranking.NOT_UPDATING)), unique=True))
+@given(st.lists(st.sampled_from([record.id for record in RANKED]), unique=True))
 def test_the_order_does_not_depend_on_the_order_of_finding(ids: list[str]) -> None:
-    chosen = [host_findings.finding(name, "x") for name in ids]
+    chosen = [finding.proven(name, "x") for name in ids]
     wanted = [entry["id"] for entry in ranking.ordered(chosen)]
     assert sorted(wanted) == sorted(ids)
     assert [entry["id"] for entry in ranking.ordered(reversed(chosen))] == wanted
     errors = [entry["id"] for entry in ranking.ordered(chosen) if entry["severity"] == "error"]
-    causes = [name for name in errors if name in ranking.CAUSES]
+    causes = [name for name in errors if name in CAUSES]
     assert errors[: len(causes)] == causes
-
-
-def test_rows_that_steps_show_are_rows_of_findings_that_exist() -> None:
-    assert set(steps.ROWS) <= set(host_findings.KNOWN)
-    assert {name for entry in steps.STEPS for name in entry[3]} <= set(host_findings.KNOWN)
 
 
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(), st.text(max_size=5), st.lists(st.text(max_size=3), max_size=2)
 )
-ROW_NAMES = sorted({row for rows in steps.ROWS.values() for row in rows})
+ROW_NAMES = sorted({row for record in catalogue.RECORDS for row in record.rows})
 
 
 @given(st.dictionaries(st.sampled_from(ROW_NAMES), VALUES))
@@ -829,6 +827,6 @@ def test_the_page_by_symptom_names_findings_that_exist_and_every_error_that_keep
         line.split("|") for line in TROUBLESHOOTING.read_text(encoding="utf-8").splitlines() if line.startswith("| ")
     ]
     named = {name for row in rows for name in re.findall(r"`([a-z_]+)`", row[2])}
-    assert named <= set(host_findings.KNOWN)
-    errors = {name for name in ranking.CAUSES if host_findings.KNOWN[name][1] == "error"}
+    assert named <= set(catalogue.BY_ID)
+    errors = {name for name in CAUSES if catalogue.BY_ID[name].severity == "error"}
     assert errors <= named

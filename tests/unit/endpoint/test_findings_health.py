@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import health_rules, host_findings
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser, health_rules
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.diagnosis import steps
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import catalogue
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 NOW = 1770120000  # 2026-02-03T12:00:00Z
 MIRROR = "http://mirror.example.com/linux/production/"
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "findings-health.md"
 
 GOOD = {
     "healthy": True,
@@ -396,10 +393,25 @@ def test_no_value_makes_them_raise(fields, url):
         assert entry["severity"] in ("error", "warning", "info")
 
 
-def test_every_id_is_explained_in_the_documentation_and_the_other_way_round():
-    page = PAGE.read_text(encoding="utf-8")
-    explained = dict(re.findall(r"^### `([a-z_]+)` \((error|warning|info)", page, re.MULTILINE))
-    assert explained == {entry[0]: entry[1] for entry in health_rules.CATALOGUE + host_findings.CATALOGUE}
-    for section in re.split(r"^### ", page, flags=re.MULTILINE)[1:]:
-        for part in ("**Means**", "**Seen**", "**Do**"):
-            assert part in section, section.splitlines()[0]
+def test_every_record_of_the_catalogue_is_whole():
+    assert len(catalogue.BY_ID) == len(catalogue.RECORDS)
+    steps_of_diagnosis = {name for name, _title, _number in steps.STEPS}
+    for record in catalogue.RECORDS:
+        assert record.severity in ("error", "warning", "info"), record.id
+        assert all(text.endswith((".", "sudo")) for text in (record.means, record.seen, record.remedy)), record.id
+        assert record.step is None or record.step in steps_of_diagnosis, record.id
+        assert (record.role is None) == (record.rank is None), record.id
+        assert record.step or not (record.rows or record.role), record.id
+        assert record.severity != "error" or not record.explains or record.role == catalogue.CAUSE, record.id
+
+
+def test_causes_come_before_symptoms_and_no_two_share_a_rank():
+    ranked = sorted((record for record in catalogue.RECORDS if record.role), key=lambda record: record.rank)
+    assert len({record.rank for record in ranked}) == len(ranked)
+    roles = [record.role for record in ranked]
+    assert roles == sorted(roles), "cause < symptom"
+
+
+def test_every_error_that_the_diagnosis_reports_has_a_role():
+    reported = [record for record in catalogue.RECORDS if record.step and record.severity == "error"]
+    assert [record.id for record in reported if record.role is None] == []

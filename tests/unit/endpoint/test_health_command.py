@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import process
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser, mdatp
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import health_rules
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser, health_rules, mdatp
 
 from .standing_clock import StandingClock
 

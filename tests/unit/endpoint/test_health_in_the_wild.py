@@ -6,8 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import health_rules
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser, health_rules
 
 NOW = 1770120000  # 2026-02-03T12:00:00Z
 ATTENTION = "ATTENTION: No license found. Contact your administrator for help."

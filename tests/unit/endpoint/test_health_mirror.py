@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import manifest
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import address, manifest
 
 MANIFEST = json.dumps({"EngineVersion": "1.1.25110.3002", "DefinitionVersion": "1.443.508.0"}).encode()
 VERSIONS = {"definitions_version": "1.443.508.0", "engine_version": "1.1.25110.3002"}
@@ -87,11 +87,11 @@ def test_from_a_directory(tmp_path, prefix):
         (b"broken", 500, "status 500"),
         (b"<!DOCTYPE html><html>Log in</html>", 200, "HTML page"),
         (b"", 200, "empty"),
-        (MANIFEST[:20], 200, "no JSON"),
+        (MANIFEST[:20], 200, "not JSON"),
         (b"[]", 200, "names no DefinitionVersion"),
         (b'{"DefinitionVersion": "1.2.3", "EngineVersion": null}', 200, "names no DefinitionVersion"),
         (b'{"DefinitionVersion": "latest", "EngineVersion": "1.2"}', 200, "names no DefinitionVersion"),
-        (b"[" * 5000, 200, "no JSON"),
+        (b"[" * 5000, 200, "not JSON"),
         (b" " * 100000, 200, "too long"),
     ],
 )
@@ -160,4 +160,4 @@ def test_directories_that_cannot_be_read(tmp_path):
     ("machine", "arch"), [("x86_64", "x86_64"), ("amd64", "x86_64"), ("aarch64", "arm64"), ("arm64", "arm64")]
 )
 def test_architecture(machine, arch):
-    assert manifest.architecture(machine) == arch
+    assert address.architecture(machine) == arch

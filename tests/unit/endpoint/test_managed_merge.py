@@ -218,7 +218,7 @@ def test_a_broken_file_is_left_alone_with_advice(state: str) -> None:
         merge.plan(PATH, b'{\n"a": 1,\n}', {"b": 2}, state)
     assert caught.value.finding["id"] == "not_json"
     assert caught.value.finding["severity"] == "error"
-    for words in (PATH, "line 3", "left alone", "state: replaced"):
+    for words in (PATH, "line 3", "not changed", "state: replaced"):
         assert words in caught.value.message
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import host_findings
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import catalogue
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import distributions
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host.host import Host
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.preflight import preflight
@@ -476,7 +476,7 @@ def test_packages(machine: Machine) -> None:
     [
         ("http://proxy.corp:3128", True),
         ("http://[2001:db8::1]:3128/", True),
-        ("proxy.corp:3128", True),
+        ("proxy.corp:3128", False),
         ("http://user:geheim@proxy.corp:3128", False),
         ("http://proxy.corp/proxy.pac", False),
         ("http://wpad/wpad.dat", False),
@@ -531,5 +531,5 @@ def test_a_host_that_tells_nothing_is_not_accused(tmp_path: Path) -> None:
 def test_every_requirement_leads_to_a_finding_of_the_catalogue() -> None:
     names = [check[0] for check in preflight.CHECKS]
     assert len(names) == len(set(names))
-    known = {entry[0] for entry in host_findings.REQUIREMENTS} | {"agent_too_old"}
+    known = {record.id for record in catalogue.SECTIONS[-1][2]} | {"agent_too_old"}
     assert {check[3] for check in preflight.CHECKS} | {"offline_updates_impossible"} == known

@@ -112,8 +112,13 @@ def test_each_entry_point_begins_with_its_variables(role: Path) -> None:
         options = take["mde.offline.role_variables"] or {}
         assert options.get("entry_point", "main") == entry_point
         assert take["no_log"] is True
+        if role.name == "endpoint":
+            # One task is the guard and chooses the state, because each task costs time on the controller for each host.
+            refuse = refuse["block"][0]
+            assert refuse["ansible.builtin.include_tasks"].startswith("{{ 'invalid' if __endpoint_problems")
+        else:
+            assert refuse["ansible.builtin.assert"]["that"] == f"not {take['register']}.problems"
         assert take["tags"] == refuse["tags"] == ["always"]
-        assert refuse["ansible.builtin.assert"]["that"] == f"not {take['register']}.problems"
 
 
 @each_role

@@ -282,7 +282,7 @@ def test_what_cannot_work_is_refused_with_advice(stage):
         "settings": ({"mirror_settings": {"source": {"retries": 5}}}, "mirror_settings has no meaning"),
         "source": ({"mirror_source_type": "microsoft"}, "mirror_source_type to script"),
         "both": ({"mirror_source_script_path": r"D:\clone"}, "either mirror_source_script_url"),
-        "clone": ({"mirror_source_script_url": "https://example.com/mdatp-xplat.git"}, "zip of the mdatp-xplat repository"),
+        "clone": ({"mirror_source_script_url": "https://example.com/x.git"}, "zip of the mdatp-xplat repository"),
         "commit": ({"mirror_source_script_commit": "0123456"}, "40 digits"),
         "linux_root": ({"mirror_root": "/srv/mde-mirror"}, "paths of Windows"),
         "drive": ({"mirror_root": "D:\\"}, "paths of Windows"),

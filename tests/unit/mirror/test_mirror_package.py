@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 MEMBERS = {"libmpengine.so": b"engine " * 20, "vdm/": b"", "vdm/mpasbase.vdm": bytes(range(64)), "empty": b""}
-NO_RULES = parse({}).proof
+NO_RULES = parse({}).policy
 
 
 class Unseekable(io.RawIOBase):
@@ -75,7 +75,7 @@ def judge(tmp_path_factory):
 
     def judged(data, **rules):
         path.write_bytes(data)
-        proof = parse({"verify": rules}).proof if rules else NO_RULES
+        proof = parse({"verify": rules}).policy if rules else NO_RULES
         try:
             prove(path, proof, "https://example.com/updates.zip", Cancel())
         except MirrorError as error:

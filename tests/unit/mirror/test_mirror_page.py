@@ -39,8 +39,9 @@ def names(title):
 
 def known_settings():
     tables = (("", settings._TOP), ("verify.", settings._VERIFY), ("source.", settings._SOURCE))
+    tables += (("source.script.", settings._SCRIPT),)
     defaults = {prefix + key: default for prefix, table in tables for key, (_check, default) in table.items()}
-    return {key: default for key, default in defaults.items() if key not in ("verify", "source")}
+    return {key: default for key, default in defaults.items() if key not in ("verify", "source", "source.script")}
 
 
 def test_the_page_has_every_setting_with_its_default():

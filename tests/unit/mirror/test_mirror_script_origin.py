@@ -10,14 +10,17 @@ import pytest
 from ansible_collections.mde.offline.plugins.module_utils._mirror.cancel import Cancel
 from ansible_collections.mde.offline.plugins.module_utils._mirror.errors import MirrorError
 from ansible_collections.mde.offline.plugins.module_utils._mirror.settings import parse
-from ansible_collections.mde.offline.plugins.module_utils._mirror.sources.script_checkout import Origin, is_zip_address
+from ansible_collections.mde.offline.plugins.module_utils._mirror.sources.script_checkout import (
+    ScriptCheckout,
+    is_zip_address,
+)
 from ansible_collections.mde.offline.plugins.module_utils._mirror.sources.script_files import (
     BASH,
     HOME,
     POWERSHELL,
     in_folder,
 )
-from ansible_collections.mde.offline.plugins.module_utils._mirror.store import Store
+from ansible_collections.mde.offline.plugins.module_utils._mirror.workspace import Workspace
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -62,12 +65,12 @@ def take(root):
     def take(data, commit=None):
         path = root / "origin.zip"
         path.write_bytes(data)
-        fields = {"type": "script", "origin": str(path), **({"commit": commit} if commit else {})}
-        found = parse({"downloadFolder": str(root / "mirror"), "source": fields})
-        store = Store(found)
-        store.prepare()
-        with_copy = store.state / "script"
-        copy, stale = Origin(found, store, Cancel()).refreshed()
+        fields = {"url": str(path), **({"commit": commit} if commit else {})}
+        found = parse({"downloadFolder": str(root / "mirror"), "source": {"type": "script", "script": fields}})
+        workspace = Workspace(found.root, found.retain)
+        with workspace.occupied():
+            copy, stale = ScriptCheckout(found.source, workspace, Cancel()).refreshed()
+        with_copy = workspace.state / "script"
         assert stale is None
         link = with_copy / "current"
         assert link.is_symlink()

@@ -31,8 +31,8 @@ def nested(key, value):
 def test_no_settings_are_settings():
     found = parse({})
     assert found.root == Path("/srv/mde-mirror")
-    assert [str(unit) for unit in found.units()] == ["linux/production/x86_64", "linux/production/arm64"]
-    assert found.back
+    assert [str(unit) for unit in found.followed_units()] == ["linux/production/x86_64", "linux/production/arm64"]
+    assert found.keep_previous
     assert found.source.url == "https://go.microsoft.com/fwlink/"
     assert found.source.allowed_hosts == ("go.microsoft.com", "definitionupdates.microsoft.com")
 
@@ -50,8 +50,8 @@ def test_the_six_keys_of_microsofts_script_mean_what_they_mean_there():
     )
     assert found.root == Path("/tmp/wdav-update")
     assert found.log_file == "/tmp/mdatp_offline.log"
-    assert found.back is False
-    assert {unit.path for unit in found.units()} == {
+    assert found.keep_previous is False
+    assert {unit.path for unit in found.followed_units()} == {
         f"{platform}/{ring}/arch_{arch}"
         for platform in ("linux", "mac")
         for ring in ("production", "preview")
@@ -126,8 +126,9 @@ WRONG = {
         "http://go.microsoft.com/fwlink/",
         "http://definitionupdates.microsoft.com/",
     ],
-    "source.path": ["script", 5, []],
-    "source.origin": [
+    "source.script": [None, [], "/opt/script", 5],
+    "source.script.path": ["script", 5, []],
+    "source.script.url": [
         5,
         [],
         "mdatp-xplat",
@@ -151,7 +152,7 @@ WRONG = {
         "file://server/xplat.git",
         "file:xplat.git",
     ],
-    "source.commit": ["main", "HEAD", "1" * 39, "1" * 41, "g" * 40, 5, []],
+    "source.script.commit": ["main", "HEAD", "1" * 39, "1" * 41, "g" * 40, 5, []],
     "source.caFile": ["ca.pem", 5, "/no/such/file.pem", "/"],
     "source.clientCert": ["client.pem", "/no/such/file.pem"],
     "source.clientKey": ["client.key", True],
@@ -182,6 +183,7 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_key(key, value):
 
 def test_no_key_is_left_out_of_these_tests():
     tables = (("", settings._TOP), ("verify.", settings._VERIFY), ("source.", settings._SOURCE))
+    tables += (("source.script.", settings._SCRIPT),)
     assert {prefix + key for prefix, table in tables for key in table} == set(WRONG)
 
 
@@ -217,13 +219,19 @@ def test_all_faults_are_named_at_once():
         ({"downloadLinuxUpdates": False}, "downloadLinuxUpdates and downloadMacUpdates"),
         ({"source": {"clientKey": "/etc/hostname"}}, "source.clientKey"),
         ({"source": {"type": "mirror"}}, "source.url is missing"),
-        ({"source": {"type": "script"}}, "source.path"),
-        ({"source": {"path": "/opt/script"}}, "source.path"),
-        ({"source": {"type": "script"}}, "source.origin"),
-        ({"source": {"origin": "/opt/xplat.zip"}}, "source.origin is for source.type script only"),
-        ({"source": {"type": "mirror", "url": "https://a/", "commit": "1" * 40}}, "source.commit is for source.type"),
-        ({"source": {"type": "script", "path": "/opt/script", "origin": "/opt/x.zip"}}, "exclude each other"),
-        ({"source": {"type": "script", "path": "/opt/script", "commit": "1" * 40}}, "without source.origin"),
+        ({"source": {"type": "script"}}, "source.script.path"),
+        ({"source": {"script": {"path": "/opt/script"}}}, "source.script.path"),
+        ({"source": {"type": "script"}}, "source.script.url"),
+        ({"source": {"script": {"url": "/opt/xplat.zip"}}}, "source.script.url is for source.type script only"),
+        (
+            {"source": {"type": "mirror", "url": "https://a/", "script": {"commit": "1" * 40}}},
+            "source.script.commit is for source.type",
+        ),
+        ({"source": {"type": "script", "script": {"path": "/opt/script", "url": "/opt/x.zip"}}}, "exclude each other"),
+        (
+            {"source": {"type": "script", "script": {"path": "/opt/script", "commit": "1" * 40}}},
+            "without source.script.url",
+        ),
     ],
 )
 def test_keys_that_do_not_fit_together(fields, said):
@@ -244,8 +252,18 @@ def test_keys_that_do_not_fit_together(fields, said):
     ],
 )
 def test_where_the_script_may_be_got_from(origin):
-    found = parse({"source": {"type": "script", "origin": origin, "commit": "AB" * 20}}).source
-    assert (found.origin, found.commit, found.path) == (origin, "ab" * 20, None)
+    found = parse({"source": {"type": "script", "script": {"url": origin, "commit": "AB" * 20}}}).source.script
+    assert (found.url, found.commit, found.path) == (origin, "ab" * 20, None)
+
+
+@pytest.mark.parametrize(
+    ("former", "present"),
+    [("path", "source.script.path"), ("origin", "source.script.url"), ("commit", "source.script.commit")],
+)
+def test_a_former_key_is_refused_with_the_present_one(former, present):
+    assert (
+        faults_of({"source": {"type": "script", former: "/opt/script"}}).count(f"source.{former} is now {present}") == 1
+    )
 
 
 @pytest.mark.parametrize("fields", [None, [], "text", 5, True])
@@ -264,8 +282,11 @@ def test_settings_are_an_object(fields):
         {"source": {"proxy": ["http://user:hunter2@proxy.example.com"]}},
         {"source": {"proxy": {"user": "u", "password": "hunter2"}}},
         {"source": {"url": "https://user:hunter2@example.com/"}},
+        {"source": {"script": {"url": "https://user:hunter2@exa mple.com/x.git"}}},
         {"source": {"origin": "https://user:hunter2@exa mple.com/x.git"}},
+        {"source": {"script": {"url": "ssh://user:hunter2@example.com/x.git"}}},
         {"source": {"origin": "ssh://user:hunter2@example.com/x.git"}},
+        {"source": {"script": {"url": "https://user:hunter2@example.com/x.git"}}},
         {"source": {"origin": "https://user:hunter2@example.com/x.git"}},
         {"source": {"proxyPassword": "hunter2"}},
         {"retain": 0, "source": {"proxy": "http://user:hunter2@proxy.example.com"}},
@@ -303,8 +324,8 @@ def test_a_file_is_read_in_the_encodings_that_editors_write(tmp_path, encoding, 
         (b"\0\0\0", "valid JSON"),
         (b'{"retain": NaN}', "retain"),
         (b'{"retain": 1' + b"0" * 5000 + b"}", "valid JSON"),
-        (b'{"retain": 3, "retain": 4}', "'retain' stands there twice"),
-        (b'{"source": {"url": "https://a/", "url": "https://b/"}}', "'url' stands there twice"),
+        (b'{"retain": 3, "retain": 4}', "'retain' occurs twice"),
+        (b'{"source": {"url": "https://a/", "url": "https://b/"}}', "'url' occurs twice"),
         (b"[" * 100_000, "JSON"),
     ],
     ids=lambda value: repr(value[:30]),
@@ -352,7 +373,7 @@ def test_whatever_is_given_is_settings_or_a_settings_error(fields):
         assert error.message
         return
     assert isinstance(found, Settings)
-    assert found.units()
+    assert found.followed_units()
 
 
 @given(st.binary(max_size=60) | FIELDS.map(lambda fields: json.dumps(fields).encode()))
@@ -360,6 +381,6 @@ def test_whatever_a_file_holds_is_settings_or_a_settings_error(tmp_path_factory,
     path = tmp_path_factory.getbasetemp() / "settings-of-hypothesis.json"
     path.write_bytes(data)
     try:
-        assert load(path).units()
+        assert load(path).followed_units()
     except SettingsError as error:
         assert str(path) in error.message

@@ -154,7 +154,7 @@ def test_a_rate_limit_is_kept_to_the_byte(monkeypatch, count, idle):
     """Neither are times of rest saved up, nor is more waited than the bytes cost."""
     clock = LineClock()
     monkeypatch.setattr(transport, "time", clock)
-    line = transport.Line(4, 100_000, clock)
+    line = transport.BandwidthLimit(4, 100_000, clock)
     clock.sleep(idle)
     begun = clock.now
     for _ in range(50):
@@ -164,7 +164,7 @@ def test_a_rate_limit_is_kept_to_the_byte(monkeypatch, count, idle):
 
 def test_without_a_rate_limit_nobody_waits():
     clock = LineClock()
-    transport.Line(4, 0, clock).spend(10**9)
+    transport.BandwidthLimit(4, 0, clock).spend(10**9)
     assert clock.now == 1000.0
 
 

@@ -1,4 +1,4 @@
-"""The mirror on disk: publication, n-1, retention, and what a run that died leaves behind."""
+"""The mirror on disk: publication, n-1, retention, and what a killed run leaves."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ import time
 import zipfile
 
 import pytest
-from ansible_collections.mde.offline.plugins.module_utils._mirror import adoption
-from ansible_collections.mde.offline.plugins.module_utils._mirror import store as store_module
+from ansible_collections.mde.offline.plugins.module_utils._mirror import adoption, integrity
 from ansible_collections.mde.offline.plugins.module_utils._mirror.cancel import Cancel
 from ansible_collections.mde.offline.plugins.module_utils._mirror.errors import MirrorError
 from ansible_collections.mde.offline.plugins.module_utils._mirror.files import sha256_of
 from ansible_collections.mde.offline.plugins.module_utils._mirror.records import Release
+from ansible_collections.mde.offline.plugins.module_utils._mirror.session import Mirror as Opened
+from ansible_collections.mde.offline.plugins.module_utils._mirror.session import MirrorSession
 from ansible_collections.mde.offline.plugins.module_utils._mirror.settings import parse
+from ansible_collections.mde.offline.plugins.module_utils._mirror.state import State
 from ansible_collections.mde.offline.plugins.module_utils._mirror.status import read_status
 from ansible_collections.mde.offline.plugins.module_utils._mirror.store import Store
 from ansible_collections.mde.offline.plugins.module_utils._mirror.units import Unit
 from ansible_collections.mde.offline.plugins.module_utils._mirror.versions import Versions
+from ansible_collections.mde.offline.plugins.module_utils._mirror.workspace import Workspace, prepare
 
 UNIT = Unit("linux", "production", "x86_64")
 PREVIEW = Unit("linux", "preview", "x86_64")
@@ -33,22 +36,28 @@ class Died(Exception):
 
 
 class Mirror:
-    """One root on disk; `store()` is a new process that looks at it."""
+    """One root on disk; `opened()` is a new process that looks at it."""
 
     def __init__(self, root, **settings):
         self.root = root
         self.settings = parse({"downloadFolder": str(root), **settings})
 
-    def store(self):
-        store = Store(self.settings)
-        store.prepare()
-        store.load()
-        return store
+    def opened(self):
+        prepare(self.root)
+        return Opened(self.root, self.settings.keep_previous)
+
+    def workspace(self):
+        return Workspace(self.root, self.settings.retain)
 
     def recovered(self):
-        store = self.store()
-        store.recover()
-        return store
+        """What a sync does at its beginning."""
+        opened = self.opened()
+        with self.workspace().occupied():
+            opened.change(lambda _session: None)
+        return opened
+
+    def prune(self):
+        return self.opened().change(lambda session: session.prune(self.settings.retain))
 
     def package(self, definitions, folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,20 +67,30 @@ class Mirror:
             package.writestr(zipfile.ZipInfo("vdm"), f"the definitions {definitions}")
         return path
 
-    def keep(self, store, definitions, unit=UNIT):
-        """A proven package on the shelf, not published yet."""
-        path = self.package(definitions, store.incoming / f"{unit.slug}.download")
+    def publish(self, definitions, unit=UNIT, opened=None):
+        opened = opened or self.opened()
+        workspace = self.workspace()
+        path = self.package(definitions, workspace.download(unit))
         data = path.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
         release = Release(unit.shelf, definitions, ENGINE, None, digest, len(data), "2026-02-03T09:00:00Z", "test")
-        return store.keep(unit, path, release)
+        prepared = workspace.prepared(path, release)
 
-    def publish(self, definitions, unit=UNIT, store=None):
-        store = store or self.store()
-        release = self.keep(store, definitions, unit)
-        store.publish(unit, release, "sync")
-        store.save_seen()
-        return release
+        def work(session):
+            channel = session.state.channel(unit)
+            whole = session.state.is_whole(unit, channel.current)
+            stored = session.add(prepared, release)
+            session.set_channel(unit, channel.publish(stored.name, "sync", current_is_whole=whole))
+            return stored
+
+        return opened.change(work)
+
+    def release(self, opened=None, unit=UNIT):
+        return (opened or self.opened()).state().current(unit)
+
+    def is_whole(self, opened=None, unit=UNIT):
+        state = (opened or self.opened()).state()
+        return state.is_whole(unit, state.channel(unit).current)
 
     def serves(self, path=UNIT.path):
         """The definitions that a client finds there; the three files must tell the same."""
@@ -182,11 +201,11 @@ def test_so_many_releases_are_kept_and_never_fewer_than_are_served(tmp_path, ret
     mirror = Mirror(tmp_path / "mirror", retain=retain)
     for definitions in (ONE, TWO, THREE, FOUR, FIVE):
         mirror.publish(definitions)
-    removed = mirror.store().prune()
+    removed = mirror.prune()
     assert mirror.kept() == sorted(kept)
     assert len(removed) == 5 - len(kept)
     assert mirror.pair() == (FIVE, FOUR)
-    assert mirror.store().prune() == []
+    assert mirror.prune() == []
 
 
 def test_what_another_channel_serves_is_kept(tmp_path):
@@ -195,7 +214,7 @@ def test_what_another_channel_serves_is_kept(tmp_path):
     mirror.publish(TWO)
     for definitions in (THREE, FOUR, FIVE):
         mirror.publish(definitions, PREVIEW)
-    mirror.store().prune()
+    mirror.prune()
     assert mirror.pair(UNIT) == (TWO, ONE)
     assert mirror.pair(PREVIEW) == (FIVE, FOUR)
     assert mirror.kept() == sorted([ONE, TWO, FOUR, FIVE])
@@ -208,37 +227,46 @@ def test_what_a_stranger_links_to_is_kept(tmp_path):
     theirs = mirror.root / "linux" / "theirs" / "arch_x86_64"
     theirs.parent.mkdir(parents=True)
     theirs.symlink_to(next(mirror.root.glob(f".releases/*/{ONE}-*")))
-    mirror.store().prune()
+    mirror.prune()
     assert mirror.kept() == sorted([ONE, TWO, THREE])
 
 
 # --- runs that died ---------------------------------------------------------------------------------------------------
 
 
-def die_in(monkeypatch, name, after=False):
-    """The next call of a method of `Store` is the last thing that its process does."""
-    method = getattr(Store, name)
+def die_in(monkeypatch, step, after=False):
+    """The next call of a method is the last thing that its process does."""
+    home, name = step
+    method = getattr(home, name)
 
     def dying(self, *args, **kwargs):
-        monkeypatch.setattr(Store, name, method)
+        monkeypatch.setattr(home, name, method)
         if after:
             method(self, *args, **kwargs)
         raise Died
 
-    monkeypatch.setattr(Store, name, dying)
+    monkeypatch.setattr(home, name, dying)
+
+
+ADD, CHANGE = (Store, "add"), (MirrorSession, "set_channel")
+SAVE_CHANNELS, SAVE_SEEN = (State, "save_channels"), (MirrorSession, "_save")
+
+
+# Entering a session makes links too, before anything was changed.
+LINK = (MirrorSession, "_publish_links")
 
 
 @pytest.mark.parametrize(
     ("step", "after", "then"),
     [
-        ("keep", False, (TWO, ONE)),
-        ("keep", True, (TWO, ONE)),
-        ("publish", False, (TWO, ONE)),
-        ("_save_channels", False, (TWO, ONE)),
-        ("_save_channels", True, (THREE, TWO)),
-        ("_show", False, (THREE, TWO)),
-        ("_show", True, (THREE, TWO)),
-        ("save_seen", False, (THREE, TWO)),
+        (ADD, False, (TWO, ONE)),
+        (ADD, True, (TWO, ONE)),
+        (CHANGE, False, (TWO, ONE)),
+        (SAVE_CHANNELS, False, (TWO, ONE)),
+        (SAVE_CHANNELS, True, (THREE, TWO)),
+        (LINK, False, (THREE, TWO)),
+        (LINK, True, (THREE, TWO)),
+        (SAVE_SEEN, False, (THREE, TWO)),
     ],
 )
 def test_a_run_that_died_is_completed_or_undone(mirror, monkeypatch, step, after, then):
@@ -250,12 +278,12 @@ def test_a_run_that_died_is_completed_or_undone(mirror, monkeypatch, step, after
     at_once = mirror.pair()
     assert at_once in ((TWO, ONE), (THREE, TWO))
 
-    store = mirror.recovered()
+    opened = mirror.recovered()
     assert mirror.pair() == then
-    assert store.astray(UNIT) is False
-    store.prune()
+    assert not opened.store.links_differ(UNIT, opened.state().channel(UNIT))
+    mirror.prune()
     assert mirror.pair() == then
-    mirror.publish(FOUR, store=store)
+    mirror.publish(FOUR, opened=opened)
     assert mirror.pair() == (FOUR, then[0])
 
 
@@ -266,12 +294,13 @@ def test_a_run_that_died_between_its_two_links_is_completed(mirror):
     release_of_two = os.readlink(mirror.root / UNIT.path)
     back.unlink()
     back.symlink_to(release_of_two)
-    assert mirror.store().astray(UNIT)
+    opened = mirror.opened()
+    assert opened.store.links_differ(UNIT, opened.state().channel(UNIT))
     mirror.recovered()
     assert mirror.pair() == (TWO, ONE)
 
 
-def test_scraps_are_removed_and_unfinished_downloads_stay(mirror):
+def test_leftovers_are_removed_and_unfinished_downloads_stay(mirror):
     mirror.publish(ONE)
     incoming = mirror.root / ".incoming"
     (incoming / "release.0123456789ab").mkdir()
@@ -294,12 +323,12 @@ def test_a_prune_that_died_goes_on(tmp_path, monkeypatch):
     with monkeypatch.context() as dying:
         dying.setattr(shutil, "rmtree", lambda *_args, **_kwargs: (_ for _ in ()).throw(Died))
         with pytest.raises(Died):
-            mirror.store().prune()
+            mirror.prune()
     assert mirror.pair() == (FOUR, THREE)
-    store = mirror.recovered()
-    store.prune()
+    mirror.recovered()
+    mirror.prune()
     assert mirror.kept() == [THREE, FOUR]
-    assert list((mirror.root / ".incoming").glob("pruned*")) == []
+    assert list((mirror.root / ".incoming").rglob("pruned*")) == []
 
 
 @pytest.mark.parametrize("data", [None, b"", b"{", b"[]", b'{"channels": []}', b"\xff\xfe"], ids=repr)
@@ -309,10 +338,10 @@ def test_a_lost_state_is_read_off_the_links(mirror, data):
     mirror.publish(THREE, PREVIEW)
     state = mirror.root / ".state" / "channels.json"
     state.unlink() if data is None else state.write_bytes(data)
-    store = mirror.recovered()
-    assert store.units() == [PREVIEW, UNIT]
+    opened = mirror.recovered()
+    assert opened.state().units() == [PREVIEW, UNIT]
     assert mirror.pair() == (TWO, ONE)
-    mirror.publish(FOUR, store=store)
+    mirror.publish(FOUR, opened=opened)
     assert mirror.pair() == (FOUR, TWO)
     assert mirror.pair(PREVIEW) == (THREE, None)
 
@@ -322,7 +351,7 @@ def test_a_lost_state_is_read_off_the_links(mirror, data):
 def test_other_lost_state_does_not_matter(mirror, name, data):
     mirror.publish(ONE)
     (mirror.root / ".state" / name).write_bytes(data)
-    assert mirror.recovered().intact(mirror.store().current(UNIT))
+    assert mirror.is_whole(mirror.recovered())
     assert [channel["definitions_version"] for channel in read_status(mirror.settings)["channels"]] == [ONE]
 
 
@@ -352,11 +381,12 @@ def swapped(path):
 )
 def test_a_damaged_package_is_noticed(mirror, spoil):
     mirror.publish(ONE)
-    assert mirror.store().intact(mirror.store().current(UNIT))
+    assert mirror.is_whole()
     spoil(mirror.root / UNIT.path / "updates.zip")
-    store = mirror.store()
-    assert not store.intact(store.current(UNIT))
-    assert [damage for damage in store.damages(store.current(UNIT)) if damage.startswith("updates.zip")]
+    opened = mirror.opened()
+    assert not mirror.is_whole(opened)
+    found = opened.integrity.problems(mirror.release(opened))
+    assert [damage for damage in found if damage.startswith("updates.zip")]
 
 
 def test_a_damage_within_one_step_of_the_clock_of_a_filesystem_is_noticed(mirror, monkeypatch):
@@ -364,23 +394,22 @@ def test_a_damage_within_one_step_of_the_clock_of_a_filesystem_is_noticed(mirror
         return {name: [(folder / name).stat().st_size, 0, 0, begun] for name in ("updates.zip", "manifest.json")}
 
     begun = time.time_ns()
-    monkeypatch.setattr(Store, "_fingerprint", staticmethod(coarse))
+    monkeypatch.setattr(integrity, "_fingerprint", coarse)
     mirror.publish(ONE)
     changed_in_place(mirror.root / UNIT.path / "updates.zip")
-    store = mirror.store()
-    assert not store.intact(store.current(UNIT))
+    assert not mirror.is_whole()
 
 
 def test_a_package_that_settled_is_read_once(mirror, monkeypatch):
     mirror.publish(ONE)
     later = time.time_ns() + 3 * 10**9
-    monkeypatch.setattr(store_module.time, "time_ns", lambda: later)
+    monkeypatch.setattr(integrity.time, "time_ns", lambda: later)
     read = []
-    monkeypatch.setattr(store_module, "sha256_of", lambda path: read.append(path) or sha256_of(path))
+    monkeypatch.setattr(integrity, "sha256_of", lambda path: read.append(path) or sha256_of(path))
     for _time in range(3):
-        store = mirror.store()
-        assert store.intact(store.current(UNIT))
-        store.save_seen()
+        opened = mirror.opened()
+        assert mirror.is_whole(opened)
+        opened.change(lambda _session: None)
     assert [path.name for path in read] == ["updates.zip"]
 
 
@@ -390,28 +419,31 @@ def test_damaged_small_files_are_written_again(mirror, name, data):
     mirror.publish(ONE)
     path = mirror.root / UNIT.path / name
     path.unlink() if data is None else path.write_bytes(data)
-    store = mirror.store()
-    release = store.current(UNIT)
-    assert store.needs_mending(release)
-    assert store.damages(release)
-    assert store.intact(release)
+    opened = mirror.opened()
+    release = mirror.release(opened)
+    assert opened.store.small_files_differ(release)
+    assert opened.integrity.problems(release)
+    assert mirror.is_whole(opened)
+    opened.change(lambda session: session.repair(release))
     assert mirror.pair() == (ONE, None)
-    assert not mirror.store().damages(mirror.store().current(UNIT))
+    opened = mirror.opened()
+    assert not opened.integrity.problems(mirror.release(opened))
 
 
 # --- room -------------------------------------------------------------------------------------------------------------
 
 
 def test_there_must_be_room_for_all_downloads_together(mirror):
-    store = mirror.store()
+    mirror.opened()
+    workspace = mirror.workspace()
     figures = os.statvfs(mirror.root)
     most = figures.f_bavail * figures.f_frsize * 6 // 10
-    with store.reserved(most):
-        with pytest.raises(MirrorError) as refused, store.reserved(most):
+    with workspace.reserved(most):
+        with pytest.raises(MirrorError) as refused, workspace.reserved(most):
             pass
         assert refused.value.code == "disk_full"
         assert str(mirror.root) in refused.value.message
-    with store.reserved(most):
+    with workspace.reserved(most):
         pass
 
 
@@ -425,9 +457,11 @@ def fill_as_the_script_does(mirror, path, definitions):
     return (folder / "updates.zip").stat().st_ino
 
 
-def adopt(mirror, store=None):
-    store = store or mirror.recovered()
-    return adoption.adopt(store, UNIT, mirror.settings.proof, Cancel())
+def adopt(mirror, opened=None):
+    opened = opened or mirror.recovered()
+    found = adoption.examine(mirror.root, UNIT, mirror.settings.policy, Cancel())
+    adoption.adopt(opened, mirror.workspace(), UNIT, found)
+    return found.releases.get(UNIT.path), list(found.problems)
 
 
 def test_a_folder_of_microsofts_script_is_taken_over_in_place(mirror):
@@ -443,18 +477,16 @@ def test_a_folder_of_microsofts_script_is_taken_over_in_place(mirror):
     assert mirror.pair() == (THREE, TWO)
 
 
-@pytest.mark.parametrize(
-    ("step", "after"), [("keep", False), ("keep", True), ("_save_channels", True), ("_show", False)]
-)
+@pytest.mark.parametrize(("step", "after"), [(ADD, False), (ADD, True), (SAVE_CHANNELS, True), (LINK, False)])
 def test_an_adoption_that_died_is_completed(mirror, monkeypatch, step, after):
     inode = fill_as_the_script_does(mirror, UNIT.path, TWO)
     die_in(monkeypatch, step, after)
     with pytest.raises(Died):
         adopt(mirror)
     assert json.loads((mirror.root / UNIT.path / "manifest.json").read_bytes())["DefinitionVersion"] == TWO
-    store = mirror.recovered()
+    opened = mirror.recovered()
     if not (mirror.root / UNIT.path).is_symlink():
-        adopt(mirror, store)
+        adopt(mirror, opened)
     assert mirror.pair() == (TWO, None)
     assert (mirror.root / UNIT.path / "updates.zip").stat().st_ino == inode
     mirror.recovered()
@@ -479,6 +511,6 @@ def test_what_is_broken_is_not_taken_over_and_says_why(mirror, spoil):
     assert release is None
     assert [problem.code in ("not_adopted", "corrupt_package") for problem in problems] == [True]
     assert str(mirror.root / UNIT.path) in problems[0].message
-    assert mirror.recovered().units() == []
+    assert mirror.recovered().state().units() == []
     mirror.publish(THREE)
     assert mirror.pair() == (THREE, None)

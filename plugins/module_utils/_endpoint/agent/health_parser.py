@@ -76,6 +76,11 @@ _TERMINAL_WIDTHS = (80, 100, 120, 132, 160)
 _WORDS = ("true", "false", "unavailable")
 # What a document leaves at the end of a line: its own line end, or an arrow with a remark.
 _REMARK = re.compile(r"(?<=[\]\"\u201da-z0-9.])(\\|\s+(<-+|\u2190).*)$", re.UNICODE)
+# How mdatp says that its daemon does not answer.
+NO_DAEMON = re.compile(
+    r"(could not|cannot|can't|can not|unable to|failed to|error) connect|connection refused|daemon is not running",
+    re.IGNORECASE,
+)
 
 
 def empty_record():

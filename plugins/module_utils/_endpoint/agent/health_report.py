@@ -1,4 +1,4 @@
-"""Asks a host and its mirror, and puts record and findings together. Private to the mde.offline collection."""
+"""Reads health and mirror of a host, and adds the findings. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -7,10 +7,11 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 __metaclass__ = type
 
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser, health_rules
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import health_rules
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.finding import finding, has_errors, ordered
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import manifest
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror.address import architecture
 
 MIRROR_TIMEOUT = 10
 
@@ -26,39 +27,39 @@ def look(agent, mirror_url=None, max_age_hours=health_rules.MAX_AGE_HOURS, check
     return {
         "health": record,
         "findings": found,
-        "healthy": not health_rules.has_errors(found),
+        "healthy": not has_errors(found),
         "mirror": published,
         "raw": agent.last_calls(),
     }
 
 
 def read_health(agent):
-    """The record of the host, and the findings of what could not be asked."""
+    """The health record of the host, and a finding where the agent does not give it."""
     record, found = health_parser.empty_record(), []
     try:
         record = agent.health()
         details = agent.health_details_definitions()
         record = health_parser.merge(record, details) if details else record
     except FindingError as error:
-        found.append(health_rules.finding(error.id, error.message))
+        found.append(finding(error.id, error.message))
     return record, found
 
 
 def read_mirror(record, mirror_url=None, timeout=MIRROR_TIMEOUT):
-    """What the mirror publishes that the host should or does use, and the findings of what could not be read."""
+    """The versions on the mirror that the host should use or uses, and a finding where they cannot be read."""
     location = mirror_url or record["fields"].get("offline_definition_url_configured")
     if not location:
         return None, []
     try:
-        return manifest.read(location, manifest.architecture(), timeout), []
+        return manifest.read(location, architecture(), timeout), []
     except FindingError as error:
-        return None, [health_rules.finding(error.id, error.message)]
+        return None, [finding(error.id, error.message)]
 
 
-def judge(record, trouble, published, mirror_url=None, max_age_hours=health_rules.MAX_AGE_HOURS):
-    """All findings in order: what could not be asked, and what the record says."""
+def judge(record, trouble, published, mirror_url=None, max_age_hours=health_rules.MAX_AGE_HOURS, arch=None):
+    """All findings in order: those in `trouble`, and those of the record. `arch` is by default that of this machine."""
     found = list(trouble)
     if record["fields"]:
-        arch = manifest.architecture()
+        arch = arch or architecture()
         found += health_rules.health_findings(record, mirror_url, published, max_age_hours, arch)
-    return health_rules.ordered(found)
+    return ordered(found)

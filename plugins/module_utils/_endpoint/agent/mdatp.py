@@ -15,8 +15,8 @@ import signal
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import process
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import NO_DAEMON, FindingError, masked
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode, masked
 
 CLIENT = "opt/microsoft/mdatp/sbin/wdavdaemonclient"
 CUSTOM_CLIENT = "microsoft_mdatp/sbin/wdavdaemonclient"
@@ -25,7 +25,7 @@ _CRASHES = {
     getattr(signal, name): name
     for name in ("SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGSEGV", "SIGSYS")
 }
-# What shells and loaders say of a program that does not run here.
+# Messages of shells and loaders about a program that cannot run on this host.
 _CANNOT_RUN = re.compile(
     r"error while loading shared libraries|symbol lookup error|version .* not found \(required|cannot execute|"
     r"exec format error|segmentation fault|illegal instruction|core dumped|terminating with uncaught exception",
@@ -34,11 +34,11 @@ _CANNOT_RUN = re.compile(
 
 
 class MdatpError(FindingError):
-    """The agent could not be asked."""
+    """The command mdatp could not be run, or did not answer."""
 
 
 def find(path=None, root="/"):
-    """The command: the one that was named, or the one in PATH, at its usual places or in a custom install location."""
+    """The path of the command: `path`, or else the first one in PATH and at the installation paths."""
     for place in _places(path, root):
         if _is_command(place):
             return place
@@ -46,7 +46,7 @@ def find(path=None, root="/"):
 
 
 def _places(path=None, root="/"):
-    """Where the command may be: at the named place only, or else in PATH and wherever installations put it."""
+    """The paths where the command may be: `path` only, or else PATH and all installation paths."""
     if path:
         return [path]
     places = [
@@ -60,7 +60,7 @@ def _places(path=None, root="/"):
 
 
 def _native(text):
-    """A path as this Python's own kind of string, as those of the environment are."""
+    """A path as the native string of this Python, like those of the environment."""
     return text if isinstance(text, str) else text.encode("utf-8")
 
 
@@ -74,15 +74,15 @@ def _is_command(path):
 
 
 def _not_found(wanted):
-    """Why there is no command: nothing is there, or what is there cannot be executed."""
+    """The error for a missing command, or for one that cannot be executed."""
     for place in _places(wanted):
         path = process.to_bytes(place)
         if os.path.isfile(path):
             mode = os.stat(path).st_mode & 0o7777
-            seen = "{0} is there, but this user may not execute it (mode {1:04o})."
+            seen = "{0} exists, but this user may not execute it (mode {1:04o})."
             return MdatpError("mdatp_cannot_run", seen.format(_shown(place), mode))
         if os.path.islink(path) and not os.path.exists(path):
-            seen = "No command mdatp was found: {0} is a link to {1}, and nothing is there."
+            seen = "No command mdatp was found: {0} is a link to {1}, which does not exist."
             return MdatpError("not_installed", seen.format(_shown(place), _shown(os.readlink(path))))
     where = wanted or "PATH, /usr/bin/mdatp or /{0}".format(CLIENT)
     return MdatpError("not_installed", "No command mdatp was found at {0}.".format(_shown(where)))
@@ -100,7 +100,7 @@ def _install_location(path):
 
 
 class Mdatp:
-    """The command of one host. `calls` keeps what each call printed, credentials in addresses masked."""
+    """The command mdatp. `calls` has the output of each call, with credentials in addresses masked."""
 
     def __init__(self, run_command=process.run, path=None, timeout=30):
         self._run_command = run_command
@@ -111,7 +111,7 @@ class Mdatp:
 
     @property
     def path(self):
-        """Where the command is; raises a finding if it is nowhere, or cannot be executed."""
+        """The path of the command; raises MdatpError if it is missing or cannot be executed."""
         if self._path is None:
             self._path = find(self._wanted)
         if self._path is None:
@@ -120,12 +120,12 @@ class Mdatp:
 
     @property
     def version(self):
-        """The agent's version, None if it does not say."""
+        """The version of the agent, None if the command prints none."""
         words = re.findall(r"[0-9]+(?:\.[0-9]+)+", self._call(["health", "--field", "app_version"])["out"])
         return words[-1] if words else None
 
     def health(self):
-        """The record of `mdatp health`: from JSON, or from text where the agent does not give usable JSON."""
+        """The record of `mdatp health`: from JSON, or from text where the agent prints no usable JSON."""
         result = self._call(["health", "--output", "json"])
         record = self._record(result)
         if result["rc"] == 0 and _is_health(record) and health_parser.ENDS_EARLY not in record["notices"]:
@@ -135,38 +135,38 @@ class Mdatp:
             text = self._record(result)
             record = text if _is_health(text) else record
         if not _is_health(record) and result["rc"] != 0 and not self._unreachable(result) and not _broken(result):
-            # Agents before 2021 know another command line, and nothing of offline updates.
+            # Agents before 2021 have another command line, and no offline updates.
             old = self._call(["--health"])
             record = self._record(old)
         if _is_health(record):
             return record
         if _broken(result):
-            seen = "mdatp health {0}; it said: {1}"
+            seen = "mdatp health {0}; it printed: {1}"
             raise MdatpError("mdatp_cannot_run", seen.format(_how_it_ended(result["rc"]), said(result)))
         if self._unreachable(result) or result["rc"] != 0:
-            seen = "mdatp health ended with status {0} and gave no table; it said: {1}"
+            seen = "mdatp health ended with status {0} and printed no table: {1}"
             raise MdatpError("daemon_unreachable", seen.format(result["rc"], said(result)))
-        seen = "mdatp health gave nothing that can be read as a health table: {0}"
+        seen = "mdatp health printed something that is not a health table: {0}"
         raise MdatpError("health_unreadable", seen.format(said(result)))
 
     def health_details_definitions(self):
-        """The record of `mdatp health --details definitions`, None if the agent does not know it.
+        """The record of `mdatp health --details definitions`, None if the agent does not support it.
 
-        As text: four generations of it are documented, and no public sample shows its JSON.
+        The text form is read, since four versions of it are documented, and no public sample shows its JSON.
         """
         record = self._record(self._call(["health", "--details", "definitions"]))
         return record if record["fields"] else None
 
     def definitions_update(self, timeout=None):
-        """Asks for an update; the result of the command, which is not yet the proof."""
+        """The result of `mdatp definitions update`. Only the health shows whether the definitions were updated."""
         return self._call(["definitions", "update"], timeout)
 
     def connectivity_test(self, timeout=None):
-        """The result of the agent's own test of its connections; it changes nothing and may take a minute."""
+        """The result of `mdatp connectivity test`, which changes nothing and may take a minute."""
         return self._call(["connectivity", "test"], timeout)
 
     def last_calls(self):
-        """What each command printed when it was called last."""
+        """The output of the last call of each command."""
         last = {call["command"]: call for call in self.calls}
         return [call for call in self.calls if last[call["command"]] is call]
 
@@ -179,17 +179,17 @@ class Mdatp:
         self.calls.append(dict(printed, command=command, rc=result["rc"], timed_out=result["timed_out"]))
         if result["timed_out"]:
             raise MdatpError(
-                "mdatp_hangs", "{0} gave no answer within {1} seconds and was stopped.".format(command, limit)
+                "mdatp_hangs", "{0} did not finish within {1} seconds and was stopped.".format(command, limit)
             )
         if result["rc"] is None:
-            seen = "{0} is there, but cannot be started: {1}"
+            seen = "{0} exists, but cannot be started: {1}"
             raise MdatpError("mdatp_cannot_run", seen.format(_shown(self.path), result["err"]))
         return result
 
     @staticmethod
     def _record(result):
         record = health_parser.parse(result["out"])
-        # On which stream the license warning comes is not documented.
+        # It is not documented to which stream the licence warning is printed.
         warnings = [line.strip() for line in result["err"].splitlines() if line.strip().startswith("ATTENTION")]
         record["notices"] += [line for line in warnings if line not in record["notices"]]
         return record
@@ -197,7 +197,7 @@ class Mdatp:
     @staticmethod
     def _unreachable(result):
         return not health_parser.parse(result["out"])["fields"] and bool(
-            NO_DAEMON.search(result["out"] + result["err"])
+            health_parser.NO_DAEMON.search(result["out"] + result["err"])
         )
 
 
@@ -206,20 +206,20 @@ def _is_health(record):
 
 
 def _broken(result):
-    """Whether the program itself does not run: killed by a signal, or refused by the shell or the loader."""
+    """Whether the program cannot run: killed by a signal, or refused by the shell or the loader."""
     refused = result["rc"] in (126, 127) or _CANNOT_RUN.search(result["out"] + result["err"])
     return bool(refused) or _signal(result["rc"]) is not None
 
 
 def _signal(rc):
-    """The signal that ended a program, also where a shell reports it; None if none did."""
+    """The signal that ended a program, also as reported by a shell; None if it was not a signal."""
     if rc < 0:
         return -rc
     return rc - 128 if rc - 128 in _CRASHES else None
 
 
 def _how_it_ended(rc):
-    """An exit status for people."""
+    """Describes an exit status."""
     number = _signal(rc)
     if number is None:
         return "ended with status {0}".format(rc)
@@ -227,6 +227,6 @@ def _how_it_ended(rc):
 
 
 def said(result):
-    """The first lines of what a command printed, for a message."""
+    """The first lines of the output of a command, for a message."""
     lines = [line.strip() for line in (result["err"] + "\n" + result["out"]).splitlines() if line.strip()]
     return " / ".join(lines[:3])[:500] or "nothing"

@@ -10,19 +10,19 @@ __metaclass__ = type
 import time
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import versions
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_report
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_report, health_rules
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent.mdatp import said
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings import health_rules
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.finding import finding
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.process import now
 
-# Seconds: health lags behind the command, and without a mirror to compare with nothing says that there was nothing new.
+# Seconds until the health shows an update. They are waited for where no mirror says whether there is a newer version.
 SETTLING = 15
 PAUSE = 1
 
 
 class Update:
-    """One run: look, decide, update, wait, prove."""
+    """One run of definitions_update: read the health, decide, update, wait for the result."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Update:
         self._published = None
 
     def run(self, check_mode=False):
-        """The result of the module; `failed` tells whether it is one to fail with."""
+        """The result of the module, with `failed`."""
         before, trouble = self._look()
         self._published, unread = health_report.read_mirror(before, self._mirror_url)
         trouble = trouble + unread
@@ -60,13 +60,13 @@ class Update:
                 why = (
                     unread[0]["message"]
                     if unread
-                    else "neither mirror_url nor the host's configuration names a mirror."
+                    else "neither the option mirror_url nor the configuration of the host names a mirror."
                 )
-                message = "version=mirror is demanded, but it is unknown what the mirror publishes: " + why
+                message = "version is mirror, but the version on the mirror is unknown: " + why
                 return self._result(before, before, trouble, message, failed=not check_mode)
         have = _definitions(before)
         if demanded and self._reached(have, demanded):
-            return self._result(before, before, trouble, "The host has definitions {0} already.".format(have))
+            return self._result(before, before, trouble, "The host already has definitions {0}.".format(have))
         if check_mode:
             return self._predict(before, trouble, demanded)
         return self._update(before, unread, demanded)
@@ -93,14 +93,14 @@ class Update:
         try:
             answer = self._agent.definitions_update(self._timeout)
             if answer["rc"] != 0:
-                failure = "mdatp definitions update ended with status {0}; it said: {1}".format(
+                failure = "mdatp definitions update ended with status {0}; it printed: {1}".format(
                     answer["rc"], said(answer)
                 )
             else:
                 self._wait_for(before, demanded)
         except FindingError as error:
             failure = error.message
-            trouble = trouble + [health_rules.finding(error.id, error.message)]
+            trouble = trouble + [finding(error.id, error.message)]
         after, unasked = self._look()
         trouble = trouble + [entry for entry in unasked if entry["id"] not in [known["id"] for known in trouble]]
         have = _definitions(after)
@@ -108,17 +108,17 @@ class Update:
         if failure is None and unasked:
             failure = "The update ran, but its result is unknown: " + unasked[0]["message"]
         if failure is None and demanded and not self._reached(have, demanded):
-            failure = "Definitions {0} were demanded, the host has {1} after the update.".format(demanded, have)
-            failure += " The agent says: {0}".format(reason) if reason else ""
+            failure = "Definitions {0} were requested, but the host has {1} after the update.".format(demanded, have)
+            failure += " The agent reports: {0}".format(reason) if reason else ""
         if failure is None and reason and have == _definitions(before):
-            failure = "The update failed; the agent says: {0}".format(reason)
+            failure = "The update failed; the agent reports: {0}".format(reason)
         message = "Definitions are {0}.".format(have)
         if have != _definitions(before):
             message = "Definitions went from {0} to {1}.".format(_definitions(before), have)
         return self._result(before, after, trouble, failure or message, failed=bool(failure))
 
     def _wait_for(self, before, demanded):
-        """Returns when health shows a result, or when the time is up."""
+        """Returns when the health shows a result, or after the option `wait`."""
         old_reason = _reason(before["fields"])
         start = now()
         while True:
@@ -149,7 +149,7 @@ class Update:
         return now() - start >= SETTLING
 
     def _rows(self):
-        """The rows of this moment; None while the agent cannot be asked, as right after a new engine."""
+        """The current rows; None while the agent does not answer, as after the load of a new engine."""
         try:
             record = self._agent.health_details_definitions() or self._agent.health()
         except FindingError:

@@ -1,4 +1,4 @@
-"""Tells whether Microsoft supports the agent on a distribution. Private to the mde.offline collection."""
+"""Knows on which distributions Microsoft supports the agent. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -9,8 +9,10 @@ __metaclass__ = type
 
 import re
 
-# Majors that the documents name, each with its lowest minor; "later" is the major from which on every one is meant.
-# `arm64` are the majors that are named for that architecture.
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import agent_versions
+
+# Supported major releases with their lowest minor release; "later": all major releases from this one on are supported;
+# "arm64": the major releases that are supported on arm64.
 DISTRIBUTIONS = {
     "rhel": {"name": "Red Hat Enterprise Linux", "majors": {7: 2, 8: 0, 9: 0}, "arm64": (8, 9), "packages": "rpm"},
     "centos": {"name": "CentOS", "majors": {7: 2, 8: 0}, "arm64": (), "packages": "rpm"},
@@ -31,9 +33,8 @@ REQUIRED = (
 )
 EL6 = ("rhel", "centos", "ol")
 EL6_NEVER = (
-    "the last agent for EL 6 is 101.23082.0011, which is older than 101.24022.0001, the first one that knows offline "
-    "updates. An EL 6 host can never use them"
-)
+    "the last agent for EL 6 is {0}, and offline updates begin with {1}. An EL 6 host can never use them"
+).format(agent_versions.LAST_EL6, agent_versions.OFFLINE_UPDATES_X86_64)
 _ASSIGNMENT = re.compile(r"^\s*([A-Z][A-Z0-9_]*)=(.*?)\s*$", re.MULTILINE)
 _RELEASE_FILES = (
     ("etc/oracle-release", "ol"),
@@ -47,7 +48,7 @@ _WORDS = (("red hat", "rhel"), ("centos", "centos"), ("oracle", "ol"), ("rocky",
 
 
 def parse_os_release(text):
-    """The assignments of an os-release file, quotes and escapes taken away."""
+    """The assignments of an os-release file, without quotes and escapes."""
     return {name: _unquoted(value) for name, value in _ASSIGNMENT.findall(text)}
 
 
@@ -60,18 +61,18 @@ def _unquoted(value):
 
 
 def read(host):
-    """What distribution this is: id, name, version, and whether (and why not) Microsoft supports the agent on it."""
-    told = parse_os_release(host.text("etc/os-release", 65536) or host.text("usr/lib/os-release", 65536))
-    ident = told.get("ID", "").lower()
+    """The distribution of a host: id, name, version, and whether Microsoft supports the agent on it, or why not."""
+    os_release = parse_os_release(host.text("etc/os-release", 65536) or host.text("usr/lib/os-release", 65536))
+    ident = os_release.get("ID", "").lower()
     ident = _ALIASES.get(ident, ident)
-    version = told.get("VERSION_ID", "")
-    name = told.get("PRETTY_NAME") or told.get("NAME") or ""
+    version = os_release.get("VERSION_ID", "")
+    name = os_release.get("PRETTY_NAME") or os_release.get("NAME") or ""
     ident, version, name = _from_release_file(host, ident, version, name)
-    return judge(ident, version, name, told)
+    return judge(ident, version, name, os_release)
 
 
 def _from_release_file(host, ident, version, name):
-    """EL 6 has no os-release, and CentOS 7 names its minor release in another file only."""
+    """Completes the record from a release file: EL 6 has no os-release, and that of CentOS 7 has no minor release."""
     for path, owner in _RELEASE_FILES:
         line = host.text(path, 4096).strip()
         if not line or (ident and ident != owner):
@@ -87,9 +88,9 @@ def _from_release_file(host, ident, version, name):
     return ident, version, name
 
 
-def judge(ident, version, name="", told=()):
+def judge(ident, version, name="", os_release=()):
     """The record of a distribution, from its id and version as os-release has them."""
-    told = dict(told)
+    os_release = dict(os_release)
     known = DISTRIBUTIONS.get(ident)
     numbers = [int(part) for part in re.findall(r"[0-9]+", version)[:2]]
     record = {
@@ -99,38 +100,38 @@ def judge(ident, version, name="", told=()):
         "packages": known["packages"] if known else None,
         "el6": ident in EL6 and numbers[:1] == [6],
     }
-    supported, reason = _verdict(known, ident, numbers, told)
+    supported, reason = _verdict(known, ident, numbers, os_release)
     return dict(record, supported=supported, reason=reason)
 
 
-def _verdict(known, ident, numbers, told):
+def _verdict(known, ident, numbers, os_release):
     if not ident:
-        return None, "neither os-release nor a release file says what this is"
+        return None, "neither os-release nor a release file names the distribution"
     if known is None:
-        parents = [word for word in told.get("ID_LIKE", "").lower().split() if word in DISTRIBUTIONS]
-        derived = ", being derived from {0} does not count".format(parents[0]) if parents else ""
-        return False, "no document names it{0}".format(derived)
+        parents = [word for word in os_release.get("ID_LIKE", "").lower().split() if word in DISTRIBUTIONS]
+        derived = ", and a derivative of {0} is not {0}".format(parents[0]) if parents else ""
+        return False, "it is not in Microsoft's list{0}".format(derived)
     if not numbers:
-        return None, "it names no version, as a rolling or unreleased one does"
+        return None, "it has no version, like a rolling or unreleased distribution"
     major, minor = numbers[0], (numbers[1] if len(numbers) > 1 else None)
     if ident in EL6 and major == 6:
         return False, EL6_NEVER
-    if ident == "centos" and "stream" in (told.get("NAME", "") + told.get("PRETTY_NAME", "")).lower():
+    if ident == "centos" and "stream" in (os_release.get("NAME", "") + os_release.get("PRETTY_NAME", "")).lower():
         return False, "CentOS Stream is excluded"
     if ident == "ubuntu" and not (major % 2 == 0 and minor == 4):
         return False, "only the LTS releases of Ubuntu are supported"
     lowest = 0 if major >= known.get("later", major + 1) else known["majors"].get(major)
     if lowest is None:
-        return False, "this release is not among the supported ones of {0}".format(known["name"])
+        return False, "this release of {0} is not supported".format(known["name"])
     if lowest and minor is None:
-        return None, "which minor release it is cannot be told; {0}.{1} is the lowest".format(major, lowest)
+        return None, "its minor release is unknown; {0}.{1} is the lowest supported one".format(major, lowest)
     if lowest and minor < lowest:
         return False, "{0}.{1} is the lowest supported release".format(major, lowest)
     return True, ""
 
 
 def arm64_supported(record):
-    """Whether the release is named for arm64; None where the release itself is not known to be supported."""
+    """Whether the release is supported on arm64; None where it is not supported at all."""
     if not record["supported"]:
         return None
     return int(re.match(r"[0-9]+", record["version"]).group()) in DISTRIBUTIONS[record["id"]]["arm64"]

@@ -10,6 +10,7 @@ __metaclass__ = type
 import errno
 import os
 import re
+import socket
 import stat
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import process
@@ -17,21 +18,31 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import 
 
 LARGEST = 4 * 1024 * 1024
 PROCESS_SECONDS = 3
-# Classes of fanotify groups that may forbid an access; the others are only told of it.
+# Classes of fanotify groups that may deny an access; groups of other classes are only notified.
 _BLOCKING_CLASSES = 0x0C
 _FANOTIFY = re.compile(r"^fanotify flags:([0-9a-f]+)", re.MULTILINE)
 _SPACE = re.compile(r"\\([0-7]{3})")
 
 
 class Host:
-    """The machine that this runs on, or one in a folder. Nothing of it is changed."""
+    """This machine, or a machine whose files are in a folder. It is only read."""
 
-    def __init__(self, root="/", machine=None, c_library=None, environ=None, call=process.run, space=os.statvfs):
+    def __init__(
+        self,
+        root="/",
+        machine=None,
+        c_library=None,
+        environ=None,
+        call=process.run,
+        space=os.statvfs,
+        lookup=socket.getaddrinfo,
+    ):
         self.root = process.to_bytes(root)
         self.machine = decode(machine or os.uname()[4])
         self.c_library = _c_library() if c_library is None and self.root == b"/" else c_library
         self.environ = os.environ if environ is None else environ
         self.call = call
+        self.lookup = lookup
         self._space = space
         self._mounts = None
 
@@ -41,48 +52,48 @@ class Host:
         return os.path.join(self.root, inside)
 
     def exists(self, *parts):
-        """Whether there is something."""
+        """Whether a path exists."""
         return os.path.exists(self.path(*parts))
 
     def is_folder(self, *parts):
-        """Whether there is a folder."""
+        """Whether a path is a folder."""
         return os.path.isdir(self.path(*parts))
 
     def is_link(self, *parts):
-        """Whether there is a symbolic link."""
+        """Whether a path is a symbolic link."""
         return os.path.islink(self.path(*parts))
 
     def kind(self, path):
-        """What lies at a path, for people: its kind, and its mode and owner or where it leads."""
+        """Describes a path: its kind, and its owner and mode or the target of the link."""
         place = self.path(path)
         try:
             if os.path.islink(place):
                 return "a link to " + decode(os.readlink(place))
             found = os.stat(place)
         except EnvironmentError as failure:
-            return "not to be looked at: {0}".format(failure.strerror)
+            return "not accessible: {0}".format(failure.strerror)
         kinds = ((stat.S_ISREG, "a file"), (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a FIFO"))
         kind = next((name for fits, name in kinds if fits(found.st_mode)), "a device or socket")
         return "{0} of uid {1} with mode {2:04o}".format(kind, found.st_uid, stat.S_IMODE(found.st_mode))
 
     def mode(self, *parts):
-        """Permission bits, None where there is nothing."""
+        """Permission bits of a path, None where it does not exist."""
         try:
             return stat.S_IMODE(os.stat(self.path(*parts)).st_mode)
         except EnvironmentError:
             return None
 
     def names(self, *parts):
-        """The names in a folder, sorted; none where it cannot be read."""
+        """The names in a folder, sorted; an empty list where it cannot be read."""
         try:
             return sorted(decode(name) for name in os.listdir(self.path(*parts)))
         except EnvironmentError:
             return []
 
     def data(self, path, largest=LARGEST, tail=False):
-        """The bytes of a regular file or of one in /proc, at most that many, from its end if asked.
+        """The first (with `tail`, the last) bytes of a regular file or of a file in /proc.
 
-        Raises EnvironmentError; a FIFO or a device is refused like a missing permission.
+        Raises EnvironmentError, also for a FIFO or a device.
         """
         handle = os.open(self.path(path), os.O_RDONLY | os.O_NONBLOCK)
         try:
@@ -110,7 +121,7 @@ class Host:
             return ""
 
     def contains(self, path, words, largest=64 * LARGEST):
-        """Whether a long file holds one of the words (bytes); None where it cannot be read."""
+        """Whether a long file contains one of the words (bytes); None where it cannot be read."""
         try:
             with open(self.path(path), "rb") as stream:
                 before, size = b"", 0
@@ -127,12 +138,12 @@ class Host:
 
     @property
     def kernel(self):
-        """The release of the kernel, empty where it does not say."""
+        """The release of the kernel, empty where it is unknown."""
         found = self.text("proc/sys/kernel/osrelease", 256).strip()
         return found or (decode(os.uname()[2]) if self.root == b"/" else "")
 
     def mounts(self):
-        """What is mounted where: device, folder, type, options."""
+        """The mounted file systems: device, folder, type and options of each."""
         if self._mounts is None:
             table = self.text("proc/self/mounts") or self.text("proc/mounts")
             rows = [line.split() for line in table.splitlines()]
@@ -144,7 +155,7 @@ class Host:
         return self._mounts
 
     def mount_of(self, path):
-        """The mount that a path lies on, None where no table tells."""
+        """The file system that a path is on, None where the table of mounts cannot be read."""
         path = "/" + path.strip("/") + "/"
         found = None
         for mount in self.mounts():
@@ -154,7 +165,7 @@ class Host:
         return found
 
     def space(self, path):
-        """Free bytes and free entries of the file system that a path is, or will be, on; None if it does not say."""
+        """Free bytes and inodes of the file system that a path is, or will be, on; None where they are unknown."""
         place = self.path(path)
         while not os.path.exists(place) and len(place) > len(self.root):
             place = os.path.dirname(place)
@@ -165,7 +176,7 @@ class Host:
         return {
             "free": found.f_bavail * found.f_frsize,
             "total": found.f_blocks * found.f_frsize,
-            # Some file systems have no limit and say 0 of 0.
+            # File systems without a limit report 0 of 0.
             "entries_left": found.f_favail if found.f_files else None,
             "device": self._device(place),
         }
@@ -184,7 +195,7 @@ class Host:
         return [(number, name) for number, name in named if name]
 
     def fanotify_groups(self):
-        """(number, process, blocking) of everything that listens to fanotify, and whether all could be looked at."""
+        """(number, process, blocking) of each fanotify group, and whether all processes could be examined."""
         deadline = process.now() + PROCESS_SECONDS
         found, complete = [], True
         for number, name in self.processes():
@@ -202,8 +213,8 @@ class Host:
                 except EnvironmentError:
                     continue
                 if target == b"anon_inode:[fanotify]":
-                    told = self.text("proc/{0}/fdinfo/{1}".format(number, decode(handle)), 65536)
-                    flags = _FANOTIFY.search(told)
+                    details = self.text("proc/{0}/fdinfo/{1}".format(number, decode(handle)), 65536)
+                    flags = _FANOTIFY.search(details)
                     found.append((number, name, bool(int(flags.group(1), 16) & _BLOCKING_CLASSES) if flags else None))
         return found, complete
 

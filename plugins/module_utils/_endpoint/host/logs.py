@@ -1,4 +1,4 @@
-"""Reads the end of the agent's logs, bounded and without secrets. Private to the mde.offline collection."""
+"""Reads the last lines of the agent's logs, without secrets. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -11,13 +11,13 @@ import os
 import re
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host.storage import LOGS
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import masked
 
 AUDIT_LOG = "/var/log/audit/audit.log"
 MOST_BYTES = 128 * 1024
 LONGEST_LINE = 400
 MOST_FILES = 4
 _NAME = re.compile(r"^microsoft_defender.*\.log$")
-_USER_IN_ADDRESS = re.compile(r"(?<=://)[^\s\"'<>]*@")
 _SECRET = re.compile(
     r"""((?:pass(?:word|wd|phrase)?|pwd|secret|token|credentials?|api[_-]?key|private[_-]?key|sig)["']?\s*[:=]\s*)
         (?:"[^"]*"|'[^']*'|[^\s,;&}]+)""",
@@ -32,7 +32,7 @@ _TOPIC = re.compile(r"definition|update|signature|engine|mirror|download|offline
 
 
 def read(host, lines):
-    """The last lines of each of the agent's newest logs, secrets masked."""
+    """The last lines of each of the agent's newest logs, with secrets masked."""
     names = [name for name in host.names(LOGS) if _NAME.match(name)] if lines > 0 else []
     newest = sorted(names, key=lambda name: _changed(host, name), reverse=True)[:MOST_FILES]
     found = []
@@ -44,7 +44,7 @@ def read(host, lines):
 
 
 def denials(host, now, seconds=86400, most=3):
-    """The last lines of the audit log in which SELinux denied the agent something within that time."""
+    """The last AVC lines of the audit log about the agent, not older than `seconds`."""
     found = [(_DENIED.search(line), line) for line in host.text(AUDIT_LOG, MOST_BYTES, tail=True).splitlines()]
     recent = [line for match, line in found if match and 0 <= now - int(match.group(1)) <= seconds]
     return [mask(line)[:LONGEST_LINE] for line in recent[-most:]]
@@ -58,12 +58,12 @@ def _changed(host, name):
 
 
 def mask(line):
-    """A line without what may be a secret; rather too much is hidden than too little."""
-    line = _HEADER.sub(r"\1 ***", _USER_IN_ADDRESS.sub("***@", line))
+    """A line without anything that may be a secret; when in doubt, it is masked."""
+    line = _HEADER.sub(r"\1 ***", masked(line))
     return _SECRET.sub(r"\1***", line)
 
 
 def troubles(found, most=5):
-    """The last lines that speak of trouble with definitions or the configuration."""
+    """The last lines that report an error about definitions or the configuration."""
     lines = [line for log in found for line in log["lines"] if _TROUBLE.search(line) and _TOPIC.search(line)]
     return lines[-most:]

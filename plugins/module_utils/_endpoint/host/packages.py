@@ -7,9 +7,9 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 __metaclass__ = type
 
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import versions
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import agent_versions, versions
 
-# By the name of the process, at most 15 characters as the kernel keeps it.
+# By process name; the kernel cuts names to 15 characters.
 SECURITY_PRODUCTS = {
     "falcon-sensor": "CrowdStrike Falcon",
     "falcon-sensor-b": "CrowdStrike Falcon",
@@ -41,7 +41,6 @@ SECURITY_PRODUCTS = {
     "pmd": "Cortex XDR",
 }
 _RED_HAT = ("rhel", "centos", "ol", "rocky", "almalinux", "fedora", "amzn")
-_AUDIT_UNTIL = "101.24082.0004"
 _LIBRARIES = {
     "rpm": (
         ("libmnl", "libmnl.so.0"),
@@ -65,10 +64,10 @@ _SELINUX = (
 )
 
 
-def lacking(host, distribution, agent_version=None):
-    """The packages whose files are not there; None where it is not known which ones are needed.
+def missing(host, distribution, agent_version=None):
+    """The packages that are missing, recognised by their files; None where the needed packages are not known.
 
-    The agent's own mde-netfilter is left out: it comes from the agent's repository with it.
+    mde-netfilter is not checked, since it is installed from the agent's repository together with the agent.
     """
     kind = distribution["packages"]
     if kind is None:
@@ -79,8 +78,11 @@ def lacking(host, distribution, agent_version=None):
     found = [name for name, library in _LIBRARIES[kind] if library not in present]
     files = _FILES[kind] + (_SELINUX if distribution["id"] in _RED_HAT else ())
     for name, places in files:
-        # Agents of today get their events without audit.
-        needless = name in ("audit", "auditd") and versions.compare(agent_version, _AUDIT_UNTIL) in (0, 1)
+        # Newer agents do not need auditd.
+        needless = name in ("audit", "auditd") and versions.compare(agent_version, agent_versions.WITHOUT_AUDITD) in (
+            0,
+            1,
+        )
         if not needless and not any(host.exists(place) for place in places):
             found.append(name)
     return found

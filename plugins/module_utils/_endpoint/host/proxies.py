@@ -16,11 +16,11 @@ _ASSIGNMENT = re.compile(
     r"""(?:^|[\s"'=])({0})\s*=\s*("[^"]*"|'[^']*'|[^\s"']+)""".format("|".join(NAMES)), re.IGNORECASE | re.MULTILINE
 )
 _FILE = re.compile(r"^\s*EnvironmentFile\s*=\s*-?(/\S+)", re.MULTILINE)
-_STATIC = re.compile(r"^(?:https?://)?(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]+))?/?$", re.IGNORECASE)
+_STATIC = re.compile(r"^https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]+))?/?$", re.IGNORECASE)
 
 
 def configured(host, managed=None, unit_environment="", task=True):
-    """(where, name, value) of each proxy that the agent, or its installation, may take."""
+    """(where, name, value) of each proxy that the agent or its installer may use."""
     found = [("the environment of this task", name, value) for name, value in _of_mapping(host.environ if task else {})]
     found += [("the unit mdatp", name, value) for name, value in assignments(unit_environment)]
     files = ["etc/environment"] + list(UNITS)
@@ -38,13 +38,13 @@ def configured(host, managed=None, unit_environment="", task=True):
 
 
 def assignments(text):
-    """(name, value) of the proxies that a text of assignments sets."""
+    """(name, value) of each proxy in a text with assignments of environment variables."""
     found = [(name, value.strip("\"'").strip()) for name, value in _ASSIGNMENT.findall(text)]
     return [(name, value) for name, value in found if value]
 
 
 def problem(value):
-    """Why the agent cannot use a proxy, None if it can. The value itself is not told: it may hold a password."""
+    """Why the agent cannot use a proxy, None if it can. The text does not have the value, which may have a password."""
     lower = value.lower()
     if "wpad" in lower or lower.startswith("pac+") or re.search(r"\.pac($|[?#])", lower):
         return "it is a PAC or WPAD address, and only static proxies are supported"
@@ -57,14 +57,8 @@ def problem(value):
     if match is None or int(match.group(2) or 1) not in range(1, 65536):
         return "it is not of the form http://host:port"
     if match.group(1).lower() in ("proxy.server", "proxy.example.com"):
-        return "it is the example of a document"
+        return "it is an example from the documentation"
     return None
-
-
-def shown(value):
-    """A proxy without user and password."""
-    head, at, rest = value.rpartition("@")
-    return "{0}***@{1}".format(head[: head.find("://") + 3] if "://" in head else "", rest) if at else value
 
 
 def _of_mapping(environ):

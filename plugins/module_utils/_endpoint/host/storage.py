@@ -1,4 +1,4 @@
-"""Checks space and mount options where the agent keeps what it updates. Private to the mde.offline collection."""
+"""Checks mount options of the folders of the agent and of its definitions. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -9,11 +9,11 @@ __metaclass__ = type
 
 import json
 
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import versions
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import agent_versions, versions
 
 GIGABYTE = 1000**3
 NEEDED = 2 * GIGABYTE
-# Below this an update has no room: package, unpacked set and the set in use lie side by side.
+# The least space for an update: the package, the unpacked definitions and those in use exist at the same time.
 TIGHT = GIGABYTE // 2
 FEWEST_ENTRIES = 1000
 AGENT = "/opt/microsoft/mdatp"
@@ -21,12 +21,10 @@ DAEMON = AGENT + "/sbin/wdavdaemon"
 STATE = "/var/opt/microsoft/mdatp"
 DEFINITIONS = (STATE + "/definitions.noindex", AGENT + "/definitions.noindex")
 LOGS = "/var/log/microsoft/mdatp"
-# From this agent on definitions lie below /opt where /var is noexec.
-MOVES_AWAY = "101.24092.0002"
 
 
 def definitions_folders(host):
-    """Where definitions lie: the folder that the agent's state names, and those that exist of the usual ones."""
+    """The folders of definitions: the one in the agent's state, and those of the usual ones that exist."""
     named = None
     try:
         state = json.loads(host.text(STATE + "/wdavstate"))
@@ -42,9 +40,9 @@ def definitions_folders(host):
 
 
 def noexec(host, agent_version=None):
-    """(path, mount) of what is mounted noexec although the agent loads its engine, or itself, from there."""
+    """(path, mount) of each folder with programs of the agent or its engine that is mounted noexec."""
     found = []
-    moves = versions.compare(agent_version, MOVES_AWAY) in (0, 1)
+    moves = versions.compare(agent_version, agent_versions.COPES_WITH_NOEXEC_VAR) in (0, 1)
     for path in [AGENT] + definitions_folders(host):
         mount = host.mount_of(path)
         moved = moves and path.startswith(STATE + "/")
@@ -54,7 +52,7 @@ def noexec(host, agent_version=None):
 
 
 def read_only(host):
-    """(path, mount) of what is mounted read-only although definitions are written there."""
+    """(path, mount) of each folder of definitions that is mounted read-only."""
     found = []
     for path in definitions_folders(host):
         mount = host.mount_of(path)
@@ -64,5 +62,5 @@ def read_only(host):
 
 
 def size(count):
-    """A number of bytes for people."""
+    """A number of bytes in GB or MB."""
     return "{0:.1f} GB".format(count / GIGABYTE) if count >= GIGABYTE else "{0} MB".format(count // 1000**2)

@@ -21,53 +21,53 @@ NEW_FOLDER_MODE = 0o755
 
 _ADVICE = {
     errno.EACCES: "Run the task as root (become: true).",
-    errno.EPERM: "Run the task as root (become: true). If it does, see whether the file is immutable (lsattr).",
+    errno.EPERM: "Run the task as root (become: true). As root, check whether the file is immutable (lsattr).",
     errno.EROFS: "The file system is mounted read-only; mount it read-write first.",
-    errno.ENOSPC: "The file system is full; make room first.",
-    errno.EDQUOT: "The quota of the file system is used up; make room first.",
+    errno.ENOSPC: "The file system is full; free space first.",
+    errno.EDQUOT: "The disk quota is exceeded; free space first.",
     errno.EBUSY: "The file is a mount point (as in some containers); mount its folder instead.",
     errno.ENOTDIR: "A part of the path is a file and not a folder; correct the path.",
 }
 
 
 class FileProblem(Exception):
-    """A file cannot be read or written; the message says what to do."""
+    """A file cannot be read or written; the message has the reason and the remedy."""
 
 
 def native(path):
-    """A path as os functions take it in every locale: Python 3.6 in the C locale cannot encode other text."""
+    """A path for functions of os, in every locale: Python 3.6 in the C locale cannot encode non-ASCII text."""
     raw = to_bytes(path, errors="surrogate_or_strict")
     return os.fsdecode(raw) if hasattr(os, "fsdecode") else raw
 
 
 def shown(path):
-    """A path as text for people and for results."""
+    """A path as text, for messages and results."""
     return to_text(os.fsencode(path) if hasattr(os, "fsencode") else path, errors="replace")
 
 
 def digest(data):
-    """What a file holds, as one word. None stands for a file that is not there."""
+    """The digest of a file's content; None is a missing file."""
     return "absent" if data is None else hashlib.sha256(data).hexdigest()
 
 
 def resolve(path):
-    """The native path of the file itself: symbolic links are followed, so that a write never replaces a link."""
+    """The native path of the file, symbolic links followed, so that a write never replaces a link."""
     path = native(path)
     if not os.path.isabs(path):
-        raise FileProblem("%s is not an absolute path. Give the whole path of the file." % shown(path))
+        raise FileProblem("%s is not an absolute path. Give the absolute path of the file." % shown(path))
     real = os.path.realpath(path)
     if os.path.islink(path) and not os.path.exists(real):
         raise FileProblem(
-            "%s is a symbolic link to %s, which is not there. Remove the link, or create what it points at."
+            "%s is a symbolic link to %s, which does not exist. Remove the link, or create its target."
             % (shown(path), shown(real))
         )
     return real
 
 
 def read(path):
-    """The bytes of a regular file, or None where there is none. path: as resolve gives it."""
+    """The bytes of a regular file, or None if it does not exist. `path` is a result of resolve."""
     try:
-        # Without O_NONBLOCK, opening a FIFO would wait for ever.
+        # Without O_NONBLOCK, opening a FIFO would block.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except EnvironmentError as error:
         if error.errno == errno.ENOENT:
@@ -79,7 +79,7 @@ def read(path):
             raise FileProblem("%s is not a regular file. Move it away, or give another path." % shown(path))
         if status.st_size > LARGEST:
             raise FileProblem(
-                "%s is larger than %d MiB, so it cannot be the file that is meant. Give another path."
+                "%s is larger than %d MiB, so it is not a managed configuration. Give another path."
                 % (shown(path), LARGEST // 1024 // 1024)
             )
         data = b""
@@ -96,10 +96,10 @@ def read(path):
 
 
 def replace(module, path, data, set_attributes):
-    """Puts data in the place of a file in one step: every reader sees the old file or the new one, never a part.
+    """Replaces a file atomically: a reader sees the old content or the new one, never a part.
 
-    The new file gets owner, mode and SELinux context of the old one; set_attributes(path) may then change them, still
-    before anyone sees it.
+    The new file gets owner, mode and SELinux context of the old one; set_attributes(path) may change them before the
+    file is renamed into place.
     """
     folder = os.path.dirname(path)
     staged = None
@@ -109,7 +109,7 @@ def replace(module, path, data, set_attributes):
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
             stream.flush()
-            _dress(module, path, staged)
+            _copy_attributes(module, path, staged)
             set_attributes(staged)
             os.fsync(stream.fileno())
         os.rename(staged, path)
@@ -122,7 +122,7 @@ def replace(module, path, data, set_attributes):
             try:
                 os.unlink(staged)
             except EnvironmentError:
-                pass  # Where even this fails, the first failure is the one to tell.
+                pass  # Report the first error, not this one.
 
 
 def _make_folders(module, folder):
@@ -135,7 +135,7 @@ def _make_folders(module, folder):
         module.set_context_if_different(folder, module.selinux_default_context(folder), False)
 
 
-def _dress(module, path, staged):
+def _copy_attributes(module, path, staged):
     try:
         old = os.stat(path)
     except EnvironmentError as error:
@@ -154,16 +154,16 @@ def _dress(module, path, staged):
 
 
 def _sync(folder):
-    """A rename survives a power loss only when its folder is on the disk, too."""
+    """Writes the folder to disk, without which a rename may be lost at a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     except EnvironmentError:
-        pass  # Some network file systems cannot do this for a folder, and the file itself is in place.
+        pass  # Some network file systems do not support fsync of a folder.
     finally:
         os.close(handle)
 
 
 def _problem(verb, path, error):
-    advice = _ADVICE.get(error.errno, "Mend that, then run the task again.")
+    advice = _ADVICE.get(error.errno, "Fix that, then run the task again.")
     return FileProblem("Cannot %s %s: %s. %s" % (verb, shown(path), to_text(error.strerror), advice))

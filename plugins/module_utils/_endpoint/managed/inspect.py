@@ -1,4 +1,4 @@
-"""Looks at a host's managed configuration, and whether the agent applies it. Private to the mde.offline collection."""
+"""Examines the managed configuration, and whether the agent applies it. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -11,9 +11,9 @@ import difflib
 import errno
 import json
 
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.health_rules import ring_folder
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.host_findings import finding
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.finding import proven
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import merge, strict_json
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import address
 
 WRONG_PLACE = "/etc/opt/microsoft/mdatp/mdatp_managed.json"
 # Section, key, the row of health that shows it, and whether offline updates need it.
@@ -32,7 +32,7 @@ _SWITCH = {"enabled": True, "true": True, "disabled": False, "false": False}
 
 
 class ManagedFile:
-    """The file as it is; `config` is None where it cannot be understood."""
+    """The file on the host; `config` is None where it is not one strict JSON object."""
 
     def __init__(self, host, path=merge.DEFAULT_PATH):
         self.path = path
@@ -52,32 +52,32 @@ class ManagedFile:
 
     def _add(self, finding_id, message, evidence=(), severity=None):
         self.details.append(message)
-        self._found.append(finding(finding_id, message, severity, evidence))
+        self._found.append(proven(finding_id, message, severity, evidence))
 
     def _not_read(self, host, failure):
         missing = failure.errno in (errno.ENOENT, errno.ENOTDIR) and not host.is_link(self.path)
         if missing:
             folder = self.path.rpartition("/")[0]
-            names = ", ".join(host.names(folder)) or ("nothing" if host.is_folder(folder) else "no folder of that name")
-            evidence = ["at {0} there is {1}".format(folder, names)]
+            names = ", ".join(host.names(folder)) or ("nothing" if host.is_folder(folder) else "no such folder")
+            evidence = ["{0} contains: {1}".format(folder, names)]
             if host.exists(WRONG_PLACE):
-                evidence.insert(0, "there is {0}, which the agent does not read".format(WRONG_PLACE))
+                evidence.insert(0, "{0} exists, but the agent does not read it".format(WRONG_PLACE))
             self._add("managed_file_missing", "There is no file {0}.".format(self.path), evidence)
         else:
-            reason = "a link to nothing" if failure.errno == errno.ENOENT else failure.strerror
+            reason = "dangling link" if failure.errno == errno.ENOENT else failure.strerror
             evidence = ["{0} is {1}".format(self.path, host.kind(self.path))]
             self._add("managed_file_unreadable", "{0} cannot be read: {1}.".format(self.path, reason), evidence)
 
     def value(self, section, key):
-        """What the file sets, None where it does not."""
+        """The value of a key, None where the file does not have it."""
         inside = self.config.get(section) if self.config else None
         return inside.get(key) if isinstance(inside, dict) else None
 
     def judge(self, record):
-        """What is wrong with the file, seen together with what the agent says."""
+        """The findings about the file, compared with the health of the agent."""
         by_policy = all(row in record["managed"] for _section, _key, row, needed in KEYS if needed)
         if self.config is None:
-            if by_policy:  # A portal's policy manages the host, and needs no file.
+            if by_policy:  # A portal policy manages the host; no file is needed.
                 return [dict(entry, severity="warning") for entry in self._found if "missing" not in entry["id"]]
             if not record["fields"]:
                 return [dict(entry, severity="warning") if "missing" in entry["id"] else entry for entry in self._found]
@@ -87,31 +87,31 @@ class ManagedFile:
         for section, key, row, needed in KEYS:
             value = self.value(section, key)
             if value is None:
-                found += self._lacking(section, key, needed and not by_policy, names)
+                found += self._missing(section, key, needed and not by_policy, names)
             elif key == "offlineDefinitionUpdate" and not isinstance(value, type("")):
                 message = '{0}.{1} is {2}, it must be "enabled".'.format(section, key, _shown(value))
-                found.append(finding("managed_file_incomplete", message, evidence=[self.path]))
+                found.append(proven("managed_file_incomplete", message, evidence=[self.path]))
             elif row in record["managed"] and not _same(value, record["fields"].get(row, value)):
                 message = "{0} sets {1}.{2} to {3}, the agent is managed with {4}.".format(
                     self.path, section, key, _shown(value), _shown(record["fields"].get(row))
                 )
                 evidence = ["row " + row + " is managed"]
-                found.append(finding("managed_file_overruled", message, None if needed else "warning", evidence))
+                found.append(proven("managed_file_overruled", message, None if needed else "warning", evidence))
         return found
 
-    def _lacking(self, section, key, needed, names):
+    def _missing(self, section, key, needed, names):
         near = [path for path in names if _alike(path.rpartition(".")[2], key)]
         if not needed and not near:
             return []
         message = "{0} has no {1}.{2}.".format(self.path, section, key)
         inside = self.config.get(section)
-        names = ", ".join(sorted(inside)) if isinstance(inside, dict) else "missing or no object"
-        evidence = ["it has {0}, which is not the same".format(path) for path in near]
+        names = ", ".join(sorted(inside)) if isinstance(inside, dict) else "missing, or not an object"
+        evidence = ["it has {0}, which is another name".format(path) for path in near]
         evidence.append("{0}: {1}".format(section, names or "empty"))
-        return [finding("managed_file_incomplete", message, None if needed else "warning", evidence)]
+        return [proven("managed_file_incomplete", message, None if needed else "warning", evidence)]
 
     def evidence(self, row):
-        """What the file says about a row of health."""
+        """The value in the file that belongs to a row of health, as evidence."""
         for section, key, name, _needed in KEYS:
             value = self.value(section, key)
             if name == row and value is not None:
@@ -138,7 +138,7 @@ def _alike(name, key):
 
 def _same(value, row):
     if isinstance(value, type("")) and isinstance(row, type("")):
-        return value == row or ring_folder(value) == ring_folder(row)
+        return value == row or address.same(value, row)
     return _SWITCH.get(_shown(value)) == _SWITCH.get(_shown(row))
 
 

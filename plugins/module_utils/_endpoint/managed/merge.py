@@ -11,6 +11,7 @@ import re
 from collections import OrderedDict
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import strict_json
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import masked_address
 
 DEFAULT_PATH = "/etc/opt/microsoft/mdatp/managed/mdatp_managed.json"
 
@@ -34,34 +35,33 @@ ARGUMENT_SPEC = {
     "mdatp": {"type": "path"},
     "timeout": {"type": "int", "default": 30},
 }
-# Exactly one of these says what the configuration is.
+# Exactly one of these options has the configuration.
 CONTENT = ["config", "template"]
-# What the half on the controller hands to the half on the host is one text, under this name in `config`: a text can be
-# kept out of every log as a whole, it keeps the order of the keys on Python 2.7, and it tells the halves apart.
+# The action plugin passes the configuration to the module as one text under this key of `config`: no_log hides a text
+# as a whole, a text keeps the order of the keys on Python 2.7, and its key shows that the action plugin ran.
 PACKED = "packed"
 
 HIDDEN = "********"
 _SECRET_NAME = re.compile(r"pass(word|wd|phrase)?$|secret|token|credential|private_?key|api_?key", re.IGNORECASE)
-# Pieces of a line that is not JSON: names, texts (perhaps without their end), and words without quotes.
+# Parts of a line that is not JSON: names, strings (also unterminated ones), and words without quotes.
 _PIECE = re.compile(r"""(?P<name>"[^"]*"(?=\s*:)|'[^']*'(?=\s*:))|"[^"]*"?|'[^']*'?|[^\s{}\[\],:"']+""")
 _PLAIN_NAME = re.compile(r"""["'][\w$ .-]{1,60}["']$""", re.UNICODE)
 _SIGNS = re.compile(r"(\W+|-?[0-9.]{1,5})$", re.UNICODE)
 _JSON_WORDS = ("true", "false", "null", "none", "yes", "no", "on", "off", "nan", "infinity", "undefined")
-_ADDRESS = re.compile(r"^(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<rest>.*)$", re.IGNORECASE | re.DOTALL)
-_PLAIN_HOST = re.compile(r"^[^/?#@:]*(:[0-9]*)?([/?#]|$)")
+_HAS_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 _SAVE_AS_UTF8 = "Save it as UTF-8 without a byte order mark"
-_MEND = {
+_ADVICE = {
     "byte_order_mark": _SAVE_AS_UTF8,
     "wrong_encoding": _SAVE_AS_UTF8,
-    "duplicate_name": "Keep the one that is meant",
+    "duplicate_name": "Keep one of the two",
     "empty_file": "Restore it if it once held settings",
 }
-_MEND_BY_HAND = "Correct it by hand"
+_CORRECT_BY_HAND = "Correct it by hand"
 
 
 class Plan:
-    """What the file holds (before; None: no file, or a broken one) and is to hold (after; None: no file)."""
+    """The content of the file before (None: no file, or an invalid one) and after (None: no file)."""
 
     def __init__(self, before, after, broken=None):
         self.before = before
@@ -71,20 +71,20 @@ class Plan:
 
 
 class BrokenFile(Exception):
-    """The file on the host cannot be understood, so nothing can be merged into it or removed from it."""
+    """The file on the host is not valid, so nothing can be merged into it or removed from it."""
 
     def __init__(self, path, reason):
         message = "The file %s %s." % (path, reason.message)
-        hint = _MEND.get(reason.kind, _MEND_BY_HAND)
+        hint = _ADVICE.get(reason.kind, _CORRECT_BY_HAND)
         hint += ", or replace the whole file with state: replaced, which keeps a copy of it."
         super(BrokenFile, self).__init__(message)
         self.path = path
-        self.message = "%s It was left alone. %s" % (message, hint)
+        self.message = "%s It was not changed. %s" % (message, hint)
         self.finding = {"id": reason.kind, "severity": "error", "path": "$", "message": message, "hint": hint}
 
 
 def plan(shown_path, data, desired, state, matching=False):
-    """From the bytes of the file (None: there is none) and the desired configuration to what the file becomes."""
+    """Plans the new content from the bytes of the file (None: no file) and the desired configuration."""
     before, broken = None, None
     if data is not None:
         try:
@@ -101,9 +101,9 @@ def plan(shown_path, data, desired, state, matching=False):
 
 
 def diff(shown_path, data, plan):
-    """Before and after as Ansible shows them: without secrets, and both in our layout, so only what counts differs."""
+    """The diff for Ansible, without secrets. Both sides have the same layout, so that only values differ."""
     if plan.broken:
-        before = "(%d bytes that cannot be shown: the file %s)\n" % (len(data), plan.broken.message)
+        before = "(%d bytes that are not shown: the file %s)\n" % (len(data), plan.broken.message)
     else:
         before = "" if plan.before is None else strict_json.dumps(redact(plan.before))
     after = strict_json.dumps(redact(plan.after))
@@ -124,10 +124,7 @@ def merge(present, desired):
 
 
 def remove(present, named, matching=False):
-    """Takes away the keys that are named, and each object that is empty because of that.
-
-    Whatever they hold, or, with `matching`, only where they hold what is named with them.
-    """
+    """Removes the named keys (with `matching`, only those with the named value), and each object that becomes empty."""
     left = OrderedDict(present)
     for name, value in named.items():
         if name not in left:
@@ -145,7 +142,7 @@ def remove(present, named, matching=False):
 
 
 def same(one, other):
-    """Whether two JSON values mean the same. The order of keys does not count; true is not 1, and 1 is not 1.0."""
+    """Whether two JSON values are equal: the order of keys does not count, true is not 1, and 1 is not 1.0."""
     if isinstance(one, dict) and isinstance(other, dict):
         return set(one) == set(other) and all(same(one[name], other[name]) for name in one)
     if isinstance(one, list) and isinstance(other, list):
@@ -156,7 +153,7 @@ def same(one, other):
 
 
 def redact(value, name=""):
-    """The same configuration without its secrets: users in addresses, and texts under names that speak of secrets."""
+    """The configuration without secrets: users in addresses, and strings whose name suggests a secret."""
     if isinstance(value, dict):
         return OrderedDict((key, redact(below, key)) for key, below in value.items())
     if isinstance(value, list):
@@ -165,14 +162,13 @@ def redact(value, name=""):
         return value
     if value and _SECRET_NAME.search(name):
         return HIDDEN
-    address = _ADDRESS.match(value)
-    if address:
-        return address.group("scheme") + _without_user(address.group("rest"))
-    return _without_user(value) if name.lower() == "proxy" else value
+    if _HAS_SCHEME.match(value) or name.lower() == "proxy":
+        return masked_address(value, HIDDEN)
+    return value
 
 
 def redact_line(line):
-    """A line of a text that is not JSON: its names and signs, but none of its values, as each may be a secret."""
+    """A line that is not valid JSON, with its names and punctuation, but without its values: each may be a secret."""
     return _PIECE.sub(_without_value, line)
 
 
@@ -184,9 +180,3 @@ def _without_value(piece):
         word = text.lower()
         harmless = _SIGNS.match(text) or (len(word) > 1 and any(known.startswith(word) for known in _JSON_WORDS))
     return text if harmless else HIDDEN
-
-
-def _without_user(rest):
-    if "@" not in rest or _PLAIN_HOST.match(rest):
-        return rest
-    return HIDDEN + "@" + rest.rpartition("@")[2]

@@ -11,7 +11,7 @@ import json
 import re
 from collections import OrderedDict
 
-# Not the json module of Python: it takes duplicate names and NaN without a word, and on 2.7 often cannot tell the line.
+# The json module of Python accepts duplicate names and NaN, and on Python 2.7 often reports no line.
 DEEPEST = 64
 LONGEST_NUMBER = 400
 
@@ -34,11 +34,11 @@ class NotStrictJson(Exception):
 
 
 def decode(data):
-    """Bytes of a file to text."""
+    """The text of a file."""
     if data.startswith(b"\xef\xbb\xbf"):
         raise NotStrictJson("byte_order_mark", "starts with a byte order mark, which JSON must not have", 1)
     if data and not data.strip(b"\x00"):
-        raise NotStrictJson("empty_file", "holds nothing but zero bytes, as a crash can leave it behind", 1)
+        raise NotStrictJson("empty_file", "has only zero bytes, as after a crash", 1)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in data[:2]:
         raise NotStrictJson("wrong_encoding", "is encoded as UTF-16 or UTF-32 instead of UTF-8", 1)
     try:
@@ -49,7 +49,7 @@ def decode(data):
 
 
 def loads(text):
-    """The object that a text holds, with its keys in their order."""
+    """The object in a text, with its keys in their order."""
     if not text.strip():
         raise NotStrictJson("empty_file", "is empty", 1)
     reader = _Reader(text)
@@ -68,9 +68,9 @@ def loads(text):
 
 
 def dumps(value):
-    """A value as the text of a file: two blanks of indentation, characters as they are, a newline at the end."""
+    """The text of a file for a value: indented by two spaces, not escaped to ASCII, with a newline at its end."""
     text = json.dumps(value, indent=2, ensure_ascii=False, separators=(",", ": "), allow_nan=False)
-    # Half a character is allowed in JSON as an escape, but not in UTF-8.
+    # A lone surrogate is valid in JSON as an escape, but not in UTF-8.
     return _LONE_SURROGATE.sub(lambda half: "\\u%04x" % ord(half.group()), text) + "\n"
 
 
@@ -170,7 +170,7 @@ class _Reader:
             self.refuse("goes on after the end of its object")
 
     def unexpected(self, wanted, opened=None):
-        """Names the usual mistakes; it never quotes the text, which may hold a password."""
+        """Names common mistakes. The message never quotes the text, which may have a password."""
         rest = self.text[self.position : self.position + 8]
         before = self.text[: self.position].rstrip()[-1:]
         if not rest:

@@ -1,4 +1,4 @@
-"""Holds what the checks of a preflight look at, and what they answer. Private to the mde.offline collection."""
+"""Holds what the checks of a preflight read, and what they return. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -11,13 +11,16 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors impor
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import distributions, storage
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import strict_json
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed.merge import DEFAULT_PATH
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror.manifest import architecture
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror.address import architecture
 
 NOT_INSTALLED = "the agent is not installed"
 
 
-class Answer:
-    """What a check saw; `ok` is None where that says nothing. The rest is where the usual words do not fit."""
+class CheckResult:
+    """What a check measured; `ok` is None where it could not be measured.
+
+    `required`, `finding_id` and `severity` replace those of the table of checks.
+    """
 
     def __init__(self, actual, ok, required=None, finding_id=None, severity=None):
         self.actual = actual
@@ -27,8 +30,8 @@ class Answer:
         self.severity = severity
 
 
-class Seen:
-    """What several checks need: the host, its distribution, and what the agent says where there is one."""
+class HostContext:
+    """What several checks read: the host, its distribution, and the health of the agent where it is installed."""
 
     def __init__(self, host, agent=None):
         self.host = host

@@ -1,4 +1,4 @@
-"""Measures on a host what Microsoft requires of it. Private to the mde.offline collection."""
+"""Measures whether a host meets Microsoft's requirements. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -7,40 +7,42 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 __metaclass__ = type
 
-# Each check gives what is there and whether that is enough; None says that it cannot be measured here.
+# Each check returns what it measured and whether that is enough; None where it could not be measured.
 
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import masked
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.host_findings import KNOWN, finding
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import agent_versions
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.catalogue import BY_ID
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.finding import proven
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import distributions, storage
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host.host import Host
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.preflight import agent_checks, system_checks
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.preflight.context import Seen
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.preflight.context import HostContext
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import masked
 
 
 def look(host=None, agent=None):
-    """All requirements of a host, the findings of those that are not met, and its distribution."""
-    seen = Seen(host or Host(), agent)
+    """All requirements of a host, findings for those that it does not meet, and its distribution."""
+    context = HostContext(host or Host(), agent)
     found, requirements = [], []
     for name, title, required, finding_id, check in CHECKS:
-        answer = check(seen)
-        finding_id = answer.finding_id or finding_id
-        required = answer.required or required
-        severity = answer.severity or KNOWN[finding_id][1]
+        result = check(context)
+        finding_id = result.finding_id or finding_id
+        required = result.required or required
+        severity = result.severity or BY_ID[finding_id].severity
         requirements.append(
             {
                 "id": name,
                 "title": title,
                 "required": required,
-                "actual": masked(answer.actual),
-                "ok": answer.ok,
+                "actual": masked(result.actual),
+                "ok": result.ok,
                 "severity": severity,
-                "hint": KNOWN[finding_id][2],
+                "hint": BY_ID[finding_id].remedy,
             }
         )
-        if answer.ok is False:
-            message = "{0}: required is {1}; found: {2}.".format(title, required, answer.actual.rstrip("."))
-            found.append(finding(finding_id, message, severity))
-    return {"requirements": requirements, "findings": _ordered(found), "distribution": seen.distribution}
+        if result.ok is False:
+            message = "{0}: required is {1}; found: {2}.".format(title, required, result.actual.rstrip("."))
+            found.append(proven(finding_id, message, severity))
+    return {"requirements": requirements, "findings": _ordered(found), "distribution": context.distribution}
 
 
 def _ordered(found):
@@ -66,7 +68,7 @@ CHECKS = (
     ),
     (
         "ebpf",
-        "Kernel for events through eBPF",
+        "Kernel for the eBPF sensor",
         "3.10.0-957 of EL 7, or 4.15 or later",
         "ebpf_unavailable",
         system_checks.ebpf,
@@ -92,7 +94,13 @@ CHECKS = (
         "fapolicyd_conflict",
         agent_checks.fapolicyd,
     ),
-    ("agent_version", "Version of the agent", "101.24022.0001", "agent_too_old", agent_checks.agent_version),
+    (
+        "agent_version",
+        "Version of the agent",
+        agent_versions.OFFLINE_UPDATES_X86_64,
+        "agent_too_old",
+        agent_checks.agent_version,
+    ),
     (
         "agent_release",
         "Age of the agent",
@@ -103,16 +111,22 @@ CHECKS = (
     ("wdavdaemon", "Program " + storage.DAEMON, "executable", "wdavdaemon_not_executable", agent_checks.wdavdaemon),
     (
         "install_path",
-        "Place of the agent",
-        "the default path; a custom one from agent 101.25062.0003 on",
+        "Installation path of the agent",
+        "the default path; a custom one from agent {0} on".format(agent_versions.CUSTOM_PATH),
         "install_path_unsupported",
         agent_checks.install_path,
     ),
-    ("auditd", "auditd", "running, for agents before 101.24082.0004", "auditd_missing", agent_checks.auditd),
+    (
+        "auditd",
+        "auditd",
+        "running, for agents before {0}".format(agent_versions.WITHOUT_AUDITD),
+        "auditd_missing",
+        agent_checks.auditd,
+    ),
     (
         "user",
         "User and group mdatp",
-        "none yet, or both with the shell /usr/sbin/nologin",
+        "neither, or both with the shell /usr/sbin/nologin",
         "mdatp_user_unusual",
         agent_checks.user,
     ),

@@ -1,4 +1,4 @@
-"""What every kind of source must be able to do."""
+"""What every type of source offers to a sync."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -7,34 +7,40 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Any, Callable, Optional, Protocol
+from typing import Any, Callable, Mapping, Optional, Protocol
 
 from ..download import Download, Downloaded
 from ..errors import MirrorError
 from ..units import Unit
 from ..versions import Versions
 
-# Told of a failure that is tried again after so many seconds. What it raises ends the tries.
-Notice = Optional[Callable[[MirrorError, float], None]]
+# Called before a retry, with the failure and the pause in seconds. An exception that it raises ends the tries.
+OnRetry = Optional[Callable[[MirrorError, float], None]]
 
 
 class Source(Protocol):
     """Where packages come from. One object serves all workers of a run."""
 
+    # True where one program fetches the packages of all units: `prepare` runs it before the first `fetch`.
+    fetches_all_at_once: bool
+
     @property
     def name(self) -> str:
-        """What a release keeps as its origin; free of secrets."""
+        """The origin that is recorded with a release; free of secrets."""
 
     def client(self) -> AbstractContextManager[Any]:
         """What one worker needs to talk to the source; handed back to the methods below."""
 
-    def versions(self, client: Any, unit: Unit, notice: Notice = None) -> Versions:
+    def versions(self, client: Any, unit: Unit, on_retry: OnRetry = None) -> Versions:
         """What the source offers for a unit now. Raises `MirrorError`."""
 
     def size(self, client: Any, unit: Unit) -> int | None:
         """The size in bytes of the package that is offered now; None where the source does not say."""
 
+    def prepare(self, wanted: Mapping[Unit, Versions], on_retry: OnRetry = None) -> None:
+        """Fetches the packages of these units, offered in these versions. Failures show in `fetch`."""
+
     def fetch(
-        self, client: Any, unit: Unit, offered: Versions, download: Download, notice: Notice = None
+        self, client: Any, unit: Unit, offered: Versions, download: Download, on_retry: OnRetry = None
     ) -> tuple[Downloaded, Versions]:
-        """The proven package of a unit and the versions that surely belong to it. Raises `MirrorError`."""
+        """The verified package of a unit and the versions that surely belong to it. Raises `MirrorError`."""

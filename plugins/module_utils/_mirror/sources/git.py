@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from ..cancel import Cancel
 from ..errors import MirrorError
 from ..files import advising, remove_tree
-from ..settings import MIB, Source
+from ..settings import MIB, SourceSettings
 from .script_files import MOST_FETCHED_BYTES, Member, unusable
 from .subprocesses import Watch, run
 
@@ -43,7 +43,7 @@ class Git:
     """A bare repository of ours in a private folder, filled from an address. No configuration, hook or question of
     anybody else's plays a part."""
 
-    def __init__(self, source: Source, address: str, where: str, folder: Path, cancel: Cancel) -> None:
+    def __init__(self, source: SourceSettings, address: str, where: str, folder: Path, cancel: Cancel) -> None:
         self._source = source
         self._address = without_user(address)
         self._shown = where
@@ -57,7 +57,7 @@ class Git:
             raise MirrorError(
                 "script_origin",
                 f"{where} is a git repository, and git is not installed here",
-                "Install git, or name a zip of the repository in source.origin.",
+                "Install git, or name a zip of the repository in source.script.url.",
             )
         with advising("preparing", folder):
             (folder / ".gitconfig").write_text(self._configuration(parts.scheme if parts else ""), encoding="utf-8")
@@ -121,7 +121,7 @@ class Git:
         raise MirrorError(
             "script_commit",
             f"the repository {self._shown} has no commit {commit} on any branch or tag",
-            "Check source.commit, and that this repository holds it.",
+            "Check source.script.commit, and that this repository holds it.",
         )
 
     def _has(self, commit: str) -> bool:
@@ -156,7 +156,7 @@ class Git:
             source=self._source,
             most=MOST_FETCHED_BYTES,
             code="script_origin",
-            hint=f"Check the way to {self._shown}; a zip of the repository in source.origin is smaller.",
+            hint=f"Check the way to {self._shown}; a zip of the repository in source.script.url is smaller.",
         )
         command = [self._program, *where, *arguments]
         with contextlib.ExitStack() as files:
@@ -170,8 +170,8 @@ class Git:
             raise MirrorError(
                 "script_origin",
                 f"git could not read {self._shown}: {told or f'it ended with status {status}'}",
-                "Check source.origin, the way there (source.proxy, source.caFile), and for ssh the key and known_hosts "
-                "of the account that runs the sync.",
+                "Check source.script.url, the way there (source.proxy, source.caFile), and for ssh the key and "
+                "known_hosts of the account that runs the sync.",
                 retriable=bool(_PASSING.search(told)),
             )
         return self._output.read_bytes().decode("utf-8", "surrogateescape")

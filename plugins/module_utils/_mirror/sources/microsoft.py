@@ -7,17 +7,18 @@
 from __future__ import annotations
 
 import ssl
+from typing import Mapping
 from urllib.parse import urlsplit, urlunsplit
 
 from ..cancel import Cancel
 from ..download import Download, Downloaded
 from ..errors import Cancelled, MirrorError
 from ..retry import retrying
-from ..settings import Settings
+from ..settings import SourceSettings
 from ..transport import Client, shown, tls_context
 from ..units import Unit
 from ..versions import MAX_XML_BYTES, Versions, from_xml
-from .base import Notice
+from .base import OnRetry
 
 _LINK_IDS = {"linux": "2144709", "mac": "2120136"}
 
@@ -36,53 +37,58 @@ def address(base: str, unit: Unit, info: bool) -> str:
 
 
 class Microsoft:
-    """The source of type `microsoft`. One object serves all workers of a run."""
+    """The source of type `microsoft`."""
 
-    def __init__(self, settings: Settings, cancel: Cancel) -> None:
+    fetches_all_at_once = False
+
+    def __init__(self, settings: SourceSettings, cancel: Cancel) -> None:
         self._settings = settings
         self._cancel = cancel
-        self._tls: ssl.SSLContext = tls_context(settings.source)
+        self._tls: ssl.SSLContext = tls_context(settings)
 
     @property
     def name(self) -> str:
-        return shown(self._settings.source.url)
+        return shown(self._settings.url)
 
     def client(self) -> Client:
-        return Client(self._settings.source, self._tls, self._cancel)
+        return Client(self._settings, self._tls, self._cancel)
 
-    def versions(self, client: Client, unit: Unit, notice: Notice = None) -> Versions:
+    def versions(self, client: Client, unit: Unit, on_retry: OnRetry = None) -> Versions:
         """What the service offers for a unit now."""
-        return retrying(lambda: self._ask(client, unit), self._settings.source.retries, self._cancel, notice)
+        return retrying(lambda: self._ask(client, unit), self._settings.retries, self._cancel, on_retry)
 
     def _ask(self, client: Client, unit: Unit) -> Versions:
-        with client.get(address(self._settings.source.url, unit, info=True)) as answer:
+        with client.get(address(self._settings.url, unit, info=True)) as answer:
             answer.expect(200)
             return from_xml(answer.read_whole(MAX_XML_BYTES), answer.shown)
 
     def size(self, client: Client, unit: Unit) -> int | None:
         try:
-            with client.get(address(self._settings.source.url, unit, info=False), method="HEAD") as answer:
+            with client.get(address(self._settings.url, unit, info=False), method="HEAD") as answer:
                 return answer.length if answer.status == 200 else None
         except Cancelled:
             raise
         except MirrorError:
             return None
 
+    def prepare(self, wanted: Mapping[Unit, Versions], on_retry: OnRetry = None) -> None:
+        return
+
     def fetch(
-        self, client: Client, unit: Unit, offered: Versions, download: Download, notice: Notice = None
+        self, client: Client, unit: Unit, offered: Versions, download: Download, on_retry: OnRetry = None
     ) -> tuple[Downloaded, Versions]:
         """The package of a unit, and the versions that the service named both before and after its download.
 
-        The address is a moving one: a release may land between any two requests. A package whose versions moved while
-        it was fetched could be the old or the new one, so it is thrown away and fetched again.
+        The address always serves the newest release, and one may be published between any two requests. A package whose
+        versions changed during its download may be the old or the new one, so it is discarded and fetched again.
         """
-        url = address(self._settings.source.url, unit, info=False)
+        url = address(self._settings.url, unit, info=False)
         expected = offered
 
         def attempt() -> tuple[Downloaded, Versions]:
             nonlocal expected
             downloaded = download.fetch(client, url, str(expected))
-            after = self._ask_again(client, unit, notice)
+            after = self._ask_again(client, unit, on_retry)
             if not after.same_as(expected):
                 download.discard()
                 before, expected = expected, after
@@ -94,12 +100,12 @@ class Microsoft:
                 )
             return downloaded, after
 
-        return retrying(attempt, self._settings.source.retries, self._cancel, notice)
+        return retrying(attempt, self._settings.retries, self._cancel, on_retry)
 
-    def _ask_again(self, client: Client, unit: Unit, notice: Notice) -> Versions:
-        # A fault of this small request is retried by itself and must not cost the package that was just fetched.
+    def _ask_again(self, client: Client, unit: Unit, on_retry: OnRetry) -> Versions:
+        # This small request has retries of its own: its failure must not start the download again.
         try:
-            return self.versions(client, unit, notice)
+            return self.versions(client, unit, on_retry)
         except MirrorError as error:
             error.retriable = False
             raise

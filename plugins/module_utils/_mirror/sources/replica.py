@@ -1,4 +1,4 @@
-"""Another mirror of ours as a source: its `status.json` says what it serves, its SHA-256 what must arrive."""
+"""Another mirror as a source: its `status.json` names what it serves and the SHA-256 of each package."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -10,52 +10,34 @@ import json
 import re
 import ssl
 import threading
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Mapping
 
 from ..cancel import Cancel
 from ..download import Download, Downloaded
 from ..errors import MirrorError
 from ..records import FORMAT, ZIP
 from ..retry import retrying
-from ..settings import Settings
+from ..settings import SourceSettings
 from ..transport import Client, shown, tls_context
 from ..units import Unit
-from ..versions import Versions, is_version
-from .base import Notice
+from ..versions import Offer, Versions, is_version
+from .base import OnRetry
 
 MAX_STATUS_BYTES = 4 * 1024 * 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _LONGEST_TEXT = 200
 
 
-@dataclass(frozen=True)
-class Offer(Versions):
-    """What another mirror serves in a channel: its package, since when, and whether and why it is held there."""
-
-    sha256: str = ""
-    published: str | None = None
-    held: tuple[tuple[str, str], ...] = ()
-
-    def standing(self) -> str:
-        """Why it serves that, as far as it says so; for people."""
-        held = dict(self.held)
-        if not held:
-            return "it does not say that anybody holds it there"
-        what = "was rolled back" if held.get("kind") == "rollback" else "is held"
-        who = f" by {held['by']}" if held.get("by") else ""
-        when = f" since {held['since']}" if held.get("since") else ""
-        return f"it {what} there{who}{when}: {held.get('reason') or 'no reason given'}"
-
-
 class Replica:
-    """The source of type `mirror`. Its status is read once a run, and again when a package turns out to be another."""
+    """The source of type `mirror`. Its status is read once a run, and again when a package is not the one it names."""
 
-    def __init__(self, settings: Settings, cancel: Cancel) -> None:
+    fetches_all_at_once = False
+
+    def __init__(self, settings: SourceSettings, cancel: Cancel) -> None:
         self._settings = settings
         self._cancel = cancel
-        self._base = settings.source.url.rstrip("/")
-        self._tls: ssl.SSLContext = tls_context(settings.source)
+        self._base = settings.url.rstrip("/")
+        self._tls: ssl.SSLContext = tls_context(settings)
         self._lock = threading.Lock()
         self._offers: dict[str, Offer] | None = None
         self._failure: MirrorError | None = None
@@ -65,17 +47,20 @@ class Replica:
         return shown(self._base)
 
     def client(self) -> Client:
-        return Client(self._settings.source, self._tls, self._cancel)
+        return Client(self._settings, self._tls, self._cancel)
 
-    def versions(self, client: Client, unit: Unit, notice: Notice = None) -> Versions:
-        return self._offer(client, unit, notice)
+    def versions(self, client: Client, unit: Unit, on_retry: OnRetry = None) -> Versions:
+        return self._offer(client, unit, on_retry)
 
     def size(self, client: Client, unit: Unit) -> int | None:
-        # Only asked of a folder that Microsoft's script left, whose package is another mirror's only by chance.
+        # Only asked about a folder that Microsoft's script left; another mirror serves the same package by chance only.
         return None
 
+    def prepare(self, wanted: Mapping[Unit, Versions], on_retry: OnRetry = None) -> None:
+        return
+
     def fetch(
-        self, client: Client, unit: Unit, offered: Versions, download: Download, notice: Notice = None
+        self, client: Client, unit: Unit, offered: Versions, download: Download, on_retry: OnRetry = None
     ) -> tuple[Downloaded, Versions]:
         def attempt() -> tuple[Downloaded, Versions]:
             offer = self._offer(client, unit, None)
@@ -93,10 +78,10 @@ class Replica:
                 )
             return downloaded, offer
 
-        return retrying(attempt, self._settings.source.retries, self._cancel, notice)
+        return retrying(attempt, self._settings.retries, self._cancel, on_retry)
 
-    def _offer(self, client: Client, unit: Unit, notice: Notice) -> Offer:
-        # One worker asks, the others wait for its answer or its failure: the status tells about all units.
+    def _offer(self, client: Client, unit: Unit, on_retry: OnRetry) -> Offer:
+        # One worker asks, the others wait for its response or its failure: the status covers all units.
         tries = 0
 
         def ask() -> dict[str, Offer]:
@@ -109,10 +94,10 @@ class Replica:
                 raise self._failure
             if self._offers is None:
                 try:
-                    self._offers = retrying(ask, self._settings.source.retries, self._cancel, notice)
+                    self._offers = retrying(ask, self._settings.retries, self._cancel, on_retry)
                 except MirrorError as error:
-                    # Whoever gave up before the last try must not spoil the others'.
-                    if not error.retriable or tries > self._settings.source.retries:
+                    # A worker that gave up before the last try leaves the remaining tries to the others.
+                    if not error.retriable or tries > self._settings.retries:
                         error.retriable = False
                         self._failure = error
                     raise
@@ -171,5 +156,5 @@ def _held(fields: Any) -> tuple[tuple[str, str], ...]:
 
 
 def _text(value: Any) -> str:
-    """What another mirror says, fit for a terminal and a log."""
+    """A text from another mirror, made fit for a terminal and a log."""
     return "".join(c for c in value if c.isprintable())[:_LONGEST_TEXT] if isinstance(value, str) else ""

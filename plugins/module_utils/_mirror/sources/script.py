@@ -1,8 +1,8 @@
-"""Microsoft's own downloader script as a source. Its word is not taken: what it fetched is proven like all else.
+"""Microsoft's own downloader script as a source. The packages that it fetches are verified like all others.
 
-Each run of it happens in a new folder of ours with settings of ours, so the operator's clone of it stays untouched and
-can be kept up to date, nothing that an earlier run left is believed, and its faults (docs/mirror.md names them) end
-there. A failing package ends the script, so it is run again for those that come after.
+Each run of the script happens in a new folder with settings made for it. So the operator's clone stays unchanged, what
+an earlier run left plays no part, and the faults of the script (docs/mirror.md lists them) affect that folder only.
+The script ends at the first package that fails, so it is run again for the packages after that one.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -16,49 +16,54 @@ import itertools
 import json
 import os
 import shutil
-import threading
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Mapping
 
 from ..cancel import Cancel
 from ..download import Download, Downloaded
 from ..errors import Cancelled, MirrorError
 from ..files import advising, make_directory, remove_tree, unique
 from ..records import MANIFEST, ZIP
-from ..settings import Settings
-from ..store import Store
+from ..settings import SourceSettings
 from ..transport import Client
 from ..units import ARCHITECTURES, Unit
 from ..versions import Versions, from_manifest
-from .base import Notice
+from ..workspace import Workspace
+from .base import OnRetry
 from .microsoft import Microsoft
-from .script_checkout import Copy, Origin
+from .script_checkout import Copy, ScriptCheckout
 from .script_files import BASH, HOME, POWERSHELL, in_folder, place
 from .subprocesses import Watch, run
 
-# How each of the two is run, and what it needs; the first whose needs are there is taken.
+# What each of the two scripts needs. The first one whose programs are installed is run.
 _BASH_NEEDS = ("bash", "curl", "jq", "awk", "sed")
 _POWERSHELL_PROGRAMS = ("pwsh", "powershell")
 _TAIL = 400
 
 
 class Script:
-    """The source of type `script`. The script fetches everything in one go, so it runs once a sync, when needed."""
+    """The source of type `script`. The script fetches all packages in one run."""
 
-    def __init__(self, settings: Settings, cancel: Cancel) -> None:
+    fetches_all_at_once = True
+
+    def __init__(
+        self,
+        settings: SourceSettings,
+        platforms: tuple[str, ...],
+        rings: tuple[str, ...],
+        workspace: Workspace,
+        cancel: Cancel,
+    ) -> None:
         self._settings = settings
+        self._platforms, self._rings = platforms, rings
         self._cancel = cancel
         self._service = Microsoft(settings, cancel)
-        self._store = Store(settings)
-        self._work = self._store.incoming / unique("script")
-        self._output = self._store.state / "script" / "output.log"
-        self._lock = threading.Lock()
-        self._ran = False
+        self._workspace = workspace
+        self._work = workspace.folder / unique("script")
+        self._output = workspace.state / "script" / "output.log"
         self._copy: Copy | None = None
         # Why a package was not fetched; under None, why none was.
         self._failures: dict[Unit | None, MirrorError] = {}
-        # What was offered before the script began.
-        self._before: dict[Unit, Versions] = {}
 
     @property
     def name(self) -> str:
@@ -68,24 +73,23 @@ class Script:
     def client(self) -> Client:
         return self._service.client()
 
-    def versions(self, client: Client, unit: Unit, notice: Notice = None) -> Versions:
-        return self._service.versions(client, unit, notice)
+    def versions(self, client: Client, unit: Unit, on_retry: OnRetry = None) -> Versions:
+        return self._service.versions(client, unit, on_retry)
 
     def size(self, client: Client, unit: Unit) -> int | None:
         return self._service.size(client, unit)
 
     def fetch(
-        self, client: Client, unit: Unit, offered: Versions, download: Download, notice: Notice = None
+        self, client: Client, unit: Unit, offered: Versions, download: Download, on_retry: OnRetry = None
     ) -> tuple[Downloaded, Versions]:
         """The package that the script left for a unit.
 
         The script fetches a package first and asks for its versions afterwards. Only where these are the versions that
-        were offered before it began is it certain that they belong to the package.
+        were offered before the script began is it certain that they belong to the package.
         """
-        self._run_once(client, notice)
         folder = self._downloads / unit.path
         try:
-            versions = self._proven_versions(unit, folder)
+            versions = self._versions_left(unit, folder, offered)
             return download.take(folder / ZIP, f"the package that the script left for {unit}"), versions
         except MirrorError:
             download.discard()
@@ -97,65 +101,61 @@ class Script:
     def _downloads(self) -> Path:
         return self._work / "downloads"
 
-    def _proven_versions(self, unit: Unit, folder: Path) -> Versions:
+    def _versions_left(self, unit: Unit, folder: Path, offered: Versions) -> Versions:
         failure = self._failures.get(unit) or self._failures.get(None)
         if failure is not None:
             raise failure
-        before = self._before.get(unit)
         try:
             left = from_manifest((folder / MANIFEST).read_bytes())
         except (OSError, ValueError) as error:
             raise self._nothing(unit, f"no usable {MANIFEST} ({error})") from None
-        if before is None or not left.same_as(before):
+        if not left.same_as(offered):
             raise MirrorError(
                 "versions_moved",
-                f"the script left {left} for {unit} where {before or 'nothing'} was offered when it began",
-                "A release landed while it ran, so its package cannot be told from the one before. The next sync "
-                "fetches it again.",
+                f"the script left {left} for {unit} where {offered} was offered when it began",
+                "A release was published while the script ran, so the package may be the old or the new one. The next "
+                "sync fetches it again.",
             )
-        return before
+        return offered
 
     def _forget(self, folder: Path) -> None:
         with advising("removing", folder):
             remove_tree(folder)
-        # The last one to leave takes the whole folder of the run away.
+        # The worker that comes last removes the folder of the run.
         with contextlib.suppress(OSError):
-            for parent in itertools.takewhile(lambda path: path != self._store.incoming, folder.parents):
+            for parent in itertools.takewhile(lambda path: path != self._workspace.folder, folder.parents):
                 parent.rmdir()
 
     def _nothing(self, unit: Unit, what: str) -> MirrorError:
         return MirrorError(
             "script_failed",
-            f"the script said that it was done but left {what} for {unit}",
-            f"See what it said in {self._output}; it also ends without an error when the network or a program that it "
+            f"the script ended without an error but left {what} for {unit}",
+            f"Its output is in {self._output}; it also ends without an error when the network or a program that it "
             "needs (curl, jq) is missing.",
         )
 
     # --- running it -----------------------------------------------------------------------------------------------
 
-    def _run_once(self, client: Client, notice: Notice) -> None:
-        with self._lock:
-            if self._ran:
-                return
-            self._ran = True
-            try:
-                self._copy = self._present_copy(notice)
-                self._run_for_all(client, self._copy)
-            except MirrorError as error:
-                self._failures[None] = error
-                with contextlib.suppress(OSError):
-                    remove_tree(self._work)
+    def prepare(self, wanted: Mapping[Unit, Versions], on_retry: OnRetry = None) -> None:
+        """Runs the script for these units. Failures are kept for `fetch`."""
+        try:
+            self._copy = self._present_copy(on_retry)
+            self._run_for_all(wanted, self._copy)
+        except MirrorError as error:
+            self._failures[None] = error
+            with contextlib.suppress(OSError):
+                remove_tree(self._work)
 
-    def _present_copy(self, notice: Notice) -> Copy:
-        if self._settings.source.path:
-            return Copy(in_folder(Path(self._settings.source.path)))
-        copy, stale = Origin(self._settings, self._store, self._cancel).refreshed(notice)
-        if stale and notice:
-            # A note in the result; there is nothing to wait for.
-            notice(stale, 0.0)
+    def _present_copy(self, on_retry: OnRetry) -> Copy:
+        if self._settings.script.path:
+            return Copy(in_folder(Path(self._settings.script.path)))
+        copy, stale = ScriptCheckout(self._settings, self._workspace, self._cancel).refreshed(on_retry)
+        if stale and on_retry:
+            # This makes a note in the result; nothing is retried, so the pause is 0.
+            on_retry(stale, 0.0)
         return copy
 
-    def _run_for_all(self, client: Client, copy: Copy) -> None:
+    def _run_for_all(self, offered: Mapping[Unit, Versions], copy: Copy) -> None:
         command = self._command(copy)
         with advising("preparing", self._work):
             make_directory(self._downloads)
@@ -163,13 +163,16 @@ class Script:
             make_directory(self._output.parent)
             output = self._output.open("wb")
         with output:
-            wanted = self._leave_out_what_is_not_needed(client)
-            for platform in self._settings.platforms:
-                # Newer versions end after the first platform when there was a manifest.
-                self._run_for([unit for unit in wanted if unit.platform == platform], command, output)
-        self._tidy(wanted)
+            self._leave_out_all_but(offered)
+            for platform in self._platforms:
+                # Newer versions of the script end after the first platform when there was a manifest.
+                units = [unit for unit in _all_units((platform,), self._rings) if unit in offered]
+                self._run_for(units, offered, command, output)
+        self._tidy(list(offered))
 
-    def _run_for(self, wanted: list[Unit], command: list[str], output: BinaryIO) -> None:
+    def _run_for(
+        self, wanted: list[Unit], offered: Mapping[Unit, Versions], command: list[str], output: BinaryIO
+    ) -> None:
         """Runs the script until it has fetched or failed at each of the units, which are all of one platform."""
         while wanted:
             self._render_settings(wanted[0].platform)
@@ -178,15 +181,15 @@ class Script:
             if wanted:
                 failed = wanted.pop(0)
                 self._failures[failed] = failure or self._nothing(failed, f"no {MANIFEST}")
-                # It shall believe next time that this one is there; its package is none of ours any more.
-                self._pretend(failed)
+                # With a current manifest for the failed unit, the next run of the script skips it.
+                self._pretend(failed, offered[failed])
 
     def _render_settings(self, platform: str) -> None:
         fields = {
             "downloadFolder": str(self._downloads),
             "downloadLinuxUpdates": platform == "linux",
             "downloadMacUpdates": platform == "mac",
-            "downloadPreviewUpdates": "preview" in self._settings.rings,
+            "downloadPreviewUpdates": "preview" in self._rings,
             "backupPreviousUpdates": False,
             "logFilePath": str(self._work / "script.log"),
         }
@@ -194,49 +197,33 @@ class Script:
         with advising("writing", path):
             path.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
 
-    def _pretend(self, unit: Unit) -> None:
-        """Makes the script believe that it has what is offered."""
-        offered, folder = self._before.get(unit), self._downloads / unit.path
+    def _pretend(self, unit: Unit, offered: Versions) -> None:
+        """Writes the manifest by which the script takes a unit for fetched."""
+        folder = self._downloads / unit.path
         with advising("preparing", folder):
             remove_tree(folder)
-            if offered:
-                make_directory(folder)
-                (folder / MANIFEST).write_bytes(offered.manifest())
+            make_directory(folder)
+            (folder / MANIFEST).write_bytes(offered.manifest())
 
-    def _leave_out_what_is_not_needed(self, client: Client) -> list[Unit]:
-        """Notes what is offered now, and returns what the script shall fetch.
+    def _leave_out_all_but(self, offered: Mapping[Unit, Versions]) -> None:
+        """Keeps the script from fetching other units.
 
-        It knows no architectures and fetches all that its own manifests do not name. So it is given manifests that say
-        that the rest is there already.
+        The script knows no architectures and fetches each package whose offered versions are not in its manifest. So
+        it is given manifests by which it takes the other packages for fetched.
         """
-        self._store.load()
-        wanted = []
-        for names in itertools.product(self._settings.platforms, self._settings.rings, ARCHITECTURES):
-            unit = Unit(*names)
-            try:
-                offered = self._before[unit] = self._service.versions(client, unit)
-            except Cancelled:
-                raise
-            except MirrorError as error:
-                self._failures[unit] = error
-                continue
-            if self._needs(client, unit, offered):
-                wanted.append(unit)
-            else:
-                self._pretend(unit)
-        return wanted
-
-    def _needs(self, client: Client, unit: Unit, offered: Versions) -> bool:
-        if unit not in self._settings.units():
-            return False
-        release = self._store.current(unit)
-        if release is None or not release.versions.same_as(offered) or not self._store.intact(release, mend=False):
-            return True
-        # The manifest of an adopted package is not proven: the sync judges it by this size too.
-        return release.origin == "adopted" and release.size != self.size(client, unit)
+        with self.client() as client:
+            for unit in _all_units(self._platforms, self._rings):
+                if unit not in offered:
+                    try:
+                        self._pretend(unit, self._service.versions(client, unit))
+                    except Cancelled:
+                        raise
+                    except MirrorError:
+                        # The script then fetches this package for nothing.
+                        continue
 
     def _tidy(self, wanted: list[Unit]) -> None:
-        """Leaves nothing but the folders that are going to be asked for."""
+        """Removes everything but the folders of the units that were wanted."""
         keep = {unit.path for unit in wanted}
         with advising("tidying", self._work):
             for folder in self._downloads.glob("*/*/*"):
@@ -247,7 +234,7 @@ class Script:
                     remove_tree(path)
 
     def _command(self, copy: Copy) -> list[str]:
-        """How to run the script with what is installed here."""
+        """The command that runs the script with what is installed on this host."""
         lacking = []
         if f"{HOME}/{BASH}" in copy.files:
             lacking = [program for program in _BASH_NEEDS if not shutil.which(program)]
@@ -267,9 +254,9 @@ class Script:
         )
 
     def _environment(self) -> dict[str, str]:
-        """The script has no settings for the way to the service; the programs that it calls take these."""
-        source, work = self._settings.source, str(self._work)
-        # A service has no home, and the script ends at once where there is none; a person's holds a .curlrc.
+        """The script has no settings for proxy and certificates; the programs that it calls take these variables."""
+        source, work = self._settings, str(self._work)
+        # The script needs a home, and a service has none. The home of a person may hold a .curlrc.
         homes = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"), work)
         found = {**os.environ, **homes, "POWERSHELL_TELEMETRY_OPTOUT": "1", "POWERSHELL_UPDATECHECK": "Off"}
         if source.proxy:
@@ -283,7 +270,7 @@ class Script:
         watch = Watch(
             name="the script",
             folder=self._work,
-            source=self._settings.source,
+            source=self._settings,
             most=0,
             code="script_failed",
             hint=f"It has no time limits of its own. Check the network; see {self._output}.",
@@ -297,9 +284,14 @@ class Script:
             return error
         if status == 0:
             return None
-        with self._output.open("rb") as told:
-            told.seek(begun)
-            said = " ".join(told.read()[-_TAIL:].decode("utf-8", "replace").split())
+        with self._output.open("rb") as log:
+            log.seek(begun)
+            said = " ".join(log.read()[-_TAIL:].decode("utf-8", "replace").split())
         return MirrorError(
             "script_failed", f"the script ended with status {status}: {said}", f"Its whole output is in {self._output}."
         )
+
+
+def _all_units(platforms: tuple[str, ...], rings: tuple[str, ...]) -> list[Unit]:
+    """The units in the order in which the script fetches them."""
+    return [Unit(*names) for names in itertools.product(platforms, rings, ARCHITECTURES)]

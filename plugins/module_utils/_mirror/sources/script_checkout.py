@@ -1,8 +1,8 @@
-"""Our copy of Microsoft's script: got from a git repository or a zip, and kept up to date from there.
+"""The mirror's own copy of Microsoft's script, kept up to date from a git repository or a zip.
 
-The copy lies in `.state/script/`, holds nothing of the operator's, and is replaced whole by one rename. What is got is
-judged as a stranger's: only the few small files that the script needs are taken out of it, by their content, never
-unpacked. A copy of another commit than the pinned one is never handed out.
+The copy lies in `.state/script/`, holds no file of the operator's, and is replaced as a whole by one rename(2). Nothing
+that is fetched is trusted: only the few small files that the script needs are read out of it, and nothing is unpacked.
+A copy of another commit than the pinned one is never returned.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -25,13 +25,13 @@ from urllib.parse import unquote, urlsplit
 
 from ..cancel import Cancel
 from ..errors import Cancelled, MirrorError
-from ..files import advising, make_directory, point, remove_tree, sha256_of, sync_directory, unique, write
+from ..files import advising, json_bytes, make_directory, point, remove_tree, sha256_of, sync_directory, unique, write
 from ..retry import retrying
-from ..settings import Settings
-from ..store import Store
+from ..settings import SourceSettings
 from ..times import now_iso
-from ..transport import CHUNK, Answer, Client, shown, tls_context, truncated
-from .base import Notice
+from ..transport import CHUNK, Client, Response, shown, tls_context, truncated
+from ..workspace import Workspace
+from .base import OnRetry
 from .git import Git, without_user
 from .script_files import MOST_FETCHED_BYTES, gather, place, too_large, unusable
 from .script_zip import read_member, read_zip, reading_zip
@@ -43,7 +43,7 @@ _HOSTS_OF = dict.fromkeys(("github.com", "www.github.com", "api.github.com"), ("
 class Copy:
     """The files of the script, by their names in Microsoft's repository, and the commit they are of, if known.
 
-    The rest tells whether the origin has something else next time.
+    The other fields show whether there is anything new at the address next time.
     """
 
     files: dict[str, bytes]
@@ -54,28 +54,28 @@ class Copy:
     fetched: str = ""
 
 
-class Origin:
-    """Keeps our copy up to date. Used by the holder of the lock only."""
+class ScriptCheckout:
+    """Keeps this mirror's copy of the script up to date. Used by the holder of the workspace only."""
 
-    def __init__(self, settings: Settings, store: Store, cancel: Cancel) -> None:
-        self._source = settings.source
-        self._address = settings.source.origin or ""
-        self._store = store
+    def __init__(self, settings: SourceSettings, workspace: Workspace, cancel: Cancel) -> None:
+        self._source = settings
+        self._address = settings.script.url or ""
+        self._workspace = workspace
         self._cancel = cancel
-        self._state = store.state / "script"
+        self._state = workspace.state / "script"
         self._copies = self._state / "copies"
         self._link = self._state / "current"
-        # What is told to people: no user, no password, no query.
+        # For messages: without user, password and query.
         self._shown = _shown(self._address)
 
-    def refreshed(self, notice: Notice = None) -> tuple[Copy, MirrorError | None]:
-        """The copy to run, and why it could not be brought up to date if so. Raises `MirrorError` without a copy."""
+    def refreshed(self, on_retry: OnRetry = None) -> tuple[Copy, MirrorError | None]:
+        """The copy to run, and the error if it could not be updated. Raises `MirrorError` where there is no copy."""
         self._tidy()
-        pinned, present = self._source.commit, self._present()
+        pinned, present = self._source.script.commit, self._present()
         if present and pinned and present.commit == pinned:
             return present, None
         try:
-            found = self._found(present, notice)
+            found = self._found(present, on_retry)
             return (found if found is present else self._keep(found)), None
         except Cancelled:
             raise
@@ -89,7 +89,7 @@ class Origin:
     def _nothing(self, error: MirrorError) -> MirrorError:
         return MirrorError(
             "script_missing",
-            f"there is no copy of Microsoft's script yet, and none can be got from {self._shown}: {error.message} "
+            f"there is no copy of Microsoft's script yet, and none can be fetched from {self._shown}: {error.message} "
             f"({error.code})",
             error.hint,
         )
@@ -99,7 +99,7 @@ class Origin:
         why = error.message if error.code == "script_commit" else f"{error.message} ({error.code})"
         return MirrorError(
             "script_commit",
-            f"Microsoft's script is pinned to commit {pinned}, {has}, and the pinned one cannot be got from "
+            f"Microsoft's script is pinned to commit {pinned}, {has}, and the pinned one cannot be fetched from "
             f"{self._shown}: {why}",
             error.hint,
         )
@@ -107,67 +107,67 @@ class Origin:
     def _stale(self, present: Copy, error: MirrorError) -> MirrorError:
         return MirrorError(
             error.code,
-            f"Microsoft's script could not be brought up to date from {self._shown}: {error.message} ({error.code}); "
-            f"the copy got {present.fetched} ({_named(present.commit)}) was used",
+            f"Microsoft's script could not be updated from {self._shown}: {error.message} ({error.code}); "
+            f"the copy of {present.fetched} ({_named(present.commit)}) was used",
             error.hint,
         )
 
-    # --- our copy -----------------------------------------------------------------------------------------------------
+    # --- the copy -----------------------------------------------------------------------------------------------------
 
     def _mark(self) -> str:
-        """Tells copies of different origins apart; a password plays no part and is not to be guessed from it."""
+        """Identifies the address of a copy. The password is left out, so that it cannot be guessed from the digest."""
         return hashlib.sha256(without_user(self._address).encode("utf-8", "surrogateescape")).hexdigest()
 
     def _present(self) -> Copy | None:
-        """The copy as it was kept; None where there is none, or it is damaged, or of another origin."""
+        """The copy as it was stored; None where there is none, where it is damaged, or of another address."""
         try:
-            card = json.loads((self._link / "origin.json").read_bytes())
-            if card["origin"] != self._mark():
+            metadata = json.loads((self._link / "origin.json").read_bytes())
+            if metadata["origin"] != self._mark():
                 return None
             files = {}
-            for name, digest in card["files"].items():
+            for name, digest in metadata["files"].items():
                 data = files[name] = (self._link / "tree" / name).read_bytes()
                 if hashlib.sha256(data).hexdigest() != digest:
                     return None
-            told = {key: card[key] for key in ("commit", "sha256", "etag", "modified", "fetched")}
+            fields = {key: metadata[key] for key in ("commit", "sha256", "etag", "modified", "fetched")}
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
-        return Copy(files, **told) if files else None
+        return Copy(files, **fields) if files else None
 
     def _keep(self, found: Copy) -> Copy:
         name = unique("copy")
-        staged = self._store.incoming / unique("script-copy")
+        staged = self._workspace.folder / unique("script-copy")
         copy = dataclasses.replace(found, fetched=now_iso())
-        card = {
+        metadata = {
             **{field: value for field, value in vars(copy).items() if field != "files"},
             "origin": self._mark(),
             "files": {path: hashlib.sha256(data).hexdigest() for path, data in copy.files.items()},
         }
-        with advising("keeping the copy of Microsoft's script in", self._state):
+        with advising("storing the copy of Microsoft's script in", self._state):
             try:
                 place(staged / "tree", copy.files, flush=True)
-                write(staged / "origin.json", (json.dumps(card, indent=2, sort_keys=True) + "\n").encode())
+                write(staged / "origin.json", json_bytes(metadata))
                 make_directory(self._copies)
                 sync_directory(staged)
                 staged.rename(self._copies / name)
             finally:
                 remove_tree(staged)
             sync_directory(self._copies)
-            point(self._link, f"{self._copies.name}/{name}", self._store.incoming)
+            point(self._link, f"{self._copies.name}/{name}", self._workspace.folder)
         self._tidy()
         return copy
 
     def _tidy(self) -> None:
-        """Removes the copies that are not in use, also those that a run that died left."""
+        """Removes the copies that are not in use, also those that a killed run left."""
         with advising("tidying", self._copies):
             for copy in self._copies.iterdir() if self._copies.is_dir() else ():
                 if copy.resolve() != self._link.resolve():
                     remove_tree(copy)
 
-    # --- getting it ---------------------------------------------------------------------------------------------------
+    # --- fetching it ------------------------------------------------------------------------------------------------
 
-    def _found(self, present: Copy | None, notice: Notice) -> Copy:
-        """What the origin has; `present` itself where it still has that. Raises `MirrorError`."""
+    def _found(self, present: Copy | None, on_retry: OnRetry) -> Copy:
+        """What is at the address now; `present` itself where that is unchanged. Raises `MirrorError`."""
         path = local_path(self._address)
         with advising("reading", path):
             is_zip = path.is_file() if path else is_zip_address(self._address)
@@ -181,11 +181,11 @@ class Origin:
             else:
                 git = Git(self._source, str(path or self._address), self._shown, folder, self._cancel)
                 attempt = functools.partial(self._repository, git, present)
-            return retrying(attempt, self._source.retries, self._cancel, notice)
+            return retrying(attempt, self._source.retries, self._cancel, on_retry)
 
     @contextlib.contextmanager
     def _private_folder(self) -> Iterator[Path]:
-        folder = self._store.incoming / unique("script-origin")
+        folder = self._workspace.folder / unique("script-origin")
         with advising("preparing", folder):
             make_directory(folder, 0o700)
         try:
@@ -195,7 +195,7 @@ class Origin:
                 remove_tree(folder)
 
     def _repository(self, git: Git, present: Copy | None) -> Copy:
-        pinned = self._source.commit
+        pinned = self._source.script.commit
         commit = pinned or git.head()
         if present and present.commit == commit:
             return present
@@ -215,12 +215,12 @@ class Origin:
         if parts.username:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode("ascii")
-        # The present copy may be of a commit that is no longer wanted.
-        if present and not self._source.commit:
+        # The present copy may be of another commit than the pinned one.
+        if present and not self._source.script.commit:
             headers.update({"If-None-Match": present.etag} if present.etag else {})
             headers.update({"If-Modified-Since": present.modified} if present.modified else {})
         host = (parts.hostname or "").lower()
-        # A password goes to its own host only.
+        # A password is sent to the host of the address only.
         others = () if parts.username else (*_HOSTS_OF.get(host, ()), *self._source.allowed_hosts)
         source = dataclasses.replace(self._source, allowed_hosts=(host, *others))
         path = folder / "origin.zip"
@@ -233,7 +233,7 @@ class Origin:
         with advising("reading", path):
             return self._in_zip(path, sha256_of(path), present, etag, modified)
 
-    def _receive(self, answer: Answer, path: Path) -> None:
+    def _receive(self, answer: Response, path: Path) -> None:
         if (answer.length or 0) > MOST_FETCHED_BYTES:
             raise too_large(answer.shown)
         with advising("writing", path):
@@ -251,16 +251,16 @@ class Origin:
             raise truncated(answer.shown, f"{answer.received} of {answer.length} bytes came")
 
     def _in_zip(self, path: Path, digest: str, present: Copy | None, etag: str, modified: str) -> Copy:
-        if present and present.sha256 == digest and not self._source.commit:
+        if present and present.sha256 == digest and not self._source.script.commit:
             same = (present.etag, present.modified) == (etag, modified)
             return present if same else dataclasses.replace(present, etag=etag, modified=modified)
         members, commit = read_zip(path, self._shown)
-        if self._source.commit and commit != self._source.commit:
+        if self._source.script.commit and commit != self._source.script.commit:
             raise MirrorError(
                 "script_commit",
-                f"the zip {self._shown} is of {_named(commit)}",
+                f"the zip {self._shown} holds {_named(commit)}",
                 "A zip names its commit when git or GitHub made it. Name a zip of the pinned commit, such as "
-                f".../archive/{self._source.commit}.zip, or the repository itself, in source.origin.",
+                f".../archive/{self._source.script.commit}.zip, or the repository itself, in source.script.url.",
             )
         with reading_zip(self._shown), zipfile.ZipFile(str(path)) as archive:
             opened = [
@@ -271,7 +271,7 @@ class Origin:
 
 
 def is_zip_address(address: str) -> bool:
-    """True for an address of a zip: it ends so, or GitHub makes one there. All others are git's."""
+    """True for the address of a zip: by its ending, or by how GitHub names zips. Other addresses are for git."""
     parts = urlsplit(address) if "://" in address else None
     if parts is None or parts.scheme not in ("http", "https"):
         return False

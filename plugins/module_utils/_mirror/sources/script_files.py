@@ -24,7 +24,7 @@ _BESIDE = (".sh", ".ps1", ".psm1")
 _OPERATORS = ("settings.json", "settings.ps1")
 _VERSION = "VERSION"
 _MOST_FILES = 64
-_HINT = "Check source.origin: it must be Microsoft's repository mdatp-xplat or a copy of it, by git or as a zip."
+_HINT = "Check source.script.url: it must be Microsoft's repository mdatp-xplat or a copy of it, by git or as a zip."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +44,8 @@ def gather(members: list[Member], where: str) -> dict[str, bytes]:
         raise MirrorError(
             "script_missing",
             f"{where} holds no {BASH} and no {POWERSHELL}",
-            f"It must be Microsoft's repository mdatp-xplat or its folder {HOME}: for source.path a clone or an "
-            "unpacked zip, for source.origin the repository or the zip itself.",
+            f"It must be Microsoft's repository mdatp-xplat or its folder {HOME}: for source.script.path a clone or an "
+            "unpacked zip, for source.script.url the repository or the zip itself.",
         )
     version = folder.parents[1] / _VERSION if len(folder.parts) > 1 else None
     found: dict[str, bytes] = {}

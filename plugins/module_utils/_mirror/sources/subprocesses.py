@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from ..cancel import Cancel
 from ..errors import MirrorError
-from ..settings import Source
+from ..settings import SourceSettings
 
 _LOOK_SECONDS = 0.1
 _END_SECONDS = 2.0
@@ -33,7 +33,7 @@ class Watch:
 
     name: str
     folder: Path
-    source: Source
+    source: SourceSettings
     most: int
     code: str
     hint: str

@@ -1,7 +1,7 @@
-# Syncs the mirror of a Windows host: runs Microsoft's downloader where no endpoint looks, and serves what it left once
-# that is proven. Ends with 0 when all is well, 1 when something failed, 75 when another sync runs. Windows PowerShell 5.1.
+# Syncs the mirror of a Windows host: runs Microsoft's download script in a folder that is not served, and publishes the
+# packages that pass the verification. Exit status: 0 success, 1 a failure, 75 another sync runs. Windows PowerShell 5.1.
 #
-# Everything is in one file of settings: Microsoft's keys, which the downloader reads beside itself, and `mirror`, ours.
+# The settings file contains Microsoft's keys for the download script, and the key `mirror` for this script.
 [CmdletBinding()]
 param(
     [string] $SettingsFile = (Join-Path $PSScriptRoot 'script/settings.json'),
@@ -9,7 +9,7 @@ param(
 )
 
 $ErrorActionPreference = 'Stop'
-# Windows PowerShell 5.1 draws its progress so often that downloads crawl, and offers old versions of TLS first.
+# In Windows PowerShell 5.1, the progress bar makes downloads very slow, and old versions of TLS are the default.
 $ProgressPreference = 'SilentlyContinue'
 [Net.ServicePointManager]::SecurityProtocol = [Net.SecurityProtocolType]::Tls12
 Add-Type -AssemblyName System.IO.Compression.FileSystem
@@ -24,7 +24,7 @@ $problems = @()
 $published = @()
 $version = '[0-9]{1,9}(?:\.[0-9]{1,9}){1,3}'
 
-# The downloader's calls inherit these: it has no time limits and no way to name a proxy of its own.
+# The download script inherits these defaults. It has no time limits and no setting for a proxy.
 $PSDefaultParameterValues = @{ 'Invoke-WebRequest:UseBasicParsing' = $true; 'Invoke-WebRequest:TimeoutSec' = 120 }
 if ($mirror.proxy) {
     $PSDefaultParameterValues['Invoke-WebRequest:Proxy'] = $mirror.proxy
@@ -36,7 +36,7 @@ function Write-Result([string] $type, [int] $id, [string] $text) {
         [Diagnostics.EventLog]::WriteEntry('mde-mirror', $text, $type, $id)
     }
     catch {
-        Write-Output "The event log took no entry: $($_.Exception.Message)"
+        Write-Output "Cannot write to the event log: $($_.Exception.Message)"
     }
 }
 
@@ -64,7 +64,7 @@ function Get-Unit {
     }
 }
 
-# What Microsoft offers for a unit now.
+# Returns the versions that Microsoft offers for a unit.
 function Get-Offered($unit) {
     $address = $Service + '?linkid=' + @{ linux = '2144709'; mac = '2120136' }[$unit.Platform]
     if ($unit.Arch -eq 'arm64') { $address += '&arch=arm64' }
@@ -74,7 +74,7 @@ function Get-Offered($unit) {
     $engine = [regex]::Match($answer, "<engine>\s*($version)\s*</engine>")
     $definitions = [regex]::Match($answer, "<signatures(?:\s+date\s*=\s*[`"']([^`"']*)[`"'])?[^>]*>\s*($version)\s*</signatures>")
     if (-not ($engine.Success -and $definitions.Success)) {
-        throw 'Microsoft''s answer names no versions; a proxy may have answered instead'
+        throw 'The response of the service contains no versions; a proxy may have answered instead'
     }
     [pscustomobject] @{
         EngineVersion     = $engine.Groups[1].Value
@@ -83,7 +83,7 @@ function Get-Offered($unit) {
     }
 }
 
-# The versions of the package in a folder, after every byte of it was read.
+# Reads the complete package in a folder and returns its versions.
 function Get-Proven([string] $folder) {
     $package = Join-Path $folder 'updates.zip'
     $manifest = Join-Path $folder 'manifest.json'
@@ -92,7 +92,7 @@ function Get-Proven([string] $folder) {
     }
     $versions = Get-Content -Raw -LiteralPath $manifest | ConvertFrom-Json
     foreach ($named in $versions.EngineVersion, $versions.DefinitionVersion) {
-        if ($named -notmatch "^$version`$") { throw 'manifest.json names no versions' }
+        if ($named -notmatch "^$version`$") { throw 'manifest.json contains no versions' }
     }
     $zip = [IO.Compression.ZipFile]::OpenRead($package)
     try {
@@ -133,7 +133,7 @@ function Remove-Folder([string] $folder) {
     if (Test-Path -LiteralPath $folder) { Remove-Item -LiteralPath $folder -Recurse -Force }
 }
 
-# Windows lets nobody rename what is open, nor a folder that holds something open: this waits for a quiet moment.
+# Windows cannot rename open files, nor folders that contain open files. This waits until no file is open.
 function Invoke-Patiently([int] $tries, [scriptblock] $action) {
     for ($try = 1; $true; $try++) {
         try {
@@ -152,7 +152,7 @@ function Move-Folder([string] $from, [string] $to, [int] $tries = 60) {
     Invoke-Patiently $tries { [IO.Directory]::Move($from, $to) }
 }
 
-# What was served comes back should its successor not get there. What is damaged does not become n-1.
+# Publishes a package. If that fails, the previous package is restored. A damaged package does not become n-1.
 function Publish-Package($unit, $fetched) {
     $replaces = Test-Path -LiteralPath $unit.Served
     if ($replaces) { Move-Folder $unit.Served $unit.Former }
@@ -175,7 +175,7 @@ function Get-Time([DateTime] $moment) {
     $moment.ToUniversalTime().ToString("yyyy-MM-dd'T'HH:mm:ss'Z'")
 }
 
-# `status.json` as replicas of this mirror and the checks of endpoints read it.
+# Writes `status.json` for replicas of this mirror and for the checks on endpoints.
 function Write-Status($units) {
     $file = Join-Path $mirror.root 'status.json'
     $success = $null
@@ -243,7 +243,7 @@ catch [IO.IOException] {
 try {
     $units = @(Get-Unit)
     foreach ($unit in $units) {
-        # A sync that was ended between the two renames of a publication left nothing in the place of the package.
+        # If a sync was stopped between the two renames of a publication, the served folder is missing.
         if ((Test-Path -LiteralPath $unit.Former) -and -not (Test-Path -LiteralPath $unit.Served)) {
             Move-Folder $unit.Former $unit.Served
         }
@@ -255,7 +255,7 @@ try {
     foreach ($unit in $units) {
         if ($unit.Wanted -and (Test-Path -LiteralPath $unit.Served)) {
             try { $unit.Current = Get-Proven $unit.Served }
-            catch { Write-Output "$($unit.Path) is served and will be replaced: $($_.Exception.Message)" }
+            catch { Write-Output "$($unit.Path) is damaged and will be replaced: $($_.Exception.Message)" }
         }
         try {
             $unit.Offered = Get-Offered $unit
@@ -268,18 +268,18 @@ try {
             $needed += $unit
             continue
         }
-        # The downloader fetches whatever its own manifests do not name, so it is told that this is there.
+        # The download script skips packages whose versions are in its manifest, so a manifest keeps it from downloading.
         New-Item -ItemType Directory -Force -Path $unit.Staged | Out-Null
         $unit.Offered | Select-Object -Property 'EngineVersion', 'DefinitionVersion' | ConvertTo-Json |
             Set-Content -LiteralPath (Join-Path $unit.Staged 'manifest.json') -Encoding Ascii
     }
 
     if ($needed) {
-        # It writes into the current folder. Neither its exit status nor what it says is believed.
+        # The script writes to the current folder. Its exit status and its output are ignored.
         Push-Location $work
         $ErrorActionPreference = 'Continue'
         try { & $downloader *> (Join-Path $work 'downloader.log') }
-        catch { Write-Output "The downloader ended early: $($_.Exception.Message)" }
+        catch { Write-Output "The download script failed: $($_.Exception.Message)" }
         $ErrorActionPreference = 'Stop'
         Pop-Location
     }
@@ -287,9 +287,9 @@ try {
     foreach ($unit in $needed) {
         try {
             $fetched = Get-Proven $unit.Staged
-            # The downloader asks for versions after the package. Only these are certain to belong to it.
-            if (-not (Test-Same $fetched $unit.Offered)) { throw 'a release landed while it was fetched; the next sync fetches it' }
-            if ($unit.Current -and (Test-Lower $fetched $unit.Current)) { throw 'lower versions are offered than those that are served' }
+            # The script asks for versions after the download. Only the versions from before certainly belong to the package.
+            if (-not (Test-Same $fetched $unit.Offered)) { throw 'a new release was published during the download; the next sync downloads it' }
+            if ($unit.Current -and (Test-Lower $fetched $unit.Current)) { throw 'the offered versions are lower than the served ones' }
             Publish-Package $unit $fetched
             $published += "$($unit.Path): definitions $($fetched.DefinitionVersion), engine $($fetched.EngineVersion)"
         }
@@ -307,8 +307,8 @@ finally {
 }
 
 if ($problems) {
-    $text = "The mirror could not be brought up to date. What was served before is still served.`n" + ($problems -join "`n") +
-    "`nThe downloader's own words are in $(Join-Path $work 'downloader.log') and $($settings.logFilePath)."
+    $text = "The mirror could not be updated. It still serves the previous packages.`n" + ($problems -join "`n") +
+    "`nThe output of the download script is in $(Join-Path $work 'downloader.log') and $($settings.logFilePath)."
     Write-Result 'Error' 2 $text
     exit 1
 }

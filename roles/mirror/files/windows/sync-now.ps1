@@ -1,4 +1,4 @@
-# Starts the task that syncs the mirror, waits for its end and says what became of it.
+# Starts the scheduled task that syncs the mirror, waits until it ends, and reports the result.
 # Runs through ansible.windows.win_powershell.
 [CmdletBinding()]
 param(
@@ -28,5 +28,5 @@ if ($written -and $written.LastWriteTimeUtc -ge $started.AddSeconds(-5)) {
 }
 $Ansible.Changed = [bool] $last.changed
 if ($result -ne 0) {
-    throw "The sync ended with $result. $(@($last.errors | ForEach-Object { $_.message }) -join ' ') The event log (Application, mde-mirror) has the whole story."
+    throw "The sync ended with $result. $(@($last.errors | ForEach-Object { $_.message }) -join ' ') The event log (Application, mde-mirror) has the details."
 }

@@ -1,0 +1,294 @@
+"""What a sync does with each unit: a pure function of what is served, what is offered, and what operators said.
+
+Nothing here reads a file, asks a server or changes anything. Before it publishes, a sync decides again in the session.
+"""
+
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Collection, Mapping
+
+from . import lag
+from .errors import MirrorError
+from .records import Channel, Release, release_name
+from .units import RINGS, Unit
+from .versions import Offer, Versions
+
+# What a sync asks the source about a unit: nothing; what it offers; the same, once and without failing.
+NOTHING, OFFERED, PEEK = "nothing", "offered", "peek"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found in the folder of a unit.
+
+    `versions` is what the unit serves, also where its release is missing. `adoptable`: Microsoft's script left it, in a
+    folder that is no link yet. `damaged`: the package is missing or is not the one that was verified. `repairable`: the
+    package is whole, and a small file beside it or a link is not. `to_repair`: the releases whose small files differ,
+    n-1 included. `previous_damaged`: the name of an n-1 whose package is missing or damaged. `broken`: why nothing can
+    be done with the unit.
+    """
+
+    name: str | None = None
+    versions: Versions | None = None
+    release: Release | None = None
+    adoptable: bool = False
+    damaged: bool = False
+    repairable: bool = False
+    to_repair: tuple[Release, ...] = ()
+    previous_damaged: str | None = None
+    broken: MirrorError | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the source said about a unit. `size` is that of the offered package, asked for only where it matters."""
+
+    offered: Versions | None = None
+    error: MirrorError | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """`source` is the name of the source. `replica`: the source is another mirror, whose channels are followed too."""
+
+    source: str
+    replica: bool = False
+    allow_downgrade: bool = False
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything that the decisions of a sync depend on. `stored` names the releases that a rollback could serve."""
+
+    now: str
+    options: Options
+    channels: Mapping[Unit, Channel]
+    found: Mapping[Unit, Found]
+    answers: Mapping[Unit, Answer]
+    stored: Mapping[Unit, Collection[str]] = dataclasses.field(default_factory=dict)
+    last_results: Mapping[Unit, dict[str, Any]] = dataclasses.field(default_factory=dict)
+
+    def with_offer(self, unit: Unit, offered: Versions) -> View:
+        """The view after the source proved to have these versions of a unit."""
+        answers = {**self.answers, unit: dataclasses.replace(self.answers[unit], offered=offered)}
+        return dataclasses.replace(self, answers=answers)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is to be done with one unit, and its result once that is done.
+
+    `fetch` is the offer to download and publish. `discard_current`: what is served is not what it claims to be, so it
+    does not become n-1. `skipped`: nothing feeds the unit yet, so the result leaves it out. `problem` is an error that
+    does not make the unit fail.
+    """
+
+    unit: Unit
+    outcome: str
+    before: Versions | None
+    after: Versions | None
+    offered: Versions | None = None
+    behind_since: str | None = None
+    adopt: bool = False
+    repair: tuple[Release, ...] = ()
+    drop_previous: str | None = None
+    fetch: Versions | None = None
+    discard_current: bool = False
+    skipped: bool = False
+    error: MirrorError | None = None
+    problem: MirrorError | None = None
+    notes: tuple[str, ...] = ()
+
+
+def fed_by_promotion(unit: Unit, channel: Channel, replica: bool) -> bool:
+    """True where only promotions feed a unit: no source has it, or a promotion made the name this mirror's own."""
+    return unit.channel not in RINGS and channel.current is not None and (channel.own or not replica)
+
+
+def question(unit: Unit, view: View) -> str:
+    """What has to be asked of the source before `decide` can tell."""
+    channel, found = view.channels.get(unit, Channel()), view.found[unit]
+    if found.broken:
+        return NOTHING
+    if fed_by_promotion(unit, channel, view.options.replica):
+        return PEEK if view.options.replica and channel.own and not found.damaged else NOTHING
+    return PEEK if channel.hold and not found.damaged else OFFERED
+
+
+def asks_for_size(found: Found, offered: Versions) -> bool:
+    """True where the size of what is offered shows whether an adopted package is the one that its manifest names."""
+    return found.adoptable and found.release is not None and offered.same_as(found.release.versions)
+
+
+def is_left_to_promotions(unit: Unit, answer: Answer) -> bool:
+    """True for an extra channel that the other mirror does not have."""
+    return answer.error is not None and answer.error.code == "not_offered" and unit.channel not in RINGS
+
+
+def decide(unit: Unit, view: View) -> Step:
+    """What is to be done with a unit. The source was asked what `question` says."""
+    channel, found = view.channels.get(unit, Channel()), view.found[unit]
+    answer = view.answers.get(unit, Answer())
+    step = _kept(unit, channel, found)
+    if found.broken:
+        return failed(step, found.broken, view)
+    if fed_by_promotion(unit, channel, view.options.replica) or is_left_to_promotions(unit, answer):
+        return _left_to_promotions(step, channel, found, answer, view)
+    if channel.hold and not found.damaged:
+        return _with_lag(dataclasses.replace(step, offered=answer.offered, notes=_not_known(answer)), view)
+    if answer.error or answer.offered is None:
+        return failed(step, answer.error or _no_answer(unit), view)
+    return _followed(step, channel, found, answer, answer.offered, view)
+
+
+def _kept(unit: Unit, channel: Channel, found: Found) -> Step:
+    """The step of a unit that stays as it is, but for what can be repaired without the source."""
+    outcome = "adopted" if found.adoptable else ("repaired" if found.repairable else "unchanged")
+    if channel.hold and not found.damaged:
+        outcome = "held"
+    return Step(
+        unit,
+        outcome,
+        found.versions,
+        found.versions,
+        adopt=found.adoptable,
+        repair=found.to_repair,
+        drop_previous=found.previous_damaged,
+        problem=_previous_lost(unit, found.previous_damaged) if found.previous_damaged else None,
+    )
+
+
+def _followed(step: Step, channel: Channel, found: Found, answer: Answer, offered: Versions, view: View) -> Step:
+    """A unit that takes what the source offers, if that is newer or repairs what is damaged."""
+    step = dataclasses.replace(step, offered=offered)
+    same = found.versions is not None and offered.same_as(found.versions)
+    other, note = _is_another_package(found, answer, offered, view.options) if same else (False, ())
+    step = dataclasses.replace(step, notes=note, discard_current=other and found.adoptable)
+    if same and not found.damaged and not other:
+        return _with_lag(step, view)
+    if channel.hold and not same:
+        return failed(step, _held_and_lost(step, offered), view)
+    if found.versions and offered.lower_than(found.versions) and not view.options.allow_downgrade:
+        return failed(step, _downgrade(step, offered, found.versions, view), view)
+    outcome = "repaired" if same else "updated"
+    return _with_lag(dataclasses.replace(step, outcome=outcome, after=offered, fetch=offered), view)
+
+
+def _is_another_package(
+    found: Found, answer: Answer, offered: Versions, options: Options
+) -> tuple[bool, tuple[str, ...]]:
+    """Whether the source has another package under the versions that are served.
+
+    Microsoft's script fetches a package first and asks for its versions afterwards. A release that lands in between
+    leaves an old package under new versions; the size of the offered package shows that of an adopted one.
+    """
+    release = found.release
+    if found.damaged or release is None:
+        return False, ()
+    if found.adoptable:
+        if answer.size is None or answer.size == release.size:
+            return False, ()
+        return True, (f"the adopted package has {release.size} bytes; for its versions the source has {answer.size}",)
+    if not isinstance(offered, Offer) or release.sha256 == offered.sha256:
+        return False, ()
+    return True, (f"{options.source} serves another package under the same versions",)
+
+
+def _left_to_promotions(step: Step, channel: Channel, found: Found, answer: Answer, view: View) -> Step:
+    step = dataclasses.replace(step, skipped=found.versions is None)
+    if found.damaged:
+        return failed(step, _lost(f"{step.unit} serves {found.versions}, whose package was damaged or deleted"), view)
+    if view.options.replica and not step.skipped:
+        if not channel.own:
+            note = f"{view.options.source} serves no channel of that name, so it waits for a promotion"
+            step = dataclasses.replace(step, notes=(note,))
+        elif answer.offered is not None:
+            note = (
+                f"{view.options.source} offers a channel of that name too; a promotion fed this one, so it is this "
+                "mirror's own and does not follow it"
+            )
+            step = dataclasses.replace(step, notes=(note,))
+    return _with_lag(step, view)
+
+
+def failed(step: Step, error: MirrorError, view: View) -> Step:
+    """The step of a unit for which nothing could be published."""
+    return _with_lag(
+        dataclasses.replace(step, outcome="failed", after=step.before, fetch=None, error=error, skipped=False), view
+    )
+
+
+def _with_lag(step: Step, view: View) -> Step:
+    published = step.offered.published if isinstance(step.offered, Offer) else None
+    last = view.last_results.get(step.unit)
+    return dataclasses.replace(step, behind_since=lag.since(step.after, step.offered, published, last, view.now))
+
+
+# --- what is said about it --------------------------------------------------------------------------------------------
+
+
+def _not_known(answer: Answer) -> tuple[str, ...]:
+    return (f"what the source offers is not known: {answer.error.message}",) if answer.error else ()
+
+
+def _no_answer(unit: Unit) -> MirrorError:
+    return MirrorError("not_offered", f"the source did not say what it offers for {unit}", "Sync again.")
+
+
+def _lost(what: str) -> MirrorError:
+    return MirrorError(
+        "damaged", what, "Promote to it, roll it back, or unhold it, whichever brings a release that is whole."
+    )
+
+
+def _held_and_lost(step: Step, offered: Versions) -> MirrorError:
+    return _lost(
+        f"{step.unit} is held at {step.before}, whose package was damaged or deleted; the source has moved on to "
+        f"{offered}"
+    )
+
+
+def _previous_lost(unit: Unit, name: str) -> MirrorError:
+    return MirrorError(
+        "back_damaged",
+        f"the previous release of {unit} ({name}) was damaged or deleted, so it is not served any more",
+        "The source has newer releases only, so it cannot be repaired; the next release brings a new n-1. Find out who "
+        "or what writes to the folder of the mirror.",
+    )
+
+
+def _downgrade(step: Step, offered: Versions, served: Versions, view: View) -> MirrorError:
+    if isinstance(offered, Offer):
+        return _upstream_rolled_back(step.unit, offered, served, view)
+    return MirrorError(
+        "downgrade",
+        f"the source offers {offered} for {step.unit}, lower than the published {served}",
+        "If Microsoft really took a release back, sync once with --allow-downgrade (module: allow_downgrade). "
+        "Otherwise look for a cache on the way that serves old files.",
+    )
+
+
+def _upstream_rolled_back(unit: Unit, offered: Offer, served: Versions, view: View) -> MirrorError:
+    """The other mirror serves less than before. This one does so only when it is told to, and the hint says how."""
+    hint = "To take what that mirror serves, run `mde-mirror sync --allow-downgrade` (module: allow_downgrade)."
+    name = release_name(offered.definitions, offered.engine, offered.sha256)
+    if name in view.stored.get(unit, ()):
+        hint = (
+            f"To go back here too, run `mde-mirror rollback {unit.channel} --to {name} --platform {unit.platform} "
+            f"--arch {unit.arch}`, which holds the channel until `mde-mirror unhold {unit.channel}`; or take all that "
+            "that mirror serves with `mde-mirror sync --allow-downgrade` (module: allow_downgrade)."
+        )
+    return MirrorError(
+        "downgrade",
+        f"the mirror {view.options.source} went back to {offered} for {unit}, lower than the published {served}: "
+        f"{offered.reason()}",
+        hint,
+    )

@@ -1,0 +1,70 @@
+"""The result of a sync, for people, modules and the record in the state."""
+
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from . import lag
+from .decide import Step
+from .errors import MirrorError
+
+_CHANGES = ("updated", "repaired", "adopted")
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """What became of one unit. `bytes` came over the network for it; `notes` holds failures that a retry overcame."""
+
+    step: Step
+    bytes: int
+    seconds: float
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        step = self.step
+        return {
+            **step.unit.as_dict(),
+            "outcome": step.outcome,
+            "before": step.before.as_dict() if step.before else None,
+            "after": step.after.as_dict() if step.after else None,
+            **lag.as_fields(step.after, step.offered, step.behind_since),
+            "bytes": self.bytes,
+            "seconds": round(self.seconds, 3),
+            "error": step.error.as_dict() if step.error else None,
+            "notes": [*self.notes, *step.notes],
+        }
+
+
+@dataclass(frozen=True)
+class SyncResult:
+    """The result of a sync. `errors` belong to no unit; times are ISO 8601 UTC."""
+
+    started: str
+    finished: str
+    units: tuple[UnitResult, ...]
+    errors: tuple[MirrorError, ...]
+    pruned: tuple[str, ...]
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.errors) or any(unit.step.error for unit in self.units)
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.pruned) or any(unit.step.outcome in _CHANGES for unit in self.units)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "result": "failed" if self.failed else "ok",
+            "changed": self.changed,
+            "started": self.started,
+            "finished": self.finished,
+            "units": [unit.as_dict() for unit in self.units],
+            "errors": [error.as_dict() for error in self.errors],
+            "pruned": list(self.pruned),
+        }

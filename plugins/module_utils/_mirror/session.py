@@ -1,0 +1,189 @@
+"""The only way to write to a mirror: as its owner, under its lock, on a recovered state, and for moments only."""
+
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Callable, TypeVar
+
+from .errors import MirrorError
+from .files import advising, json_bytes, make_directory, remove_tree, replace, unique
+from .integrity import Integrity
+from .lock import locked
+from .privileges import acting_as_owner
+from .records import Channel, Release
+from .state import State, UnreadRelease
+from .status import status, status_is_current
+from .store import Store
+from .units import Unit
+from .workspace import SESSION, prepare
+
+# Sessions last for moments, so that one which waits longer than this waits for something that is wrong.
+PATIENCE_SECONDS = 10.0
+
+T = TypeVar("T")
+
+
+class Mirror:
+    """One mirror on disk: its releases and what is known of them, for all sessions of a run."""
+
+    def __init__(self, root: Path, previous_links: bool) -> None:
+        self.root = root
+        self.store = Store(root, previous_links)
+        self.integrity = Integrity(self.store)
+        self.turn = threading.Lock()
+
+    def state(self) -> State:
+        """What the mirror serves now. No lock is taken."""
+        return State(self.store, self.integrity)
+
+    def change(self, work: Callable[[MirrorSession], T]) -> T:
+        """The result of `work`, which decides and writes in one session.
+
+        Packages are read outside of the session: `work` is called again after it needed to know of one whether it is
+        whole. So it decides before it writes.
+        """
+        while True:
+            try:
+                with MirrorSession(self) as session:
+                    return work(session)
+            except UnreadRelease as unread:
+                self.state().is_whole(unread.unit, unread.name)
+
+
+class MirrorSession:
+    """A mirror that is open for writing.
+
+    Entering completes what a killed run left: links that do not agree with `channels.json`, and a `status.json` that
+    does not say what channels serve. Leaving saves what is known of the releases, and the status.
+    """
+
+    def __init__(self, mirror: Mirror) -> None:
+        self._mirror = mirror
+        self._store, self._integrity = mirror.store, mirror.integrity
+        self._cleanup = contextlib.ExitStack()
+        self._status_saved = False
+        self._staging = mirror.root / ".incoming" / SESSION
+        # Units whose links could not be repaired, and why.
+        self.broken: dict[Unit, MirrorError] = {}
+
+    def __enter__(self) -> MirrorSession:
+        with contextlib.ExitStack() as opening:
+            opening.enter_context(self._mirror.turn)
+            opening.enter_context(acting_as_owner(self._mirror.root))
+            prepare(self._mirror.root)
+            self._look_up_releases()
+            opening.enter_context(locked(self._mirror.root / ".state" / "lock", PATIENCE_SECONDS))
+            with advising("preparing", self._staging):
+                remove_tree(self._staging)
+                make_directory(self._staging)
+            opening.callback(self._remove_staging)
+            self.state = State(self._store, self._integrity, under_lock=True)
+            self._recover()
+            self._cleanup = opening.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._cleanup:
+            if kind is None:
+                self._save()
+
+    def _look_up_releases(self) -> None:
+        """Reads the metadata of what is served, and packages whose metadata was damaged, before the lock is taken."""
+        state = self._mirror.state()
+        for unit in state.units():
+            state.current(unit)
+            state.previous(unit)
+
+    def _recover(self) -> None:
+        if self.state.rebuilt:
+            self.state.save_channels(self._staging)
+        for unit in self.state.units():
+            try:
+                self._store.link(unit, self.state.channel(unit), self._staging)
+            except MirrorError as error:
+                self.broken[unit] = error
+        if not status_is_current(self.state, self._mirror.root):
+            self._try_to_save_status()
+
+    def _remove_staging(self) -> None:
+        with contextlib.suppress(OSError):
+            remove_tree(self._staging)
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    def set_channel(self, unit: Unit, channel: Channel) -> None:
+        """Makes a unit serve what the channel says: first the state, then the links, then the status."""
+        self.state.channels[unit] = channel
+        self.state.save_channels(self._staging)
+        self._publish_links(unit)
+        self._try_to_save_status()
+
+    def _publish_links(self, unit: Unit) -> None:
+        self._store.link(unit, self.state.channel(unit), self._staging)
+
+    def add(self, prepared: Path, release: Release) -> Release:
+        """Stores a verified release; see `Workspace.prepared`."""
+        stored = self._store.add(prepared, release, self._staging)
+        self._integrity.verified(stored)
+        return stored
+
+    def remove_folder(self, folder: Path) -> None:
+        """Removes a folder of the served tree: out of sight in one step, so that nobody sees half of it."""
+        with advising("removing", folder):
+            doomed = self._staging / unique("broken")
+            folder.rename(doomed)
+            remove_tree(doomed)
+
+    def repair(self, release: Release) -> None:
+        """Writes the files beside a package again. The package itself must be known to be whole."""
+        self._store.write_small_files(release, self._staging)
+        self._integrity.verified(release)
+
+    def prune(self, retain: int) -> list[str]:
+        """Removes releases beyond `retain` per channel. What any channel or link leads to stays.
+
+        Only a sync or an import may prune: what another one stored is not published yet.
+        """
+        wanted = set(self._store.linked())
+        for unit, channel in self.state.channels.items():
+            recent = list(dict.fromkeys(entry["release"] for entry in reversed(channel.history)))
+            wanted.update((unit.shelf, name) for name in (channel.current, channel.previous, *recent[:retain]) if name)
+        removed = []
+        for folder in self._store.stored():
+            if (folder.parent.name, folder.name) not in wanted:
+                self._store.remove(folder, self._staging)
+                removed.append(f"{folder.parent.name}/{folder.name}")
+        return removed
+
+    def record(self, **fields: Any) -> None:
+        """Keeps fields of the last sync or import."""
+        self.state.save("last-sync.json", {**self.state.last_sync(), **fields}, self._staging)
+        self._status_saved = False
+
+    def _save(self) -> None:
+        seen = self._integrity.changed_seen()
+        if seen is not None:
+            self.state.save("seen.json", seen, self._staging)
+        if not self._status_saved:
+            self._save_status()
+
+    def _try_to_save_status(self) -> None:
+        """A failure to write the status must not look like a failure of the change. Leaving tries again and reports."""
+        self._status_saved = False
+        with contextlib.suppress(MirrorError):
+            self._save_status()
+
+    def _save_status(self) -> None:
+        path = self._mirror.root / "status.json"
+        with advising("writing", path):
+            replace(path, json_bytes(status(self.state, self._mirror.root)), self._staging)
+        self._status_saved = True

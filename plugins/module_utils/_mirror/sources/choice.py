@@ -1,0 +1,23 @@
+"""The source that the settings ask for."""
+
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from ..cancel import Cancel
+from ..settings import Settings
+from ..workspace import Workspace
+from .base import Source
+from .microsoft import Microsoft
+from .replica import Replica
+from .script import Script
+
+
+def open_source(settings: Settings, workspace: Workspace, cancel: Cancel) -> Source:
+    if settings.source.type == "microsoft":
+        return Microsoft(settings.source, cancel)
+    if settings.source.type == "mirror":
+        return Replica(settings.source, cancel)
+    return Script(settings.source, settings.platforms, settings.rings, workspace, cancel)

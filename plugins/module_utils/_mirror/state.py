@@ -1,0 +1,187 @@
+"""The state files of a mirror: what channels serve and why, and the record of the last sync."""
+
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .files import advising, json_bytes, read_json, replace
+from .integrity import Integrity
+from .records import FORMAT, Channel, Release, read_channel
+from .store import Store
+from .times import now_iso
+from .units import Unit, unit_of_path
+from .versions import Versions, is_version
+
+_FILE_MODE = 0o640
+# What the readers of the record of a sync rely on.
+_RECORD = {"result": str, "finished": str, "units": list, "errors": list}
+_UNIT_RECORD = {"platform": str, "channel": str, "arch": str, "outcome": str, "bytes": int, "seconds": (int, float)}
+_ERROR_RECORD = {"code": str, "message": str, "hint": str}
+
+
+class UnreadRelease(Exception):
+    """Under the lock of a session no package is read; this one has to be read before."""
+
+    def __init__(self, unit: Unit, name: str) -> None:
+        super().__init__(unit, name)
+        self.unit, self.name = unit, name
+
+
+class State:
+    """What a mirror serves at the moment when the object is made. `channels.json` is the truth.
+
+    What is lost or unreadable of it is rebuilt from the links that clients see, and from `status.json`. With
+    `under_lock`, nothing that takes long is read: `UnreadRelease` names what has to be read first.
+    """
+
+    def __init__(self, store: Store, integrity: Integrity, under_lock: bool = False) -> None:
+        self._store, self._integrity, self._under_lock = store, integrity, under_lock
+        self._folder = store.root / ".state"
+        self._channels: dict[Unit, Channel] = {}
+        self.rebuilt = False
+        self._read_channels()
+        self._rebuild()
+
+    def _read_channels(self) -> None:
+        fields = read_json(self._folder / "channels.json")
+        entries = fields.get("channels") if isinstance(fields, dict) else None
+        for path, entry in entries.items() if isinstance(entries, dict) else ():
+            with contextlib.suppress(ValueError, TypeError, AttributeError):
+                self._channels[unit_of_path(path)] = read_channel(entry)
+
+    def _rebuild(self) -> None:
+        for path, _link in self._store.visible():
+            with contextlib.suppress(ValueError, OSError):
+                unit = unit_of_path(path)
+                current = self._store.linked_release(unit, path)
+                if unit in self._channels or unit.channel.endswith("_back") or current is None:
+                    continue
+                channel = self._channel_in_status(path)
+                if channel.current != current:
+                    channel = Channel(current=current, published=now_iso())
+                previous = self._store.linked_release(unit, unit.back_path)
+                self._channels[unit] = Channel(**{**vars(channel), "previous": previous})
+                self.rebuilt = True
+
+    def _channel_in_status(self, path: str) -> Channel:
+        """What `status.json` still has of a channel whose state is lost: above all, that it is held."""
+        fields = read_json(self._store.root / "status.json")
+        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, StopIteration):
+            entry = next(entry for entry in fields["channels"] if entry["path"] == path)
+            return read_channel(
+                {
+                    "current": entry["release"],
+                    "published": entry["published"],
+                    "hold": entry["held"],
+                    "history": entry["history"],
+                    "own": any(change["action"] == "promote" for change in entry["history"]),
+                }
+            )
+        return Channel()
+
+    # --- channels -----------------------------------------------------------------------------------------------
+
+    @property
+    def channels(self) -> dict[Unit, Channel]:
+        return self._channels
+
+    def units(self) -> list[Unit]:
+        """Every unit that was ever published here, in the order of the paths."""
+        return sorted((unit for unit, channel in self._channels.items() if channel.current), key=lambda unit: unit.path)
+
+    def channel(self, unit: Unit) -> Channel:
+        return self._channels.get(unit, Channel())
+
+    def release(self, unit: Unit, name: str | None) -> Release | None:
+        """The release of that name, also if its metadata was damaged; None where it is gone."""
+        if not name:
+            return None
+        found = self._store.release(unit, name)
+        if found is None and self._store.needs_recovery(unit, name):
+            if self._under_lock:
+                raise UnreadRelease(unit, name)
+            found = self._store.recovered(unit, name)
+        return found
+
+    def current(self, unit: Unit) -> Release | None:
+        return self.release(unit, self.channel(unit).current)
+
+    def previous(self, unit: Unit) -> Release | None:
+        return self.release(unit, self.channel(unit).previous)
+
+    def served_versions(self, unit: Unit) -> Versions | None:
+        """What a unit was made to serve, also when the release itself was damaged or deleted since."""
+        definitions, engine = ([*(self.channel(unit).current or "").split("-"), ""])[:2]
+        if not (is_version(definitions) and is_version(engine)):
+            return None
+        release = self.current(unit)
+        return release.versions if release else Versions(definitions, engine)
+
+    def is_whole(self, unit: Unit, name: str | None) -> bool:
+        """Whether the release is there and its package is the one that was verified."""
+        release = self.release(unit, name)
+        if release is None:
+            return False
+        if not self._under_lock:
+            return self._integrity.is_whole(release)
+        known = self._integrity.known(release)
+        if known is None:
+            raise UnreadRelease(unit, release.name)
+        return known
+
+    def names(self, unit: Unit) -> list[str]:
+        """Names of the releases that are stored for the unit's platform and architecture, oldest first."""
+        return self._store.names(unit)
+
+    def problems(self, unit: Unit, name: str) -> list[str]:
+        """What is wrong with a release, in words; everything is read."""
+        release = self.release(unit, name)
+        return self._integrity.problems(release) if release else [f"the release {name} is gone"]
+
+    def wrong_links(self, unit: Unit) -> list[str]:
+        """The paths of a unit's links that do not lead to the release that its channel names."""
+        return self._store.wrong_links(unit, self.channel(unit))
+
+    # --- writing, in a session only -----------------------------------------------------------------------------
+
+    def save_channels(self, staging: Path) -> None:
+        channels = {unit.path: asdict(self._channels[unit]) for unit in self.units()}
+        self.save("channels.json", {"format": FORMAT, "channels": channels}, staging)
+
+    def save(self, name: str, fields: Any, staging: Path) -> None:
+        path = self._folder / name
+        with advising("writing", path):
+            replace(path, json_bytes(fields), staging, _FILE_MODE)
+
+    # --- the record of the last sync ----------------------------------------------------------------------------
+
+    def last_sync(self) -> dict[str, Any]:
+        fields = read_json(self._folder / "last-sync.json")
+        if not isinstance(fields, dict):
+            return {}
+        kept = {key: fields[key] for key in ("last_success", "last_import") if isinstance(fields.get(key), str)}
+        return {**kept, "last_sync": fields["last_sync"]} if _is_record(fields.get("last_sync")) else kept
+
+
+def read_state(root: Path, previous_links: bool) -> State:
+    """What the mirror below `root` serves now, for readers."""
+    store = Store(root, previous_links)
+    return State(store, Integrity(store))
+
+
+def _is_record(fields: Any) -> bool:
+    if not _has(fields, _RECORD) or not all(_has(unit, _UNIT_RECORD) for unit in fields["units"]):
+        return False
+    errors = [*fields["errors"], *(unit["error"] for unit in fields["units"] if unit.get("error"))]
+    return all(_has(error, _ERROR_RECORD) for error in errors)
+
+
+def _has(fields: Any, kinds: dict[str, Any]) -> bool:
+    return isinstance(fields, dict) and all(isinstance(fields.get(key), kind) for key, kind in kinds.items())

@@ -1,0 +1,126 @@
+"""The folder in which a sync or an import works: one of them at a time, kept apart by a lock of their own."""
+
+# Copyright (c) The mde.offline contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from pathlib import Path
+from typing import Iterator
+
+from .errors import MirrorError
+from .files import FILE_MODE, advising, make_directory, remove_tree, sync_directory, unique, write
+from .lock import locked
+from .privileges import acting_as_owner
+from .records import ZIP, Release
+from .units import Unit
+
+# What a download leaves free at least, in bytes: the state files of this and the next runs.
+SPARE_BYTES = 4 * 1024 * 1024
+_DOWNLOAD = ".download"
+# The folder of a session, which has another lock (session.py).
+SESSION = "session"
+
+
+class Workspace:
+    """The folder `.incoming` of one root. Clients never see it."""
+
+    def __init__(self, root: Path, retain: int) -> None:
+        self.root = root
+        self.folder = root / ".incoming"
+        self.state = root / ".state"
+        self._retain = retain
+        self._lock = threading.Lock()
+        self._reserved = 0
+
+    @contextlib.contextmanager
+    def occupied(self) -> Iterator[None]:
+        """Held by one sync or import at a time. What one that was killed left is removed, but for its downloads.
+
+        Raises `LockedError` when another process is at work.
+        """
+        with acting_as_owner(self.root):
+            prepare(self.root)
+            with locked(self.state / "sync.lock"):
+                with advising("tidying", self.folder):
+                    for leftover in self.folder.iterdir():
+                        if leftover.suffix != _DOWNLOAD and leftover.name != SESSION:
+                            remove_tree(leftover)
+                yield
+
+    def download(self, unit: Unit) -> Path:
+        """Where the download of a unit's package lies until it is complete."""
+        return self.folder / (unit.slug + _DOWNLOAD)
+
+    def discard_download(self, unit: Unit) -> None:
+        with advising("tidying", self.folder):
+            remove_tree(self.download(unit))
+
+    def discard_downloads_except(self, units: list[Unit]) -> None:
+        """Unfinished downloads of units that do not follow the source any more only take room."""
+        wanted = {self.download(unit) for unit in units}
+        with advising("tidying", self.folder):
+            for folder in self.folder.glob("*" + _DOWNLOAD):
+                if folder not in wanted:
+                    remove_tree(folder)
+
+    @contextlib.contextmanager
+    def reserved(self, wanted: int) -> Iterator[None]:
+        """Room for `wanted` more bytes, beside what is reserved already. Raises `MirrorError` if there is none."""
+        with self._lock:
+            figures = os.statvfs(str(self.folder))
+            free = figures.f_bavail * figures.f_frsize - self._reserved
+            if wanted + SPARE_BYTES > free:
+                raise MirrorError(
+                    "disk_full",
+                    f"{self.root} has {max(0, free) >> 20} MiB free where a download needs "
+                    f"{(wanted + SPARE_BYTES) >> 20} MiB",
+                    f"Free space on that filesystem, or lower `retain` (now {self._retain}). What is published was not "
+                    "touched.",
+                )
+            self._reserved += wanted
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._reserved -= wanted
+
+    def prepared(self, package: Path, release: Release) -> Path:
+        """A folder with a verified package, which is moved there, and the files beside it: ready to be stored."""
+        folder = self.folder / unique("release")
+        with advising("storing", folder):
+            package.chmod(FILE_MODE)
+            _flush(package)
+            make_directory(folder)
+            package.replace(folder / ZIP)
+            # rename(2) does nothing where both are links to one file, as a killed adoption leaves them.
+            remove_tree(package)
+            for name, data in release.small_files().items():
+                write(folder / name, data)
+            sync_directory(folder)
+        return folder
+
+
+def prepare(root: Path) -> None:
+    """Makes the root and its folders. Raises `MirrorError` where that is not allowed."""
+    with advising("preparing", root):
+        make_directory(root)
+        for name in (".releases", ".state"):
+            make_directory(root / name)
+        incoming = root / ".incoming"
+        make_directory(incoming, 0o700)
+        probe = incoming / unique("probe")
+        probe.mkdir()
+        probe.rmdir()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(str(path), os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,277 @@
+"""What a sync decides, as a table: no network, no disk. Each row is one unit, what was found, and what follows."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from ansible_collections.mde.offline.plugins.module_utils._mirror import decide
+from ansible_collections.mde.offline.plugins.module_utils._mirror.decide import (
+    NOTHING,
+    OFFERED,
+    PEEK,
+    Answer,
+    Found,
+    Options,
+    View,
+)
+from ansible_collections.mde.offline.plugins.module_utils._mirror.errors import MirrorError
+from ansible_collections.mde.offline.plugins.module_utils._mirror.records import Channel, Release
+from ansible_collections.mde.offline.plugins.module_utils._mirror.units import Unit
+from ansible_collections.mde.offline.plugins.module_utils._mirror.versions import Offer, Versions
+
+RING = Unit("linux", "production", "x86_64")
+EXTRA = Unit("linux", "canary", "x86_64")
+NOW, EARLIER, YESTERDAY = "2026-02-03T12:00:00Z", "2026-02-03T09:00:00Z", "2026-02-02T12:00:00Z"
+ONE, TWO = Versions("1.443.508.0", "1.1.25110.3002"), Versions("1.443.509.0", "1.1.25110.3002")
+OLDER_ENGINE = Versions("1.443.509.0", "1.1.25100.1")
+SHA, OTHER = "1" * 64, "2" * 64
+MICROSOFT = Options("https://go.microsoft.com/fwlink/")
+REPLICA = Options("https://mirror.example.com", replica=True)
+HOLD = {"kind": "hold", "reason": "freeze", "by": "anna", "since": EARLIER}
+
+
+def release(versions, origin="test", size=100):
+    return Release("linux-x86_64", versions.definitions, versions.engine, None, SHA, size, EARLIER, origin)
+
+
+def offer(versions, sha256=SHA, published=EARLIER, held=()):
+    return Offer(versions.definitions, versions.engine, None, sha256, published, held)
+
+
+R1, R2 = release(ONE), release(TWO)
+SERVES_ONE = Found(R1.name, ONE, R1)
+DAMAGED = Found(R1.name, ONE, R1, damaged=True)
+ADOPTABLE = Found(R1.name, ONE, release(ONE, "adopted"), adoptable=True)
+NO_ANSWER = MirrorError("http_status", "status 503", "wait")
+NOT_OFFERED = MirrorError("not_offered", "serves no canary", "add it")
+BROKEN = MirrorError("not_writable", "read-only", "mount it")
+CHANNEL = Channel(R1.name, published=EARLIER)
+HELD = dataclasses.replace(CHANNEL, hold=HOLD)
+OWN = dataclasses.replace(CHANNEL, own=True)
+
+
+def decided(unit, channel, found, answer, options=MICROSOFT, **more):
+    return decide.decide(unit, View(NOW, options, {unit: channel}, {unit: found}, {unit: answer}, **more))
+
+
+# unit, channel, found, answer, options: outcome, what is fetched, what is served then, error code
+TABLE = {
+    "nothing yet": (RING, Channel(), Found(), Answer(ONE), MICROSOFT, "updated", ONE, ONE, None),
+    "nothing new": (RING, CHANNEL, SERVES_ONE, Answer(ONE), MICROSOFT, "unchanged", None, ONE, None),
+    "something new": (RING, CHANNEL, SERVES_ONE, Answer(TWO), MICROSOFT, "updated", TWO, TWO, None),
+    "no answer": (RING, CHANNEL, SERVES_ONE, Answer(error=NO_ANSWER), MICROSOFT, "failed", None, ONE, "http_status"),
+    "never asked": (RING, CHANNEL, SERVES_ONE, Answer(), MICROSOFT, "failed", None, ONE, "not_offered"),
+    "ring not offered": (
+        RING,
+        CHANNEL,
+        SERVES_ONE,
+        Answer(error=NOT_OFFERED),
+        REPLICA,
+        "failed",
+        None,
+        ONE,
+        "not_offered",
+    ),
+    "links cannot be repaired": (
+        *(RING, CHANNEL, Found(R1.name, ONE, R1, broken=BROKEN), Answer(TWO), MICROSOFT),
+        *("failed", None, ONE, "not_writable"),
+    ),
+    "older is refused": (
+        *(RING, dataclasses.replace(CHANNEL, current=R2.name), Found(R2.name, TWO, R2), Answer(ONE), MICROSOFT),
+        *("failed", None, TWO, "downgrade"),
+    ),
+    "older engine is refused": (
+        *(
+            RING,
+            dataclasses.replace(CHANNEL, current=R2.name),
+            Found(R2.name, TWO, R2),
+            Answer(OLDER_ENGINE),
+            MICROSOFT,
+        ),
+        *("failed", None, TWO, "downgrade"),
+    ),
+    "older is allowed": (
+        *(RING, CHANNEL, Found(R2.name, TWO, R2), Answer(ONE), dataclasses.replace(MICROSOFT, allow_downgrade=True)),
+        *("updated", ONE, ONE, None),
+    ),
+    # Damage
+    "damaged, same offered": (RING, CHANNEL, DAMAGED, Answer(ONE), MICROSOFT, "repaired", ONE, ONE, None),
+    "damaged, newer offered": (RING, CHANNEL, DAMAGED, Answer(TWO), MICROSOFT, "updated", TWO, TWO, None),
+    "gone, same offered": (
+        *(RING, CHANNEL, Found(R1.name, ONE, None, damaged=True), Answer(ONE), MICROSOFT),
+        *("repaired", ONE, ONE, None),
+    ),
+    "small files": (
+        *(RING, CHANNEL, Found(R1.name, ONE, R1, repairable=True, to_repair=(R1,)), Answer(ONE), MICROSOFT),
+        *("repaired", None, ONE, None),
+    ),
+    # Holds
+    "held": (RING, HELD, SERVES_ONE, Answer(TWO), MICROSOFT, "held", None, ONE, None),
+    "held, no answer": (RING, HELD, SERVES_ONE, Answer(error=NO_ANSWER), MICROSOFT, "held", None, ONE, None),
+    "held and damaged, same offered": (RING, HELD, DAMAGED, Answer(ONE), MICROSOFT, "repaired", ONE, ONE, None),
+    "held and damaged, newer offered": (RING, HELD, DAMAGED, Answer(TWO), MICROSOFT, "failed", None, ONE, "damaged"),
+    "held extra channel": (EXTRA, HELD, SERVES_ONE, Answer(), MICROSOFT, "held", None, ONE, None),
+    # Folders that Microsoft's script left
+    "adopted, same offered": (RING, Channel(), ADOPTABLE, Answer(ONE, size=100), MICROSOFT, "adopted", None, ONE, None),
+    "adopted, size not known": (RING, Channel(), ADOPTABLE, Answer(ONE), MICROSOFT, "adopted", None, ONE, None),
+    "adopted, another size": (RING, Channel(), ADOPTABLE, Answer(ONE, size=99), MICROSOFT, "repaired", ONE, ONE, None),
+    "adopted, newer offered": (RING, Channel(), ADOPTABLE, Answer(TWO), MICROSOFT, "updated", TWO, TWO, None),
+    "adopted, no answer": (
+        *(RING, Channel(), ADOPTABLE, Answer(error=NO_ANSWER), MICROSOFT),
+        *("failed", None, ONE, "http_status"),
+    ),
+    # Another mirror
+    "same package": (RING, CHANNEL, SERVES_ONE, Answer(offer(ONE)), REPLICA, "unchanged", None, ONE, None),
+    "another package": (
+        *(RING, CHANNEL, SERVES_ONE, Answer(offer(ONE, OTHER)), REPLICA),
+        *("repaired", offer(ONE, OTHER), ONE, None),
+    ),
+    "that mirror went back": (
+        *(RING, CHANNEL, Found(R2.name, TWO, R2), Answer(offer(ONE)), REPLICA),
+        *("failed", None, TWO, "downgrade"),
+    ),
+    # Channels that promotions feed
+    "promoted": (EXTRA, CHANNEL, SERVES_ONE, Answer(), MICROSOFT, "unchanged", None, ONE, None),
+    "promoted and damaged": (EXTRA, CHANNEL, DAMAGED, Answer(), MICROSOFT, "failed", None, ONE, "damaged"),
+    "own channel of a replica": (EXTRA, OWN, SERVES_ONE, Answer(), REPLICA, "unchanged", None, ONE, None),
+    "own channel that is offered too": (
+        *(EXTRA, OWN, SERVES_ONE, Answer(offer(TWO)), REPLICA),
+        *("unchanged", None, ONE, None),
+    ),
+    "extra channel of a replica follows": (
+        *(EXTRA, CHANNEL, SERVES_ONE, Answer(offer(TWO)), REPLICA),
+        *("updated", offer(TWO), TWO, None),
+    ),
+    "extra channel that is not offered": (
+        *(EXTRA, CHANNEL, SERVES_ONE, Answer(error=NOT_OFFERED), REPLICA),
+        *("unchanged", None, ONE, None),
+    ),
+}
+
+
+@pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
+def test_what_is_decided(row):
+    unit, channel, found, answer, options, outcome, fetch, after, code = row
+    step = decided(unit, channel, found, answer, options)
+    assert (step.outcome, step.fetch, step.error and step.error.code) == (outcome, fetch, code)
+    assert step.before == found.versions
+    assert step.after is not None and step.after.same_as(after)
+    assert step.skipped is False
+
+
+@pytest.mark.parametrize("options", [MICROSOFT, REPLICA])
+def test_a_unit_that_nothing_feeds_is_left_out(options):
+    step = decided(EXTRA, Channel(), Found(), Answer(error=NOT_OFFERED), options)
+    assert (step.skipped, step.fetch, step.error) == (True, None, None)
+
+
+@pytest.mark.parametrize(
+    ("unit", "channel", "found", "options", "expected"),
+    [
+        (RING, Channel(), Found(), MICROSOFT, OFFERED),
+        (RING, CHANNEL, SERVES_ONE, MICROSOFT, OFFERED),
+        (RING, HELD, SERVES_ONE, MICROSOFT, PEEK),
+        (RING, HELD, DAMAGED, MICROSOFT, OFFERED),
+        (RING, CHANNEL, Found(broken=BROKEN), MICROSOFT, NOTHING),
+        (EXTRA, CHANNEL, SERVES_ONE, MICROSOFT, NOTHING),
+        (EXTRA, CHANNEL, SERVES_ONE, REPLICA, OFFERED),
+        (EXTRA, OWN, SERVES_ONE, REPLICA, PEEK),
+        (EXTRA, OWN, DAMAGED, REPLICA, NOTHING),
+    ],
+)
+def test_what_the_source_is_asked(unit, channel, found, options, expected):
+    view = View(NOW, options, {unit: channel}, {unit: found}, {})
+    assert decide.question(unit, view) == expected
+
+
+@pytest.mark.parametrize(
+    ("found", "offered", "expected"),
+    [(ADOPTABLE, ONE, True), (ADOPTABLE, TWO, False), (SERVES_ONE, ONE, False), (Found(ONE), ONE, False)],
+)
+def test_the_size_is_asked_for_only_of_an_adopted_package(found, offered, expected):
+    assert decide.asks_for_size(found, offered) is expected
+
+
+def test_an_adopted_package_under_wrong_versions_does_not_become_n_1():
+    step = decided(RING, Channel(), ADOPTABLE, Answer(ONE, size=99))
+    assert (step.adopt, step.discard_current) == (True, True)
+    assert "99" in step.notes[0]
+    assert not decided(RING, CHANNEL, SERVES_ONE, Answer(offer(ONE, OTHER)), REPLICA).discard_current
+
+
+def test_what_can_be_repaired_without_the_source_is_repaired_whatever_it_says():
+    found = Found(R1.name, ONE, R1, repairable=True, to_repair=(R1, R2), previous_damaged=R2.name)
+    for channel, answer in ((CHANNEL, Answer(ONE)), (HELD, Answer(TWO)), (CHANNEL, Answer(error=NO_ANSWER))):
+        step = decided(RING, channel, found, answer)
+        assert (step.repair, step.drop_previous) == ((R1, R2), R2.name)
+        assert step.problem.code == "back_damaged"
+        assert R2.name in step.problem.message
+
+
+@pytest.mark.parametrize(
+    ("channel", "found", "answer", "options", "said"),
+    [
+        (HELD, SERVES_ONE, Answer(error=NO_ANSWER), MICROSOFT, "not known: status 503"),
+        (CHANNEL, SERVES_ONE, Answer(offer(ONE, OTHER)), REPLICA, "another package under the same versions"),
+    ],
+)
+def test_notes_of_a_ring(channel, found, answer, options, said):
+    assert said in decided(RING, channel, found, answer, options).notes[0]
+
+
+@pytest.mark.parametrize(
+    ("channel", "answer", "options", "notes"),
+    [
+        (CHANNEL, Answer(), MICROSOFT, []),
+        (CHANNEL, Answer(error=NOT_OFFERED), REPLICA, ["waits for a promotion"]),
+        (OWN, Answer(offer(TWO)), REPLICA, ["this mirror's own"]),
+        (OWN, Answer(error=NOT_OFFERED), REPLICA, []),
+    ],
+)
+def test_notes_of_a_channel_that_promotions_feed(channel, answer, options, notes):
+    step = decided(EXTRA, channel, SERVES_ONE, answer, options)
+    assert len(step.notes) == len(notes)
+    assert all(said in note for said, note in zip(notes, step.notes))
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_the_hint_names_the_rollback_where_it_is_possible(stored):
+    back = offer(ONE, held=(("kind", "rollback"), ("by", "anna")))
+    names = {RING: [R1.name] if stored else []}
+    step = decided(RING, CHANNEL, Found(R2.name, TWO, R2), Answer(back), REPLICA, stored=names)
+    assert "was rolled back there by anna" in step.error.message
+    assert (f"mde-mirror rollback production --to {R1.name}" in step.error.hint) is stored
+    assert "--allow-downgrade" in step.error.hint
+
+
+LAGGED = {"after": ONE.as_dict(), "behind_since": YESTERDAY}
+
+
+@pytest.mark.parametrize(
+    ("channel", "answer", "last", "since"),
+    [
+        (CHANNEL, Answer(ONE), LAGGED, None),
+        (CHANNEL, Answer(TWO), LAGGED, None),
+        (HELD, Answer(TWO), LAGGED, YESTERDAY),
+        (HELD, Answer(TWO), {}, NOW),
+        (HELD, Answer(TWO), {"after": TWO.as_dict(), "behind_since": YESTERDAY}, NOW),
+        (HELD, Answer(offer(TWO)), {}, EARLIER),
+        (HELD, Answer(offer(TWO, published="2099-01-01T00:00:00Z")), {}, NOW),
+        (HELD, Answer(offer(TWO, published="soon")), {}, NOW),
+        (HELD, Answer(error=NO_ANSWER), LAGGED, YESTERDAY),
+        (CHANNEL, Answer(error=NO_ANSWER), LAGGED, YESTERDAY),
+        (CHANNEL, Answer(error=NO_ANSWER), {}, None),
+    ],
+)
+def test_the_lag_counts_from_the_first_newer_release(channel, answer, last, since):
+    step = decided(RING, channel, SERVES_ONE, answer, last_results={RING: last})
+    assert step.behind_since == since
+
+
+def test_deciding_again_takes_what_the_download_brought():
+    view = View(NOW, MICROSOFT, {RING: CHANNEL}, {RING: SERVES_ONE}, {RING: Answer(ONE)})
+    assert decide.decide(RING, view).fetch is None
+    assert decide.decide(RING, view.with_offer(RING, TWO)).fetch == TWO
+    held = dataclasses.replace(view, channels={RING: HELD}).with_offer(RING, TWO)
+    assert (decide.decide(RING, held).outcome, decide.decide(RING, held).fetch) == ("held", None)
