@@ -1,4 +1,4 @@
-"""The half of managed_config on the controller: validates the file as it will be, and only then lets the host write."""
+"""Action plugin of managed_config: validates the merged content on the controller before the module writes it."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -28,7 +28,7 @@ else:
     del trust_as_template
 
 MODULE = "mde.offline.managed_config"
-# These stay on the controller.
+# Arguments that are not passed to the module.
 KEPT_HERE = ("config", "template", "validation", "accept")
 
 display = Display()
@@ -39,7 +39,7 @@ T = t.TypeVar("T")
 
 
 class Refused(Exception):
-    """The task cannot be done as it stands. Not AnsibleActionFail, which older cores show with a traceback."""
+    """The task cannot be run with these arguments. Not AnsibleActionFail, which older cores show with a traceback."""
 
 
 class ActionModule(ActionBase):
@@ -98,19 +98,19 @@ class ActionModule(ActionBase):
 
     def _rendered(self, template: str, task_vars: Vars) -> t.Any:
         if not template:
-            raise Refused("template is empty. Give the path of the template, or config in its place.")
+            raise Refused("template is empty. Give the path of the template, or use config instead.")
         try:
             source = self._find_needle("templates", template)
             lookup = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar)
             rendered = lookup.run([source], variables=task_vars, **AS_TEXT)[0]
-            # A template that is nothing but one expression can give the object itself.
+            # A template that is a single expression can return the object itself.
             text = None if isinstance(rendered, Mapping) else str(rendered)
         except AnsibleError as error:
             raise Refused(f"The template {template} cannot be rendered: {error.message}") from error
         if text is None:
             return rendered
         try:
-            # Bytes that are no UTF-8 come out of the template as halves of characters.
+            # Bytes that are not valid UTF-8 come out of the template as surrogates.
             return strict_json.loads(strict_json.decode(text.encode("utf-8", "surrogateescape")))
         except strict_json.NotStrictJson as error:
             line = (text.split("\n") or [""])[(error.line or 1) - 1].strip()
@@ -126,19 +126,19 @@ class ActionModule(ActionBase):
 def _reasons(accept: Result) -> Result:
     for finding_id, reason in accept.items():
         if not isinstance(reason, str) or not reason.strip():
-            raise Refused(f"accept: {finding_id} needs the reason in words, for those who read this later.")
+            raise Refused(f"accept: {finding_id} needs the reason as text, so that others understand the exception.")
         if finding_id not in validate.RULES:
             near = get_close_matches(str(finding_id), validate.RULES, 1)
-            meant = f" {near[0]} may be meant." if near else ""
-            display.warning(f"accept: {finding_id} is the id of no finding, so it accepts nothing.{meant}")
+            meant = f" Did you mean {near[0]}?" if near else ""
+            display.warning(f"accept: there is no finding {finding_id}, so nothing is accepted.{meant}")
     return accept
 
 
 def _packed(desired: t.Any, instead_of: str | None) -> str:
     def refuse(value: object) -> t.NoReturn:
         raise Refused(
-            f"config holds a value that JSON does not have ({type(value).__name__.lstrip('_')}). "
-            "Put it in quotes if a text is meant."
+            f"config has a value that JSON does not have ({type(value).__name__.lstrip('_')}). "
+            "Quote it if it is a text."
         )
 
     try:
@@ -146,11 +146,11 @@ def _packed(desired: t.Any, instead_of: str | None) -> str:
     except TooDeepError as error:
         raise Refused(f"config: {error.finding.message}") from error
     except ValueError as error:
-        raise Refused("config holds infinity or NaN, which are no numbers in JSON. Correct it.") from error
+        raise Refused("config has infinity or NaN, which JSON does not have. Correct it.") from error
 
 
 def _findings(result: Result) -> list[validate.FindingDict]:
-    """The findings of the file as it will be; an agent that does not tell a usable version is as good as unknown."""
+    """The findings of the merged content. A version of the agent that cannot be parsed counts as unknown."""
     if result["config"] is None:
         return []
     try:

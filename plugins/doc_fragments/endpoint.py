@@ -15,8 +15,8 @@ options:
     description:
       - Path of the agent's command.
       - By default, the module searches for the command in E(PATH), at C(/usr/bin/mdatp), at
-        C(/opt/microsoft/mdatp/sbin/wdavdaemonclient),
-        and at the custom installation path in C(/etc/opt/microsoft/mdatp/mde_path.json).
+        C(/opt/microsoft/mdatp/sbin/wdavdaemonclient), and at the custom installation path in
+        C(/etc/opt/microsoft/mdatp/mde_path.json).
     type: path
   timeout:
     description:
@@ -27,6 +27,6 @@ options:
 requirements:
   - Python 2.7, or 3.6 and later, on the endpoint
 notes:
-  - The module reads only the output of C(mdatp) and the mirror's C(manifest.json). Credentials in URLs are masked in all
-    return values.
+  - The module reads only the output of C(mdatp) and the mirror's C(manifest.json). Credentials in URLs are masked in
+    all return values.
 """

@@ -10,15 +10,15 @@ __metaclass__ = type
 
 DOCUMENTATION = r"""
 module: definitions_update
-short_description: Update the definitions of Microsoft Defender for Endpoint, and prove it
+short_description: Update the definitions of Microsoft Defender for Endpoint, and verify the result
 version_added: 0.1.0
 author:
   - The mde.offline contributors (@mde-offline)
 description:
   - Runs C(mdatp definitions update) with a time limit, then waits until the agent's health shows the result.
-  - Can demand a version, for example what the mirror publishes, and fails if the host does not reach it.
-  - Where the host has the demanded version already, the agent is not asked to update.
-  - Where the agent updates from is part of its managed configuration, see M(mde.offline.managed_config).
+  - With O(version), fails if the host does not have that version afterwards, for example the one on the mirror.
+  - If the host already has that version, no update is started.
+  - The source of updates is part of the managed configuration of the agent, see M(mde.offline.managed_config).
 extends_documentation_fragment:
   - mde.offline.attributes
   - mde.offline.endpoint
@@ -26,47 +26,46 @@ attributes:
   check_mode:
     support: partial
     details:
-      - Predicts a change if O(version) is given or the mirror's versions can be read; otherwise RV(msg) says that the
-        outcome is unknown.
+      - Predicts a change if O(version) is set or the versions on the mirror can be read; otherwise RV(msg) says that
+        the outcome is unknown.
   diff_mode:
     support: full
   idempotent:
     support: full
     details:
-      - A newer release on the mirror in between makes a difference, of course.
+      - Unless the mirror publishes a newer release between two runs.
 options:
   timeout:
     description:
-      - Seconds that C(mdatp definitions update) may take. It downloads some hundred megabytes, and was seen to hang
-        for minutes.
-      - The other calls of the command get at most 30 seconds each.
+      - Time limit in seconds for C(mdatp definitions update), which downloads some hundred megabytes and may hang for
+        minutes.
+      - Other calls of the command have a limit of at most 30 seconds.
     default: 300
   wait:
     description:
-      - Seconds to wait until the health of the agent shows the result, which lags behind the command.
-      - Without O(version) and without a mirror to compare with, nothing tells that there was nothing new; then health
-        has to stay as it is
-        for 15 seconds.
+      - Seconds to wait until the health of the agent shows the result, which takes longer than the command.
+      - Without O(version) and without a mirror, the module cannot know whether there was a newer version. It then waits
+        until the health has not changed for 15 seconds.
     type: int
     default: 60
   version:
     description:
       - Version of the definitions that the host must have afterwards, or a later one.
-      - V(mirror) demands what the mirror publishes for this host's architecture.
+      - V(mirror) stands for the version that the mirror publishes for the architecture of this host.
     type: str
   exact:
     description:
-      - Demand exactly O(version), for example after the mirror went back to an older release.
+      - Require exactly O(version), for example after a rollback on the mirror.
     type: bool
     default: false
   mirror_url:
     description:
-      - Address or directory of the mirror to compare with. It does not change where the agent updates from.
-      - Without it, the address that the host is configured with is asked.
+      - Address or folder of the mirror to compare with. It does not change the source of the agent's updates.
+      - By default, the mirror that is configured on the host.
     type: str
   max_age_hours:
     description:
-      - Age from which definitions count as stale, in hours, as for M(mde.offline.health_info).
+      - Age in hours from which definitions count as stale, as in M(mde.offline.health_info).
     type: int
     default: 168
 seealso:
@@ -100,7 +99,7 @@ msg:
   type: str
   sample: Definitions went from 1.443.1.0 to 1.443.508.0.
 before:
-  description: Versions before the update, null where the agent did not say.
+  description: Versions before the update, null where the agent did not report them.
   returned: always
   type: dict
   sample:
@@ -114,7 +113,7 @@ after:
     definitions_version: 1.443.508.0
     engine_version: 1.1.25110.3002
 health:
-  description: The record of the agent's health after the update, as M(mde.offline.health_info) returns it.
+  description: The health record after the update, as M(mde.offline.health_info) returns it.
   returned: always
   type: dict
   sample:
@@ -132,7 +131,7 @@ findings:
   sample: []
 mirror:
   description:
-    - What the mirror publishes, as M(mde.offline.health_info) returns it; null if there is no mirror or no usable
+    - The versions on the mirror, as M(mde.offline.health_info) returns them; null if there is no mirror or no usable
       answer.
   returned: always
   type: dict
@@ -142,7 +141,7 @@ mirror:
     engine_version: 1.1.25110.3002
     location: http://mirror.example.com/linux/production/
 raw:
-  description: What each command printed when it ran last, as M(mde.offline.health_info) returns it.
+  description: Output of the last call of each command, as M(mde.offline.health_info) returns it.
   returned: always
   type: list
   elements: dict

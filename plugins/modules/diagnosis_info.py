@@ -10,21 +10,21 @@ __metaclass__ = type
 
 DOCUMENTATION = r"""
 module: diagnosis_info
-short_description: Why a host does not update its definitions, and what to do
+short_description: Diagnose why a host does not update its definitions
 version_added: 0.1.0
 author:
   - The mde.offline contributors (@mde-offline)
 description:
-  - Goes through Microsoft's five steps of troubleshooting and looks at everything around them. That is the service,
-    the managed configuration, the way to the mirror (name, connection, TLS, answer), what the mirror publishes and how
-    old it is, proxies, clocks, space and mount options, other security products, the agent's logs, denials of SELinux,
-    and known faults of the agent's release.
-  - Returns findings in the order in which they are likely to be the cause, each with its evidence and what to do.
-  - Changes nothing; for that reason the fifth of Microsoft's steps, an update by hand, is left to
+  - Runs Microsoft's five troubleshooting steps and more checks. The checks cover the service, the managed
+    configuration, the connection to the mirror (name, port, TLS, answer), the versions on the mirror and their age,
+    proxies, clocks, space and mount options, other security products, the logs of the agent, denials of SELinux, and
+    known faults of the agent's release.
+  - Returns findings ordered by likelihood, each with its evidence and what to do.
+  - Changes nothing. Microsoft's fifth step, an update by hand, is therefore not run; see
     M(mde.offline.definitions_update).
-  - Every call has a time limit. A host without agent, or with one that does not answer, is a finding, not a failed
-    module.
-  - Run it as root (C(become=true)); other users see neither all processes nor all logs.
+  - Every command and request has a time limit. A missing agent, or one that does not answer, is reported as a finding;
+    the module does not fail.
+  - Run the module as root (C(become=true)); other users see neither all processes nor all logs.
 extends_documentation_fragment:
   - mde.offline.attributes
   - mde.offline.endpoint
@@ -42,9 +42,9 @@ attributes:
 options:
   mirror_url:
     description:
-      - Address or directory that this host should update from, as in C(antivirusEngine.offlineDefinitionUpdateUrl).
-      - Without it, the address that the agent reports counts as the right one, or else that of the managed
-        configuration. It is asked without a proxy.
+      - Address or folder that this host should update from, as in C(antivirusEngine.offlineDefinitionUpdateUrl).
+      - By default, the address that the agent reports, or else the one in the managed configuration. No proxy is used
+        for requests to it.
     type: str
   managed_file:
     description:
@@ -53,24 +53,24 @@ options:
     default: /etc/opt/microsoft/mdatp/managed/mdatp_managed.json
   max_age_hours:
     description:
-      - Age from which definitions count as stale, on the host and on the mirror, in hours.
+      - Age in hours from which definitions count as stale, on the host and on the mirror.
     type: int
     default: 168
   connectivity_test:
     description:
-      - Run C(mdatp connectivity test), the fourth of Microsoft's steps. It takes up to 75 seconds, most of them on
-        hosts without internet, where its failures for cloud addresses are expected.
+      - Run C(mdatp connectivity test), Microsoft's fourth step. It takes up to 75 seconds on hosts without internet
+        access, where failures for cloud addresses are expected.
     type: bool
     default: true
   log_lines:
     description:
-      - How many lines to return of each of the agent's four newest logs. Secrets in them are masked.
-      - V(0) leaves the logs alone, and the audit log with the denials of SELinux.
+      - Number of lines to return of each of the four newest logs of the agent. Secrets in them are masked.
+      - With V(0) neither these logs nor the audit log with the denials of SELinux are read.
     type: int
     default: 20
 notes:
-  - Besides, the managed configuration, the agent's logs, the end of C(/var/log/audit/audit.log), the table of mounts
-    and C(/proc) are read, and systemd is asked for the state of the service.
+  - The module also reads the managed configuration, the logs of the agent, the end of C(/var/log/audit/audit.log), the
+    table of mounts and C(/proc), and runs C(systemctl show).
 seealso:
   - module: mde.offline.health_info
   - module: mde.offline.definitions_update
@@ -122,20 +122,20 @@ findings:
       description: What was seen.
       returned: always
       type: str
-      sample: "The mirror http://mirror.example.com/linux/production/: port 80 takes no connection."
+      sample: "The mirror http://mirror.example.com/linux/production/: port 80 accepts no connection."
     hint:
       description: What to do.
       returned: always
       type: str
-      sample: See that the mirror's web server runs and listens on that port.
+      sample: Check that the web server of the mirror runs and listens on that port.
     evidence:
-      description: What speaks for it, line by line.
+      description: The evidence, line by line.
       returned: always
       type: list
       elements: str
       sample: [mirror.example.com is 192.0.2.10]
 steps:
-  description: What was looked at, in order.
+  description: All steps, in order.
   returned: always
   type: list
   elements: dict
@@ -146,19 +146,19 @@ steps:
       type: str
       sample: port
     title:
-      description: What it looks at.
+      description: Title of the step.
       returned: always
       type: str
       sample: A connection to the mirror
     microsoft_step:
-      description: The number of the step in Microsoft's order of troubleshooting, null for the others.
+      description: Number of the step in Microsoft's troubleshooting, null for other steps.
       returned: always
       type: int
       sample: 4
     outcome:
       description:
-        - V(ok), V(problem) (there are findings), V(unknown) (it could not be looked at) or V(skipped) (there was
-          nothing to look at, or it would have changed the host).
+        - V(ok), V(problem) (there are findings), V(unknown) (it could not be examined) or V(skipped) (there was
+          nothing to examine, or the step would change the host).
       returned: always
       type: str
       sample: ok
@@ -167,7 +167,7 @@ steps:
       returned: always
       type: list
       elements: str
-      sample: [192.0.2.10 takes connections on port 80]
+      sample: [192.0.2.10 accepts connections on port 80]
     findings:
       description: Ids of the findings of this step.
       returned: always
@@ -175,7 +175,7 @@ steps:
       elements: str
       sample: []
 health:
-  description: The record of the agent, as M(mde.offline.health_info) returns it.
+  description: The health record, as M(mde.offline.health_info) returns it.
   returned: always
   type: dict
   sample:
@@ -191,17 +191,17 @@ healthy:
   type: bool
   sample: false
 mirror:
-  description: What the mirror publishes for this host's architecture; null if it gave no usable answer.
+  description: The versions on the mirror for the architecture of this host; null without a usable answer.
   returned: always
   type: dict
   contains:
     location:
-      description: The address or directory that was asked.
+      description: The address or folder of the mirror.
       returned: when the mirror answered
       type: str
       sample: http://mirror.example.com/linux/production/
     arch:
-      description: The architecture that was asked for.
+      description: The architecture of the versions.
       returned: when the mirror answered
       type: str
       sample: x86_64
@@ -216,8 +216,8 @@ mirror:
       type: str
       sample: 1.1.25110.3002
     age_hours:
-      description: How old the definitions of the mirror are, in hours.
-      returned: when the mirror tells it
+      description: Age in hours of the definitions on the mirror.
+      returned: when the age is known
       type: int
       sample: 7
 log:
@@ -238,7 +238,7 @@ log:
       elements: str
       sample: []
 raw:
-  description: What each command of the agent printed, as M(mde.offline.health_info) returns it.
+  description: Output of each command of the agent, as M(mde.offline.health_info) returns it.
   returned: always
   type: list
   elements: dict

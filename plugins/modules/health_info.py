@@ -10,18 +10,16 @@ __metaclass__ = type
 
 DOCUMENTATION = r"""
 module: health_info
-short_description: Health of Microsoft Defender for Endpoint, and what is wrong with it
+short_description: Return the health of Microsoft Defender for Endpoint, and findings about it
 version_added: 0.1.0
 author:
   - The mde.offline contributors (@mde-offline)
 description:
-  - Asks the agent for its health and for the details of its definitions, and returns one normalised record, whatever
-    the agent's version.
-  - Compares it with the mirror that the host should update from, and returns findings that name what is wrong and
-    what to do.
-  - A host without agent, with a daemon that does not answer or with a command that hangs is a finding, not a failed
-    module, so that
-    a report over many hosts contains such hosts too.
+  - Runs C(mdatp health) and C(mdatp health --details definitions), and returns one normalised record for all versions
+    of the agent.
+  - Compares the record with the mirror of the host, and returns findings with what is wrong and what to do.
+  - A missing agent, a daemon that does not answer or a command that hangs is reported as a finding. The module does not
+    fail, so that a report about many hosts includes such hosts.
 extends_documentation_fragment:
   - mde.offline.attributes
   - mde.offline.endpoint
@@ -39,19 +37,18 @@ attributes:
 options:
   mirror_url:
     description:
-      - Address or directory that this host should update from, as in C(antivirusEngine.offlineDefinitionUpdateUrl).
-      - Without it, the address that the host is configured with counts as the right one.
+      - Address or folder that this host should update from, as in C(antivirusEngine.offlineDefinitionUpdateUrl).
+      - By default, the address that is configured on the host.
     type: str
   check_mirror:
     description:
-      - Read from this host what the mirror publishes, and compare.
-      - The mirror is O(mirror_url) or, without it, the address that the host is configured with. No proxy is used.
+      - Read the versions on the mirror from this host, and compare them with those of the host.
+      - The mirror is O(mirror_url) or, by default, the one that is configured on the host. No proxy is used.
     type: bool
     default: true
   max_age_hours:
     description:
-      - Age from which definitions count as stale, in hours. The default is seven days, when Microsoft's portal calls
-        them out of date.
+      - Age in hours from which definitions count as stale. The default is seven days, as in Microsoft's portal.
     type: int
     default: 168
 seealso:
@@ -79,7 +76,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 health:
-  description: The record of the agent. Its fields are empty if the agent could not be asked.
+  description: The health record. Its fields are empty if the agent did not answer.
   returned: always
   type: dict
   contains:
@@ -147,17 +144,17 @@ healthy:
   sample: true
 mirror:
   description:
-    - What the mirror publishes for this host's architecture; null if it was not asked or gave no usable answer.
+    - The versions on the mirror for the architecture of this host; null if there was no request or no usable answer.
   returned: always
   type: dict
   contains:
     location:
-      description: The address or directory that was asked.
+      description: The address or folder of the mirror.
       returned: when the mirror answered
       type: str
       sample: http://mirror.example.com/linux/production/
     arch:
-      description: The architecture that was asked for.
+      description: The architecture of the versions.
       returned: when the mirror answered
       type: str
       sample: x86_64
@@ -172,7 +169,7 @@ mirror:
       type: str
       sample: 1.1.25110.3002
 raw:
-  description: What each command printed.
+  description: Output of each command.
   returned: always
   type: list
   elements: dict

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Module mde.offline.managed_config: the half on the host, which merges, compares and writes."""
+"""Module mde.offline.managed_config: merges, compares and writes the file on the host."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -15,18 +15,19 @@ version_added: 0.1.0
 author:
   - The mde.offline contributors (@mde-offline)
 description:
-  - Manages C(mdatp_managed.json), the file that Microsoft Defender for Endpoint on Linux takes its settings from.
-  - The settings are merged into the file on the host. The file as it will be, with what others put into it, is
-    validated on the controller before it is written. A file with errors is never written, unless you say so.
-  - The file is written only when its meaning changes, because tamper protection raises an alert for each write. Other
-    indentation or another order of keys is not a change. A host with nothing to change costs one module run.
+  - Manages C(mdatp_managed.json), the file with the settings of Microsoft Defender for Endpoint on Linux.
+  - The settings are merged into the file on the host. The merged content is validated on the controller before it is
+    written. Content with errors is not written, unless O(accept) or O(validation) allows it.
+  - The file is written only when a value changes, because tamper protection raises an alert for each write. Different
+    indentation or a different order of keys is not a change. An unchanged host costs one module run.
   - The agent reads the file again by itself. Only C(cloudService.diagnosticLevel) needs a restart of C(mdatp), which
     this module does not do.
 notes:
-  - A file that cannot be understood (not JSON, duplicate names, a byte order mark, another encoding than UTF-8, not an
-    object) is left alone, and the task fails and names the line. O(state=replaced) replaces it and keeps a backup.
-  - A symbolic link in place of the file is followed, and the file that it points at is written.
-  - Missing folders above the file are created with mode V(0755), so that the file can be there before the agent is.
+  - An invalid file (not JSON, duplicate names, a byte order mark, an encoding other than UTF-8, not an object) is not
+    changed, and the task fails with the line. O(state=replaced) replaces the file and keeps a backup.
+  - A symbolic link at O(path) is followed, and its target is written.
+  - Missing parent folders are created with mode V(0755), so that the file can be written before the installation of the
+    agent.
   - User names and passwords inside addresses, and values under names such as C(password) or C(token), do not appear in
     results, differences, warnings or logs, and those of the existing file do not leave the host.
 requirements:
@@ -37,11 +38,11 @@ attributes:
   check_mode:
     support: full
     details:
-      - The file as it would be is validated, too.
+      - The content that would be written is validated, too.
   diff_mode:
     support: full
     details:
-      - The difference is shown without secrets, and in one layout, so that only what counts differs.
+      - The difference is shown without secrets. Both sides have the same layout, so that only values differ.
   platform:
     platforms: linux
   idempotent:
@@ -52,58 +53,57 @@ options:
       - The settings, in the structure of C(mdatp_managed.json).
       - With O(state=merged) an object is merged key by key, every other value replaces the one in the file, and V(null)
         removes the key (JSON Merge Patch, RFC 7396).
-      - A list replaces the list in the file, it does not extend it. Give the whole list of exclusions that the host is
-        to have.
-      - With O(state=absent) only the names of the keys count.
+      - A list replaces the list in the file and does not extend it. Give the complete list of exclusions of the host.
+      - With O(state=absent) only the names of the keys are used.
       - Exactly one of O(config) and O(template) is required.
     type: dict
   template:
     description:
-      - Path of a Jinja2 template on the controller that renders to the JSON of the settings. It is looked for as
-        M(ansible.builtin.template) looks for O(ansible.builtin.template#module:src).
-      - The rendered settings are treated as O(config).
-      - Where the result is not JSON, the task fails and names the line. It shows no value of that line, because it may
-        come from a vault.
+      - Path of a Jinja2 template on the controller that renders to the JSON of the settings. The search path is that of
+        O(ansible.builtin.template#module:src).
+      - The rendered settings are used like O(config).
+      - If the result is not JSON, the task fails with the line, without the values in it, since they may come from a
+        vault.
     type: path
   state:
     description:
-      - V(merged) merges the settings into the file and keeps everything else that is in it.
-      - V(replaced) makes the file hold exactly the settings, even if the present file cannot be understood. Of such a
-        file a backup is kept.
-      - V(absent) removes exactly the keys that are given, with everything below them, and the objects that are empty
-        after that. An object in O(config) stands for the keys in it, any other value for its own key. The file stays.
+      - V(merged) merges the settings into the file and keeps its other settings.
+      - V(replaced) writes exactly the settings, also if the existing file is invalid. A backup of an invalid file is
+        kept.
+      - V(absent) removes the given keys, with everything below them, and objects that become empty. An object in
+        O(config) stands for the keys in it, any other value for its own key. The file itself is not removed.
     type: str
     choices: [merged, replaced, absent]
     default: merged
   matching:
     description:
-      - With O(state=absent), remove a key only where the file has the value that O(config) has for it. Another value
-        was set by somebody else, and stays.
+      - With O(state=absent), remove a key only if the file has the same value as O(config). A different value was set
+        by somebody else and is kept.
     type: bool
     default: false
   validation:
     description:
-      - V(strict) fails, before anything is written, when the file would have an error that is not accepted.
+      - V(strict) fails before writing if the file would have an error that is not accepted.
       - V(warn) writes the file and shows errors as warnings.
     type: str
     choices: [strict, warn]
     default: strict
   accept:
     description:
-      - Findings that are known and wanted, by their id, each with the reason in words.
-      - Accepted findings neither fail the task nor warn. They are returned in RV(accepted).
+      - Findings that are accepted, by id, each with the reason as text.
+      - An accepted finding causes neither a failure nor a warning. RV(accepted) returns it.
     type: dict
     default: {}
   agent_version:
     description:
       - Version of the agent on the host, for settings that need a certain version.
-      - If omitted, the agent on the host is asked. Without an agent on the host nothing is checked against its version.
-      - Giving it saves the time of asking.
+      - By default, the module runs C(mdatp) to get the version. Without an agent, no version is checked.
+      - Setting the version saves that call.
     type: str
   health_info:
     description:
-      - Look at the agent's health in the same run, before anything is written, as M(mde.offline.health_info) does. A
-        host with nothing to change is checked and proved with one module run.
+      - Return the health of the agent before the write, as M(mde.offline.health_info) does. An unchanged host is then
+        configured and verified by one module run.
     type: dict
     suboptions:
       mirror_url:
@@ -120,38 +120,38 @@ options:
     default: /etc/opt/microsoft/mdatp/managed/mdatp_managed.json
   owner:
     description:
-      - User who is to own the file.
-      - If omitted, an existing file keeps its owner, and a new file belongs to the user who runs the task, which is
-        C(root) with C(become).
+      - Owner of the file.
+      - By default, an existing file keeps its owner, and a new file gets the user who runs the task, which is C(root)
+        with C(become).
     type: str
   group:
     description:
-      - Group that is to own the file.
-      - If omitted, an existing file keeps its group, and a new file belongs to the group of the user who runs the task.
+      - Group of the file.
+      - By default, an existing file keeps its group, and a new file gets the group of the user who runs the task.
     type: str
   mode:
     description:
       - Permissions of the file, as for M(ansible.builtin.file).
-      - If omitted, an existing file keeps its permissions, and a new file gets V(0644).
+      - By default, an existing file keeps its permissions, and a new file gets V(0644).
     type: raw
   backup:
     description:
-      - Keep a copy of the present file, with the time in its name, beside the new one.
+      - Keep a copy of the old file, with the time in its name, in the same folder.
     type: bool
     default: false
   mdatp:
     description:
-      - Path of the C(mdatp) command on the host, for asking the version of the agent.
-      - If omitted, it is looked for in the usual places.
+      - Path of the agent's command on the host.
+      - By default, the module searches for the command as M(mde.offline.health_info) does.
     type: path
   timeout:
     description:
-      - How long the agent may take to answer, in seconds.
+      - Time limit in seconds for each call of the agent's command.
     type: int
     default: 30
 seealso:
   - module: mde.offline.health_info
-    description: Says whether the agent applied the settings.
+    description: Whether the agent applied the settings.
   - plugin: mde.offline.config_findings
     plugin_type: filter
     description: The same validation inside expressions.
@@ -208,7 +208,7 @@ path:
   sample: /etc/opt/microsoft/mdatp/managed/mdatp_managed.json
 config:
   description:
-    - What the file holds after the task, without secrets. In check mode, what it would hold.
+    - The content of the file after the task, without secrets; in check mode, the content that it would have.
     - V(null) if there is no file and none is needed.
   returned: when the file can be understood
   type: dict
@@ -217,7 +217,7 @@ config:
       offlineDefinitionUpdate: enabled
       offlineDefinitionUpdateUrl: http://mirror.example.com:8080/linux/production/
 findings:
-  description: What is wrong or risky in the file as it is after the task. Empty if nothing is.
+  description: Problems and risks of the file after the task.
   returned: always
   type: list
   elements: dict
@@ -231,7 +231,7 @@ findings:
       type: str
       sample: warning
     path:
-      description: Where in the configuration it is.
+      description: Path of the key in the configuration.
       type: str
       sample: antivirusEngine.enforcementLevel
     message:
@@ -255,8 +255,8 @@ agent_version:
   sample: 101.26062.0007
 health_info:
   description:
-    - What was seen, as M(mde.offline.health_info) returns it.
-  returned: when O(health_info) is set and the file can be understood
+    - The health of the agent, as M(mde.offline.health_info) returns it.
+  returned: when O(health_info) is set and the file is valid
   type: dict
   sample:
     findings: []
@@ -283,13 +283,13 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed impo
 
 
 def run(module, desired, instead_of):
-    """The first run looks; the second one is told instead of what it writes, and does so if the file still is that."""
+    """Only reads if `instead_of` is None; else writes if the file still has this digest, from the first run."""
     path = files.resolve(module.params["path"])
     shown = files.shown(path)
     data = files.read(path)
     if instead_of not in (None, files.digest(data)):
         raise files.FileProblem(
-            "%s was changed by somebody else while this task validated it, so it was left alone. "
+            "%s was changed by another process during the validation, so it was not written. "
             "Run the task again." % shown
         )
     plan = merge.plan(shown, data, desired, module.params["state"], module.params["matching"])
@@ -303,7 +303,7 @@ def look(module, path, data, plan):
     version, seen = ask(module)
     result = {
         "changed": (exists and set_attributes(module, path, attributes)) or plan.changed,
-        # Not yet called path: to that, exit_json would add what stat says of the file before the write.
+        # The key is not named path, since exit_json would then add the attributes that the file has before the write.
         "file": files.shown(path),
         "config": None if plan.after is None else merge.redact(plan.after),
         "agent_version": module.params["agent_version"] or version,
@@ -337,7 +337,7 @@ def set_attributes(module, path, diff=None):
 
 
 def ask(module):
-    """The version of the agent, as far as it is wanted, and its health if that is."""
+    """The version of the agent if it is needed, and its health if health_info is set."""
     agent = mdatp.Mdatp(path=module.params["mdatp"], timeout=module.params["timeout"])
     version, seen, trouble = None, None, None
     if module.params["health_info"] is not None:
@@ -350,7 +350,7 @@ def ask(module):
         except mdatp.MdatpError as error:
             trouble = {"id": error.id, "message": error.message}
     if trouble and trouble["id"] != "not_installed" and not module.params["agent_version"]:
-        module.warn("%s So the settings were not checked against the version of the agent." % trouble["message"])
+        module.warn("%s The settings were not checked against the version of the agent." % trouble["message"])
     return version, seen
 
 
@@ -360,8 +360,8 @@ def main():
     packed = (module.params["config"] or {}).get(merge.PACKED)
     if packed is None:
         module.fail_json(
-            msg="managed_config was started without its half on the controller, which validates the settings. "
-            "Start it as a task with its full name, mde.offline.managed_config."
+            msg="managed_config was started without its action plugin, which validates the settings on the controller. "
+            "Run it as a task with its full name, mde.offline.managed_config."
         )
     try:
         result = run(module, **strict_json.loads(to_text(packed)))

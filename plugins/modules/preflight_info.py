@@ -10,17 +10,17 @@ __metaclass__ = type
 
 DOCUMENTATION = r"""
 module: preflight_info
-short_description: Requirements of Microsoft Defender for Endpoint, measured on a host
+short_description: Measure whether a host meets the requirements of Microsoft Defender for Endpoint
 version_added: 0.1.0
 author:
   - The mde.offline contributors (@mde-offline)
 description:
-  - Measures what Microsoft requires of a Linux host for the agent and its offline updates, and returns for each
-    requirement what is required and what is there.
-  - Works before the agent is installed, and afterwards. A requirement that cannot be measured is neither met nor
-    missed.
-  - A requirement that is not met is a finding, not a failed module.
-  - Run it as root (C(become=true)); other users cannot see which processes block through fanotify.
+  - Measures the requirements of Microsoft for the agent and its offline updates on a Linux host, and returns the
+    required and the actual value of each.
+  - Works before and after the installation of the agent. A requirement that cannot be measured counts neither as met
+    nor as missed.
+  - A requirement that is not met is reported as a finding; the module does not fail.
+  - Run the module as root (C(become=true)); other users cannot see which processes block through fanotify.
 extends_documentation_fragment:
   - mde.offline.attributes
   - mde.offline.endpoint
@@ -36,8 +36,8 @@ attributes:
   idempotent:
     support: full
 notes:
-  - Besides, files of the system are read, such as C(/etc/os-release), C(/proc), the kernel's configuration and the
-    table of mounts.
+  - The module also reads files of the system, such as C(/etc/os-release), C(/proc), the configuration of the kernel and
+    the table of mounts.
 seealso:
   - module: mde.offline.diagnosis_info
   - module: mde.offline.health_info
@@ -65,7 +65,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 requirements:
-  description: Every requirement, in the order in which they are worth reading.
+  description: All requirements, from the distribution up to the agent.
   returned: always
   type: list
   elements: dict
@@ -76,32 +76,32 @@ requirements:
       type: str
       sample: kernel
     title:
-      description: What is measured.
+      description: Title of the requirement.
       returned: always
       type: str
       sample: Kernel
     required:
-      description: What has to be there.
+      description: The required value.
       returned: always
       type: str
       sample: 3.10.0-327 or later
     actual:
-      description: What is there.
+      description: The actual value.
       returned: always
       type: str
       sample: 5.14.0-427.13.1.el9_4.x86_64
     ok:
-      description: Whether that is enough; null where it cannot be measured on this host, or does not apply to it.
+      description: Whether the requirement is met; null where it cannot be measured or does not apply.
       returned: always
       type: bool
       sample: true
     severity:
-      description: V(error), V(warning) or V(info); how bad it is, or would be, not to meet it.
+      description: Severity of not meeting the requirement, V(error), V(warning) or V(info).
       returned: always
       type: str
       sample: error
     hint:
-      description: What to do where it is not met.
+      description: What to do if the requirement is not met.
       returned: always
       type: str
       sample: Update the kernel to 3.10.0-327 or later and reboot.
@@ -134,7 +134,7 @@ findings:
       type: str
       sample: Update the kernel to 3.10.0-327 or later and reboot.
     evidence:
-      description: What else speaks for it.
+      description: Further evidence.
       returned: always
       type: list
       elements: str
@@ -145,27 +145,27 @@ ready:
   type: bool
   sample: true
 distribution:
-  description: What the host runs.
+  description: The distribution of the host.
   returned: always
   type: dict
   contains:
     id:
-      description: Name of the distribution as in C(os-release), empty where nothing tells.
+      description: Id of the distribution as in C(os-release), empty if unknown.
       returned: always
       type: str
       sample: rhel
     name:
-      description: Its name for people.
+      description: Name of the distribution.
       returned: always
       type: str
       sample: Red Hat Enterprise Linux 9.4 (Plow)
     version:
-      description: Its version, with the minor release where the system tells it.
+      description: Version of the distribution, with the minor release if it is known.
       returned: always
       type: str
       sample: "9.4"
     packages:
-      description: The kind of its packages, V(rpm) or V(deb); null where the distribution is not a supported one.
+      description: Format of its packages, V(rpm) or V(deb); null if the distribution is not supported.
       returned: always
       type: str
       sample: rpm
@@ -175,12 +175,12 @@ distribution:
       type: bool
       sample: false
     supported:
-      description: Whether Microsoft supports the agent on it; null where that cannot be told.
+      description: Whether Microsoft supports the agent on the distribution; null if that is unknown.
       returned: always
       type: bool
       sample: true
     reason:
-      description: Why it is not supported, or why that cannot be told; empty otherwise.
+      description: Why the distribution is not supported, or why that is unknown; empty otherwise.
       returned: always
       type: str
       sample: ""

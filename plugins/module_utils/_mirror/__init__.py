@@ -1,4 +1,4 @@
-"""The mirror engine: fetches, proves, stores and publishes packages. Private to the mde.offline collection.
+"""The mirror engine: fetches, verifies, stores and publishes packages. Private to the mde.offline collection.
 
 Python >= 3.8, standard library only, and nothing of Ansible: the same code is the `mde-mirror` command.
 """

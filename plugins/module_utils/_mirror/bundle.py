@@ -67,7 +67,7 @@ def export_bundle(settings: Settings, target: Path, base: Path | None = None, ch
         is_other = target.exists() and not target.is_file()
     if is_other:
         raise MirrorError("file", f"{target} exists and is not a regular file", "Name a file; it need not exist yet.")
-    mirror = Mirror(settings.root, settings.keep_previous)
+    mirror = Mirror(settings.root, settings.keep_previous, settings.retain)
     state = mirror.state()
     there = _digests_in(base) if base else set()
     entries, packages = [], {}
@@ -103,7 +103,7 @@ def import_bundle(
     not keep the others from moving.
     """
     cancel = cancel or Cancel()
-    mirror = Mirror(settings.root, settings.keep_previous)
+    mirror = Mirror(settings.root, settings.keep_previous, settings.retain)
     workspace = Workspace(settings.root, settings.retain)
     units = {*settings.followed_units(), *settings.promoted_units()}
     # The bundle is opened before privileges are dropped: removable media is often readable by root only.
@@ -112,7 +112,7 @@ def import_bundle(
             with acting_as_owner(settings.root):
                 state = mirror.state()
                 return _result(state, _plan(state, units, _verified(bundle, cancel), allow_downgrade))
-        with workspace.occupied():
+        with workspace.occupied(settings.followed_units()):
             inventory = _verified(bundle, cancel)
             # What cannot be imported is refused before the packages are read and written.
             _plan(mirror.state(), units, inventory, allow_downgrade)
@@ -122,9 +122,7 @@ def import_bundle(
                 with workspace.reserved(bundle.size):
                     _unpack(bundle, inventory, folder, settings.policy, cancel)
                 prepared = _prepared(workspace, folder, units, inventory)
-                return mirror.change(
-                    lambda session: _publish(session, units, inventory, allow_downgrade, prepared, settings.retain)
-                )
+                return mirror.change(lambda session: _publish(session, units, inventory, allow_downgrade, prepared))
             finally:
                 remove_tree(folder)
 
@@ -149,7 +147,6 @@ def _publish(
     inventory: dict[str, Any],
     allow_downgrade: bool,
     prepared: dict[str, Path],
-    retain: int,
 ) -> dict[str, Any]:
     """Plans again on what the mirror serves now, and publishes."""
     state = session.state
@@ -168,7 +165,7 @@ def _publish(
         session.set_channel(step.unit, channel.publish(release.name, "import", current_is_whole=whole[step.unit]))
     for folder in prepared.values():
         remove_tree(folder)
-    session.prune(retain)
+    session.prune()
     session.record(last_import=now_iso())
     return result
 

@@ -1,4 +1,4 @@
-"""Stopping a run from outside: wakes sleepers and closes the sockets that are being read."""
+"""Stops a run from another thread: ends pauses and shuts down the sockets that are being read."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -27,7 +27,7 @@ class Cancel:
         with self._lock:
             for sock in self._sockets:
                 with contextlib.suppress(OSError):
-                    # Of the plain socket: the TLS layer's own would race with the worker that is reading.
+                    # shutdown() of the plain socket: that of the TLS layer would race with the reading worker.
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def check(self) -> None:
@@ -40,7 +40,7 @@ class Cancel:
 
     @contextlib.contextmanager
     def closing(self, sock: socket.socket) -> Iterator[None]:
-        """While inside, `set()` shuts `sock` down, so that a worker blocked on it comes back at once."""
+        """While inside, `set()` shuts `sock` down, so that a blocked read returns at once."""
         with self._lock:
             self._sockets.add(sock)
         try:

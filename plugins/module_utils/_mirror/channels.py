@@ -136,7 +136,7 @@ def unhold(settings: Settings, selection: Selection, *, by: str = "", check: boo
 
 def _apply(settings: Settings, check: bool, plan: Callable[[State], list[_Change]]) -> dict[str, Any]:
     """Plans everything before it does anything: where one unit cannot be served, none is touched."""
-    mirror = Mirror(settings.root, settings.keep_previous)
+    mirror = Mirror(settings.root, settings.keep_previous, settings.retain)
 
     def work(session: MirrorSession) -> list[_Change]:
         changes = plan(session.state)

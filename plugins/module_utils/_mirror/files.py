@@ -28,7 +28,7 @@ DIRECTORY_MODE = 0o755
 
 
 def os_error(error: OSError, doing: str, path: object) -> MirrorError:
-    """An operating system's refusal, as advice."""
+    """An `OSError` as a `MirrorError` with advice."""
     where = f"{doing} {path}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return MirrorError(
@@ -51,7 +51,7 @@ def os_error(error: OSError, doing: str, path: object) -> MirrorError:
 
 @contextlib.contextmanager
 def advising(doing: str, path: object) -> Iterator[None]:
-    """Turns the `OSError` of the enclosed work into advice."""
+    """Raises an `OSError` of the enclosed block as a `MirrorError` with advice."""
     try:
         yield
     except OSError as error:
@@ -59,7 +59,7 @@ def advising(doing: str, path: object) -> Iterator[None]:
 
 
 def make_directory(path: Path, mode: int = DIRECTORY_MODE) -> None:
-    """The folder and its parents; what is made gets `mode`, whatever the umask of the caller."""
+    """Makes a folder and its parents; new ones get `mode`, whatever the umask of the caller."""
     missing: list[Path] = []
     while not path.is_dir():
         missing.append(path)
@@ -71,14 +71,14 @@ def make_directory(path: Path, mode: int = DIRECTORY_MODE) -> None:
 
 
 def target_of(link: Path) -> Path:
-    """Where a link leads in the end. One that leads to itself is no error, as it is to `Path.resolve`."""
+    """The final target of a link. Unlike `Path.resolve`, a link that leads to itself is not an error."""
     return Path(os.path.realpath(str(link)))
 
 
 def sync_directory(path: Path) -> None:
     descriptor = os.open(str(path), os.O_RDONLY | os.O_DIRECTORY)
     try:
-        # Some network filesystems refuse to flush a folder; their servers do it by themselves.
+        # Some network filesystems refuse to flush a folder; their servers flush it on their own.
         with contextlib.suppress(OSError):
             os.fsync(descriptor)
     finally:
@@ -96,7 +96,7 @@ def write(path: Path, data: bytes, mode: int = FILE_MODE) -> None:
 
 
 def replace(path: Path, data: bytes, aside: Path, mode: int = FILE_MODE) -> None:
-    """`path` gets `data` in one rename; the half-written file lies in `aside`, on the same filesystem."""
+    """Gives `path` the content `data` in one rename(2). The new file is written in `aside`, on the same filesystem."""
     staged = aside / unique(path.name)
     try:
         write(staged, data, mode)
@@ -110,11 +110,11 @@ def replace(path: Path, data: bytes, aside: Path, mode: int = FILE_MODE) -> None
 
 @contextlib.contextmanager
 def replacing(target: Path, wait: bool = False) -> Iterator[IO[bytes]]:
-    """A file to write that takes the place of `target` in one rename once it is whole and flushed.
+    """A file to write that replaces `target` in one rename(2) once it is complete and flushed.
 
-    It lies beside the target as `.<name>.part`, always the same name, so a writer that was killed leaves one such file
-    at most, and the next writer removes it. Another writer that is at work is waited for, or refused as `LockedError`.
-    Nothing is ever written through a link, or into a file that somebody else prepared.
+    The file is `.<name>.part` beside the target, always under the same name: a killed writer leaves at most one such
+    file, and the next writer removes it. With `wait`, another writer is waited for, else `LockedError` is raised.
+    Nothing is written through a link, or into a file that somebody else created.
     """
     staged = target.with_name(f".{target.name}.part")
     with _new_and_locked(staged, target, wait) as file:
@@ -133,7 +133,7 @@ def replacing(target: Path, wait: bool = False) -> Iterator[IO[bytes]]:
 
 def _new_and_locked(staged: Path, target: Path, wait: bool) -> IO[bytes]:
     while True:
-        _remove_dead(staged, target, wait)
+        _remove_leftover(staged, target, wait)
         try:
             descriptor = os.open(str(staged), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except FileExistsError:
@@ -149,8 +149,8 @@ def _new_and_locked(staged: Path, target: Path, wait: bool) -> IO[bytes]:
         file.close()
 
 
-def _remove_dead(staged: Path, target: Path, wait: bool) -> None:
-    """Removes what a dead writer or a stranger left there; whoever holds its lock is alive."""
+def _remove_leftover(staged: Path, target: Path, wait: bool) -> None:
+    """Removes what a killed writer or somebody else left. A writer that is at work holds the lock of its file."""
     try:
         mode = staged.lstat().st_mode
         if not stat.S_ISREG(mode):
@@ -225,7 +225,7 @@ def sha256_of(path: Path) -> str:
 
 
 def remove_tree(path: Path) -> None:
-    """Removes a file, link or folder; nothing there is fine."""
+    """Removes a file, link or folder, if it exists."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -236,11 +236,11 @@ def remove_tree(path: Path) -> None:
         path.unlink()
 
 
-def point(link: Path, target: str, aside: Path) -> None:
-    """Makes `link` point at `target` in one rename(2).
+def replace_symlink(link: Path, target: str, aside: Path) -> None:
+    """Makes `link` lead to `target` in one rename(2).
 
-    A folder in its place, as Microsoft's script leaves it, is swapped with the link in one step where the kernel can
-    (Linux 3.15 and later), else moved away first; then it is removed.
+    A folder in the place of the link, as Microsoft's script leaves it, is exchanged with the link in one step where the
+    kernel supports that (Linux 3.15 and later), else moved away first. Then it is removed.
     """
     staged = aside / unique(link.name)
     staged.symlink_to(target)
@@ -259,7 +259,7 @@ def point(link: Path, target: str, aside: Path) -> None:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Swaps two names in one step. False where this system has no such call."""
+    """Exchanges two names in one step. False where the system has no such call."""
     renameat2: Any | None = None
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):

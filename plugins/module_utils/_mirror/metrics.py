@@ -13,7 +13,7 @@ _OUTCOMES = ("updated", "unchanged", "repaired", "adopted", "held", "failed")
 
 
 def render(status: dict[str, Any]) -> str:
-    """All samples as one text. Times are Unix seconds and no ages are told, so the text stays true: `time() - x`."""
+    """All samples as one text. It has times (Unix seconds) and no ages, so that it stays true: use `time() - x`."""
     lines: list[str] = []
     for name, text, samples in _families(status):
         rows = list(samples)
@@ -98,7 +98,7 @@ def _unit(entry: dict[str, Any]) -> dict[str, str]:
 
 
 def _moments(channels: list[dict[str, Any]], *keys: str) -> Iterator[tuple[dict[str, str], float]]:
-    """The time of each channel that has one, under the first of the keys that is filled."""
+    """The time of each channel, from the first of the keys that has a value."""
     for channel in channels:
         moment = _seconds(next((channel[key] for key in keys if channel[key]), None))
         if moment is not None:

@@ -1,4 +1,4 @@
-"""Proves that a file is a whole package: a zip with nothing missing, every member readable and intact."""
+"""Verifies that a file is a package: a complete zip whose members are all readable and intact."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -9,30 +9,25 @@ from __future__ import annotations
 import fnmatch
 import itertools
 import posixpath
-import stat
 import struct
 import zipfile
-import zlib
 from pathlib import Path
 from typing import BinaryIO
 
+from . import zips
 from .cancel import Cancel
 from .errors import MirrorError
 from .settings import PackagePolicy
 
-# Codes of the errors that say: this file is no package, whoever brought it.
+# The codes of the errors that mean: this file is not a package, wherever it came from.
 BROKEN_PACKAGE = ("not_a_package", "corrupt_package", "unexpected_content", "size_out_of_bounds")
 LOCAL_HEADER = b"PK\x03\x04"
-_END = b"PK\x05\x06"
 _END64_LOCATOR = b"PK\x06\x07"
-_END_SIZE, _END64_SIZE, _LOCATOR_SIZE = 22, 56, 20
-_LONGEST_COMMENT = 65535
+_END64_SIZE, _LOCATOR_SIZE = 56, 20
 _LONGEST_LINK = 4096
 _HEAD = "<4s5H3L2H"
-# In place of a size that stands in an extra field.
+# Takes the place of a size that is in an extra field.
 _IN_EXTRA = 0xFFFFFFFF
-# Others are not unpacked everywhere, and not in bounded memory.
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _MAX_DIRECTORY_BYTES = 16 * 1024 * 1024
 # Definitions compress by a factor of two to four; what unpacks to more than both of these is a bomb.
 _MAX_EXPANSION = 20
@@ -41,7 +36,7 @@ _CHUNK = 1024 * 1024
 
 
 def check_beginning(data: bytes, content_type: str, where: str) -> None:
-    """Refuses an answer that cannot become a package, by its first bytes."""
+    """Refuses a response that cannot become a package, by its first bytes."""
     if data.startswith(LOCAL_HEADER):
         return
     text = data.lstrip().lower()
@@ -49,15 +44,15 @@ def check_beginning(data: bytes, content_type: str, where: str) -> None:
         raise MirrorError(
             "not_a_package",
             f"{where} answered with an HTML page instead of a package",
-            "A proxy, portal or login page answers in place of the service: open the address by hand from this host "
-            "and have the address allowed.",
+            "A proxy or a login page answers in place of the service: open the address by hand from this host, and "
+            "have the address allowed.",
             retriable=True,
         )
-    what = "nothing" if not data else f"something that is no zip (it begins with {data[:8]!r})"
+    what = "nothing" if not data else f"something that is not a zip (it begins with {data[:8]!r})"
     raise MirrorError(
         "not_a_package",
         f"{where} answered with {what}",
-        "Check what lies between this host and the service; if nothing does, the service is at fault: try later.",
+        "Look for a proxy between this host and the service; if there is none, the service is at fault: try later.",
         retriable=True,
     )
 
@@ -81,50 +76,34 @@ def prove(path: Path, policy: PackagePolicy, where: str, cancel: Cancel) -> None
         with zipfile.ZipFile(str(path)) as package, path.open("rb") as file:
             members = package.infolist()
             if len(members) != count:
-                raise zipfile.BadZipFile(f"its directory has {len(members)} members where {count} are announced")
+                raise zipfile.BadZipFile(f"its directory has {len(members)} members and its end record says {count}")
             _check_members(members, size, policy, where)
             for member in members:
                 _check_head(file, member)
                 _check_member(package, member, cancel)
                 _check_link(package, member, where)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        struct.error,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        ValueError,
-    ) as error:
+    except zips.BROKEN as error:
         raise _corrupt(where, str(error) or type(error).__name__) from None
 
 
 def _check_frame(file: BinaryIO, size: int) -> int:
-    """A zip begins with its first member, ends with its end record, and lacks or gains no byte before its directory.
-
-    Returns how many members it announces.
-    """
+    """Checks that a zip begins with a member and that its parts adjoin up to its end. Returns the number of members."""
+    file.seek(0)
     if file.read(4) != LOCAL_HEADER:
-        raise zipfile.BadZipFile("does not begin with a member")
-    tail_size = min(size, _END_SIZE + _LONGEST_COMMENT)
-    file.seek(size - tail_size)
-    tail = file.read(tail_size)
-    at = tail.rfind(_END)
-    if at < 0 or len(tail) - at < _END_SIZE:
-        raise zipfile.BadZipFile("its end is missing")
-    fields = struct.unpack("<4s4H2LH", tail[at : at + _END_SIZE])
-    count, directory_size, directory_at, comment_size = fields[4:8]
-    if at + _END_SIZE + comment_size != len(tail):
-        raise zipfile.BadZipFile("bytes follow behind its end")
-    end_at = size - tail_size + at
-    locator_at = at - _LOCATOR_SIZE
-    if locator_at >= 0 and tail[locator_at : locator_at + 4] == _END64_LOCATOR:
-        end_at = struct.unpack("<4sLQL", tail[locator_at : locator_at + _LOCATOR_SIZE])[2]
-        if end_at > size:
-            raise zipfile.BadZipFile("its end record is said to be behind its end")
-        file.seek(end_at)
-        fields64 = struct.unpack("<4sQ2H2L4Q", file.read(_END64_SIZE))
-        count, directory_size, directory_at = fields64[7:10]
+        raise zipfile.BadZipFile("it does not begin with a member")
+    end = zips.EndRecord(file, size)
+    count, directory_size, directory_at, end_at = end.count, end.listed, end.directory_at, end.at
+    locator_at = end.at - _LOCATOR_SIZE
+    if locator_at >= 0:
+        file.seek(locator_at)
+        locator = file.read(_LOCATOR_SIZE)
+        if locator.startswith(_END64_LOCATOR):
+            end_at = struct.unpack("<4sLQL", locator)[2]
+            if end_at > size:
+                raise zipfile.BadZipFile("its 64-bit end record would lie after its end")
+            file.seek(end_at)
+            fields64 = struct.unpack("<4sQ2H2L4Q", file.read(_END64_SIZE))
+            count, directory_size, directory_at = fields64[7:10]
     if directory_at + directory_size != end_at:
         raise zipfile.BadZipFile("bytes are missing or added before its directory")
     if directory_size > _MAX_DIRECTORY_BYTES:
@@ -141,12 +120,12 @@ def _check_members(members: list[zipfile.ZipInfo], size: int, policy: PackagePol
             raise _unexpected(where, f"has a member that would be unpacked elsewhere: {name[:80]!r}")
     if len({posixpath.normpath(name) for name in names}) != len(names):
         raise _unexpected(where, "names a member twice")
-    links = tuple(posixpath.normpath(member.filename) + "/" for member in members if _is_link(member))
+    links = tuple(posixpath.normpath(member.filename) + "/" for member in members if zips.is_link(member))
     if any(posixpath.normpath(name).startswith(links) for name in names):
         raise _unexpected(where, "has a member below a link")
     for member in members:
-        if member.compress_type not in _METHODS:
-            raise _unexpected(where, f"has a member that is packed by the rare method {member.compress_type}")
+        if member.compress_type not in zips.METHODS:
+            raise _unexpected(where, f"has a member with the unusual compression method {member.compress_type}")
     for pattern in policy.expected_members:
         if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
             raise _unexpected(where, f"lacks a member that matches {pattern!r} (verify.expectedMembers)")
@@ -155,17 +134,17 @@ def _check_members(members: list[zipfile.ZipInfo], size: int, policy: PackagePol
 
 
 def _check_head(file: BinaryIO, member: zipfile.ZipInfo) -> None:
-    """Python believes the directory at the end alone; others unpack by what stands before each member."""
+    """Compares the local header of a member with the directory: Python reads the latter, other programs the former."""
     file.seek(member.header_offset)
     fields = struct.unpack(_HEAD, file.read(struct.calcsize(_HEAD)))
     flags, method, crc, packed, size = fields[2], fields[3], *fields[6:9]
-    told_behind = bool(flags & 0x8)
+    sizes_follow = bool(flags & 0x8)
     same = method == member.compress_type and flags & 0x1 == member.flag_bits & 0x1
-    same = same and (told_behind or crc == member.CRC)
-    for told, right in ((packed, member.compress_size), (size, member.file_size)):
-        same = same and (told_behind or told in (right, _IN_EXTRA))
+    same = same and (sizes_follow or crc == member.CRC)
+    for said, right in ((packed, member.compress_size), (size, member.file_size)):
+        same = same and (sizes_follow or said in (right, _IN_EXTRA))
     if not same:
-        raise zipfile.BadZipFile(f"{member.filename} is another in front of it than in the directory")
+        raise zipfile.BadZipFile(f"the local header of {member.filename} does not match the directory")
 
 
 def _check_member(package: zipfile.ZipFile, member: zipfile.ZipInfo, cancel: Cancel) -> None:
@@ -181,16 +160,16 @@ def _check_member(package: zipfile.ZipFile, member: zipfile.ZipInfo, cancel: Can
             left -= len(data)
             cancel.check()
     if left:
-        raise zipfile.BadZipFile(f"{member.filename} is shorter than it says")
+        raise zipfile.BadZipFile(f"{member.filename} is shorter than its header says")
 
 
 def _check_link(package: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> None:
     """Refuses a symbolic link that leads out of the package.
 
-    It may go up first, as far as its own folder is deep. Nothing lies below a link (see `_check_members`), so that no
-    other link makes more of that.
+    The target may begin with `..`, but not with more of them than the link has parent folders. No member lies below a
+    link (see `_check_members`), so links cannot be combined.
     """
-    if not _is_link(member):
+    if not zips.is_link(member):
         return
     target = package.read(member) if member.file_size <= _LONGEST_LINK else b"/"
     parts = [part for part in target.split(b"/") if part != b"."]
@@ -199,15 +178,11 @@ def _check_link(package: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -
         raise _unexpected(where, f"has a link that leads elsewhere: {member.filename[:80]!r}")
 
 
-def _is_link(member: zipfile.ZipInfo) -> bool:
-    return stat.S_ISLNK(member.external_attr >> 16)
-
-
 def _corrupt(where: str, what: str) -> MirrorError:
     return MirrorError(
         "corrupt_package",
-        f"{where} is no whole zip: {what}",
-        "It was damaged on the way or at its source. If it happens again, look for a proxy that alters downloads.",
+        f"{where} is not a complete zip: {what}",
+        "It was damaged during the transfer or at its source. If this happens again, look for a proxy that alters it.",
         retriable=True,
     )
 
@@ -216,5 +191,5 @@ def _unexpected(where: str, what: str) -> MirrorError:
     return MirrorError(
         "unexpected_content",
         f"{where} {what}",
-        "Such a package must not reach endpoints. Check which service answers at source.url and what lies between.",
+        "Such a package must not reach endpoints. Check which service answers at source.url, and look for a proxy.",
     )

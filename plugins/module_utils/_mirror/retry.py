@@ -1,4 +1,4 @@
-"""Trying again: bounded, with a growing pause, and never against what the other side asked for."""
+"""Retries: limited in number, with a growing pause, and never earlier than the server asks for."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -20,12 +20,12 @@ T = TypeVar("T")
 
 
 def retrying(
-    attempt: Callable[[], T], retries: int, cancel: Cancel, notice: Callable[[MirrorError, float], None] | None = None
+    attempt: Callable[[], T], retries: int, cancel: Cancel, on_retry: Callable[[MirrorError, float], None] | None = None
 ) -> T:
     """The result of `attempt`, called again up to `retries` times after a retriable `MirrorError`.
 
-    The pause doubles from one second to a minute, with jitter so that many mirrors do not come back in step. A longer
-    Retry-After is honoured up to five minutes; where the service asks for more, the run ends and says so.
+    The pause doubles from one second to a minute, with jitter so that many mirrors do not retry at the same moment. A
+    longer Retry-After is obeyed up to five minutes; where the service asks for more, the error is raised.
     """
     for tries_left in range(retries, -1, -1):
         try:
@@ -39,7 +39,7 @@ def retrying(
                 raise
             grown = min(FIRST_PAUSE * 2 ** (retries - tries_left), LONGEST_PAUSE) * random.uniform(0.5, 1.0)
             pause = max(grown, requested)
-            if notice:
-                notice(error, pause)
+            if on_retry:
+                on_retry(error, pause)
             cancel.sleep(pause)
     raise AssertionError("unreachable")

@@ -31,10 +31,14 @@ T = TypeVar("T")
 
 
 class Mirror:
-    """One mirror on disk: its releases and what is known of them, for all sessions of a run."""
+    """One mirror on disk: its releases and what is known of them, for all sessions of a run.
 
-    def __init__(self, root: Path, previous_links: bool) -> None:
+    `retain` is the number of releases that are kept of each channel.
+    """
+
+    def __init__(self, root: Path, previous_links: bool, retain: int) -> None:
         self.root = root
+        self.retain = retain
         self.store = Store(root, previous_links)
         self.integrity = Integrity(self.store)
         self.turn = threading.Lock()
@@ -148,15 +152,19 @@ class MirrorSession:
         self._store.write_small_files(release, self._staging)
         self._integrity.verified(release)
 
-    def prune(self, retain: int) -> list[str]:
-        """Removes releases beyond `retain` per channel. What any channel or link leads to stays.
+    def prune(self) -> list[str]:
+        """Removes releases beyond the last ones of each channel. What any channel or link leads to stays.
 
         Only a sync or an import may prune: what another one stored is not published yet.
         """
         wanted = set(self._store.linked())
         for unit, channel in self.state.channels.items():
             recent = list(dict.fromkeys(entry["release"] for entry in reversed(channel.history)))
-            wanted.update((unit.shelf, name) for name in (channel.current, channel.previous, *recent[:retain]) if name)
+            wanted.update(
+                (unit.shelf, name)
+                for name in (channel.current, channel.previous, *recent[: self._mirror.retain])
+                if name
+            )
         removed = []
         for folder in self._store.stored():
             if (folder.parent.name, folder.name) not in wanted:

@@ -18,11 +18,11 @@ from typing import Iterator
 from .files import (
     advising,
     make_directory,
-    point,
     read_json,
     read_or_none,
     remove_tree,
     replace,
+    replace_symlink,
     sha256_of,
     sync_directory,
     target_of,
@@ -174,7 +174,7 @@ class Store:
                 if target:
                     if not _is_link_to(link, target):
                         make_directory(link.parent)
-                        point(link, target, staging)
+                        replace_symlink(link, target, staging)
                 elif self._is_obsolete(unit, link):
                     link.unlink()
                     sync_directory(link.parent)

@@ -68,10 +68,11 @@ def sync(
     `MirrorError` when nothing could be done at all (the root cannot be written, TLS files cannot be used).
     """
     cancel = cancel or Cancel()
+    followed, promoted = settings.followed_units(), settings.promoted_units()
     workspace = Workspace(settings.root, settings.retain)
     source = open_source(settings, workspace, cancel)
     run = _Sync(
-        mirror=Mirror(settings.root, settings.keep_previous),
+        mirror=Mirror(settings.root, settings.keep_previous, settings.retain),
         workspace=workspace,
         source=source,
         options=Options(source.name, settings.is_replica, allow_downgrade),
@@ -81,11 +82,8 @@ def sync(
         cancel=cancel,
         check=check,
     )
-    if check:
-        with acting_as_owner(settings.root):
-            return run.preview(settings.followed_units(), settings.promoted_units())
-    with workspace.occupied():
-        return run.perform(settings.followed_units(), settings.promoted_units(), settings.retain)
+    with acting_as_owner(settings.root) if check else workspace.occupied(followed):
+        return run.perform(followed, promoted)
 
 
 @dataclass(frozen=True)
@@ -128,34 +126,29 @@ class _Sync:
     fetching: dict[str, threading.Lock] = dataclasses.field(default_factory=dict)
     fetching_lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
-    def preview(self, followed: list[Unit], promoted: list[Unit]) -> SyncResult:
+    def perform(self, followed: list[Unit], promoted: list[Unit]) -> SyncResult:
         started = now_iso()
-        units, errors = self._work_on_all(followed, promoted, {}, self._wrong_links())
-        return SyncResult(started, now_iso(), units, errors, ())
-
-    def perform(self, followed: list[Unit], promoted: list[Unit], retain: int) -> SyncResult:
-        started = now_iso()
-        units: tuple[UnitResult, ...] = ()
+        wrong_links = self._wrong_links()
+        if self.check:
+            units, errors = self._work_on_all(followed, promoted, {}, wrong_links)
+            return SyncResult(started, now_iso(), units, errors, ())
         try:
-            wrong_links = self._wrong_links()
             broken = self.mirror.change(lambda session: session.broken)
             units, errors = self._work_on_all(followed, promoted, broken, wrong_links)
         except MirrorError as error:
-            errors = (error,)
-        result = self._finish(started, units, errors, retain)
+            units, errors = (), (error,)
+        result = self._finish(started, units, errors)
         self.report.finished(result.as_dict())
         return result
 
-    def _finish(
-        self, started: str, units: tuple[UnitResult, ...], errors: tuple[MirrorError, ...], retain: int
-    ) -> SyncResult:
+    def _finish(self, started: str, units: tuple[UnitResult, ...], errors: tuple[MirrorError, ...]) -> SyncResult:
         """Removes old releases and records the result."""
 
         def work(session: MirrorSession) -> SyncResult:
             pruned: tuple[str, ...] = ()
             problems = errors
             try:
-                pruned = tuple(session.prune(retain))
+                pruned = tuple(session.prune())
             except MirrorError as error:
                 problems = (*errors, error)
             result = SyncResult(started, now_iso(), units, problems, pruned)
@@ -189,8 +182,6 @@ class _Sync:
             unit for unit in [*followed, *promoted] if fed_by_promotion(unit, state.channel(unit), self.options.replica)
         ]
         following = [unit for unit in followed if unit not in fed]
-        if not self.check:
-            self.workspace.discard_downloads_except(following)
         first = self._work(following, _Snapshot(state, broken, wrong_links, last_results), {})
         answers = {task.unit: task.view.answers[task.unit] for task in first if isinstance(task, _Task)}
         later = _Snapshot(self.mirror.state(), broken, wrong_links, last_results)

@@ -1,4 +1,4 @@
-"""Times as ISO 8601 UTC, and ages that survive a clock that was set back."""
+"""Times as ISO 8601 UTC, and ages that are never negative, even after the clock was set back."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -20,13 +20,13 @@ def now_iso() -> str:
 
 
 def age_seconds(iso: str | None) -> int | None:
-    """Seconds since `iso`, never below zero whatever the clock does; None for no or an unreadable time."""
+    """Seconds since `iso`, never below 0; None for a missing or unreadable time."""
     seconds = _seconds_since(iso)
     return None if seconds is None else max(0, seconds)
 
 
 def is_future(iso: str | None) -> bool:
-    """Whether `iso` is more than an hour ahead: a clock was wrong when it was written, or is wrong now."""
+    """True when `iso` is more than an hour in the future: the clock was wrong when it was written, or is now."""
     seconds = _seconds_since(iso)
     return seconds is not None and seconds < -3600
 

@@ -30,12 +30,12 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _PASSING_STATUSES = (408, 425, 429, 500, 502, 503, 504)
 _BUFFER = 64 * 1024
 _GATHER_SECONDS = 0.25
-# Saving a connection is worth no longer wait.
+# A connection that could be used again is not worth a longer wait.
 _DRAIN_SECONDS = 1.0
 
 
 def shown(url: str) -> str:
-    """An address for people: without user, password or query (signed addresses carry their secret in the query)."""
+    """An address for messages: without user, password and query (signed addresses have their secret in the query)."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     port = f":{parts.port}" if parts.port else ""
@@ -68,8 +68,20 @@ class BandwidthLimit:
         self._cancel.sleep(pause)
 
 
+class Connections:
+    """Makes the clients of one source. Raises `MirrorError` where its certificate or key cannot be used."""
+
+    def __init__(self, source: SourceSettings, cancel: Cancel) -> None:
+        self.source = source
+        self.cancel = cancel
+        self._tls = tls_context(source)
+
+    def client(self) -> Client:
+        return Client(self.source, self._tls, self.cancel)
+
+
 class Client:
-    """Makes requests for one unit and keeps its connections open between them. Not for use by two threads at once."""
+    """Makes requests for one unit and keeps connections open between them. Not for two threads at once."""
 
     def __init__(self, source: SourceSettings, tls: ssl.SSLContext, cancel: Cancel) -> None:
         self._source = source
@@ -89,12 +101,12 @@ class Client:
 
     @contextlib.contextmanager
     def get(self, url: str, headers: dict[str, str] | None = None, method: str = "GET") -> Iterator[Response]:
-        """The answer to a request, redirects followed. Its status is not judged here; see `Response.expect`."""
+        """The response to a request, redirects followed. Its status is not checked; see `Response.expect`."""
         seen: list[str] = []
         while True:
             self._check_address(url, seen)
             seen.append(url)
-            # The caller's `with` ends this one too; only a generator that nobody finishes would leave it open.
+            # The `with` of the caller closes this one too.
             # pylint: disable-next=contextmanager-generator-missing-cleanup
             with self._request(method, url, headers or {}) as answer:
                 if answer.status not in _REDIRECTS:
@@ -106,15 +118,15 @@ class Client:
             if not target:
                 raise MirrorError(
                     "http_status",
-                    f"{shown(url)} answered with status {answer.status} but no address to go to",
+                    f"{shown(url)} answered with status {answer.status} and no Location",
                     "The service or a proxy before it is at fault: open the address by hand from this host.",
                 )
             url = self._joined(url, target)
 
     @staticmethod
     def _joined(url: str, target: str) -> str:
-        """Where a redirect leads to."""
-        # Spaces and non-ASCII bytes are a server's slip; as they are they would break the request.
+        """The target of a redirect."""
+        # Spaces and non-ASCII bytes are mistakes of a server; they would break the request line.
         target = "".join(c if 32 < ord(c) < 127 else f"%{ord(c) & 0xFF:02X}" for c in target)
         try:
             return urljoin(url, target)
@@ -125,7 +137,7 @@ class Client:
         try:
             parts = urlsplit(url)
             host = (parts.hostname or "").lower()
-            # What cannot be written as a name of the DNS would not even reach the resolver.
+            # The codec refuses names that the DNS cannot hold.
             usable = parts.scheme in ("http", "https") and bool(host.encode("idna")) and parts.port != 0
         except ValueError:
             usable = False
@@ -143,7 +155,7 @@ class Client:
             raise MirrorError(
                 "redirect_refused",
                 f"{shown(seen[-1])} redirects from https to plain http ({shown(url)})",
-                "Packages are not taken over an unprotected connection. Look for a proxy that rewrites addresses.",
+                "Packages are not fetched over an unprotected connection. Look for a proxy that rewrites addresses.",
             )
         if not any(_host_matches(host, allowed) for allowed in self._source.allowed_hosts):
             raise MirrorError(
@@ -183,7 +195,7 @@ class Client:
             try:
                 return connection, connection.ask(method, url, headers)
             except (OSError, http.client.HTTPException):
-                # A server may close an idle connection at any time; only a fresh one that fails says something.
+                # A server may close an idle connection at any time. Only the failure of a new one is an error.
                 connection.close()
                 self._cancel.check()
         connection = _Connection(key, self._source, self._tls, self._cancel)
@@ -205,7 +217,7 @@ class Client:
         if isinstance(error, _ProxyRefused):
             return MirrorError(
                 "proxy",
-                f"the proxy refused the way to {where}: {error}",
+                f"the proxy refused the connection to {where}: {error}",
                 "Check source.proxy (address, user, password) and that the proxy allows this host.",
                 retriable=error.passing,
             )
@@ -213,15 +225,15 @@ class Client:
             return MirrorError(
                 "tls",
                 f"the certificate of {where} is not trusted: {error.verify_message}",
-                "If a private authority signed it, name its file in source.caFile; if it is not valid yet or any more, "
-                "check the clock of this host; otherwise something reads the traffic.",
+                "If a private authority signed it, name its file in source.caFile; if it is expired or not valid yet, "
+                "check the clock of this host; otherwise something intercepts the traffic.",
             )
         if isinstance(error, _TooSlow):
             return MirrorError(
                 "too_slow",
                 f"{where} sends {error}",
-                f"Below source.minSpeed ({self._source.min_speed} bytes a second) a download is broken off. Lower it "
-                "for a line that really is so slow.",
+                f"Below source.minSpeed ({self._source.min_speed} bytes a second) a download is ended. Lower it for a "
+                "connection that really is so slow.",
                 retriable=True,
             )
         if isinstance(error, (TimeoutError, socket.timeout)):
@@ -235,8 +247,8 @@ class Client:
         if isinstance(error, ssl.SSLError):
             return MirrorError(
                 "tls",
-                f"no protected connection to {where}: {error.reason or error}",
-                "Check that TLS 1.2 or later is spoken on that port, and source.clientCert if one is asked for.",
+                f"no TLS connection to {where}: {error.reason or error}",
+                "Check that the server offers TLS 1.2 or later on that port, and source.clientCert if it asks for one.",
                 retriable=True,
             )
         if isinstance(error, socket.gaierror):
@@ -269,16 +281,16 @@ def truncated(where: str, what: str) -> MirrorError:
     return MirrorError(
         "truncated",
         f"{where} stopped before the end: {what}",
-        "The next try carries on from there. If it stays so, look for a proxy with a size or time limit.",
+        "The next try resumes from there. If this persists, look for a proxy with a size or time limit.",
         retriable=True,
     )
 
 
 class Response:
-    """The answer to a request whose head was read.
+    """The response to a request whose head was read.
 
-    `shown` is the address that gave it, for people. `length` is that of the body as announced, in bytes; None where it
-    is not, or is nonsense. `received` counts what was read of it.
+    `shown` is its address, for messages. `length` is the announced length of the body in bytes; None where it is
+    missing or not valid. `received` is the number of bytes that were read of the body.
     """
 
     def __init__(self, response: http.client.HTTPResponse, url: str, stream: _Stream, source: SourceSettings) -> None:
@@ -289,12 +301,12 @@ class Response:
         self.status = response.status
         self.received = 0
         self.length = self._announced()
-        # Most answers are heads, redirects or small texts; the room is made with the first read.
+        # Most responses are heads, redirects or small texts, so the buffer is allocated at the first read.
         self._buffer = memoryview(b"")
         self._failure: Exception | None = None
 
     def header(self, name: str) -> str:
-        # Bytes beyond ASCII reach us as surrogates or latin-1; they must not break what prints them.
+        # http.client gives non-ASCII bytes as surrogates or latin-1, which cannot be printed everywhere.
         return (self._response.headers.get(name) or "").encode("ascii", "replace").decode("ascii")
 
     def _announced(self) -> int | None:
@@ -309,18 +321,16 @@ class Response:
         return self.received == self.length and not self._response.will_close
 
     def expect(self, *statuses: int) -> None:
-        """Raises `MirrorError` for any other status, with what the service asked for in Retry-After."""
+        """Raises `MirrorError` for any other status, with the pause of Retry-After."""
         if self.status in statuses:
             return
         reason = "".join(c for c in self._response.reason or "" if c.isprintable())[:60]
         hint = {
-            401: "The service wants credentials: check source.clientCert and what lies between.",
+            401: "The service asks for credentials: check source.clientCert, and look for a proxy on the route.",
             403: "The service or a proxy before it forbids this. Have the address allowed for this host.",
             404: "Check source.url; the service has nothing at this address.",
-            407: "The proxy wants credentials: check source.proxy.",
-        }.get(
-            self.status, "The service has a fault of its own. If it stays so, open the address by hand from this host."
-        )
+            407: "The proxy asks for credentials: check source.proxy.",
+        }.get(self.status, "The service has a fault. If it persists, open the address by hand from this host.")
         raise MirrorError(
             "http_status",
             f"{self.shown} answered with status {self.status} {reason}".rstrip(),
@@ -333,24 +343,24 @@ class Response:
         text = self.header("Retry-After").strip()
         if text.isdigit():
             return float(text[:9])
-        # Both dates are the service's own: the clock of this host plays no part.
+        # Both dates are from the clock of the service; the clock of this host does not matter.
         until, sent = (_http_date(value) for value in (text, self.header("Date")))
         return max(0.0, until - sent) if until is not None and sent is not None else None
 
     def lasting_date(self) -> str:
-        """Last-Modified where it tells this content from later ones: "" where it may have changed in the same second.
+        """Last-Modified where it is a strong validator, else "".
 
-        What is younger than a minute says too little (RFC 9110, section 8.8.2.2).
+        It is weak when it is less than a minute before the Date of the response (RFC 9110, section 8.8.2.2).
         """
         text = self.header("Last-Modified").strip()
         changed, sent = (_http_date(value) for value in (text, self.header("Date")))
         return text if changed is not None and sent is not None and sent - changed >= 60 else ""
 
     def read(self, limit: int) -> memoryview:
-        """Some bytes of the body, at most `limit`, empty at its end; good until the next call.
+        """Some bytes of the body, at most `limit`, empty at its end; valid until the next call.
 
-        TLS hands out 16 KiB at a time. They are gathered, so that hashing and writing do not cost more than receiving,
-        but not for long, and what came before a failure is not lost with it.
+        TLS returns 16 KiB at a time. Several of them are collected for a short time, so that hashing and writing cost
+        less. Bytes that were received before a failure are returned first.
         """
         limit = min(limit, CHUNK) if self.length is None else min(limit, CHUNK, self.length - self.received)
         if self._failure is not None:
@@ -374,7 +384,7 @@ class Response:
 
     def _read_into(self, buffer: memoryview) -> int:
         if self._response.chunked:
-            # Only content is progress: what stands between chunks and behind the last one can go on for ever.
+            # Only content is progress: chunk extensions and trailers can be endless.
             self._stream.content_due_in(self._source.timeout)
             data = self._response.read1(len(buffer))
             buffer[: len(data)] = data
@@ -383,7 +393,7 @@ class Response:
         return int(stream.readinto1(buffer)) if stream is not None else 0
 
     def read_whole(self, limit: int, patience: float | None = None) -> bytes:
-        """The whole small body. Stops reading at one byte over `limit`: the caller judges the size."""
+        """The whole small body. Reads at most one byte more than `limit`: the caller checks the size."""
         self._stream.must_end_in(min(self._source.timeout, patience or self._source.timeout))
         parts: list[bytes] = []
         while self.received <= limit:
@@ -399,7 +409,7 @@ class Response:
         self._response.close()
 
     def drain(self) -> None:
-        """Reads the rest of a short body that nobody needs, so that the connection can be used again if it is whole."""
+        """Reads the rest of a short body that is not needed, so that the connection can be used again."""
         if self.length is not None and self.length <= _BUFFER:
             with contextlib.suppress(MirrorError, OSError, http.client.HTTPException):
                 self.read_whole(_BUFFER, _DRAIN_SECONDS)
@@ -433,10 +443,10 @@ class _TooSlow(OSError):
 
 
 class _Stream(io.RawIOBase):
-    """Reads a socket under two rules: an end by a given time, and a lowest speed while waiting for bytes.
+    """Reads a socket with a deadline and with a minimum speed.
 
-    Only the time spent waiting counts for the speed, so a slow disk or a rate limit of our own is not held against the
-    other side.
+    Only the time spent waiting for bytes counts for the speed, so a slow disk or the rate limit of this program does
+    not make a server too slow.
     """
 
     def __init__(self, sock: socket.socket, source: SourceSettings) -> None:
@@ -560,14 +570,14 @@ class _Connection:
         if self._proxy_authorization:
             lines.append(f"Proxy-Authorization: {self._proxy_authorization}")
         sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
-        # Byte by byte: what follows the head belongs to the TLS layer and must stay in the socket.
+        # Byte by byte: the bytes after the head belong to the TLS layer and must stay in the socket.
         head = b""
         end = time.monotonic() + self._source.timeout
         while not head.endswith(b"\r\n\r\n"):
             sock.settimeout(max(0.01, end - time.monotonic()))
             byte = sock.recv(1)
             if not byte or len(head) > _BUFFER:
-                raise _ProxyRefused(0, "no proper answer")
+                raise _ProxyRefused(0, "no valid response")
             head += byte
         sock.settimeout(self._source.timeout)
         words = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
@@ -594,7 +604,7 @@ def tls_context(source: SourceSettings) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if source.client_cert:
         try:
-            # An encrypted key would make OpenSSL ask on the terminal; an empty answer turns that into an error.
+            # OpenSSL would ask for the passphrase of a key on the terminal; an empty one makes it fail instead.
             context.load_cert_chain(source.client_cert, source.client_key, password="")
         except (OSError, ValueError) as error:
             raise MirrorError(

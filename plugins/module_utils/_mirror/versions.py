@@ -34,7 +34,7 @@ def is_version(text: object) -> TypeGuard[str]:
 
 @dataclass(frozen=True)
 class Versions:
-    """What a package holds: definitions and engine version; `date` (ISO 8601 UTC) when the source told it."""
+    """The versions in a package. `date` is that of the definitions (ISO 8601 UTC), where the source gives it."""
 
     definitions: str
     engine: str
@@ -47,7 +47,7 @@ class Versions:
         )
 
     def lower_than(self, other: Versions) -> bool:
-        """True where either number went back: neither an older engine nor older definitions may slip in."""
+        """True where the definitions or the engine are older."""
         return version_key(self.definitions) < version_key(other.definitions) or version_key(self.engine) < version_key(
             other.engine
         )
@@ -88,12 +88,12 @@ def from_manifest(data: bytes) -> Versions:
     try:
         fields: Any = json.loads(data)
     except RecursionError:
-        raise ValueError("nested without end") from None
+        raise ValueError("nested too deeply") from None
     if not isinstance(fields, dict):
         raise ValueError("not a JSON object")
     engine, definitions = fields.get("EngineVersion"), fields.get("DefinitionVersion")
     if not (is_version(engine) and is_version(definitions)):
-        raise ValueError("EngineVersion or DefinitionVersion is missing or is no version")
+        raise ValueError("EngineVersion or DefinitionVersion is missing or not a version")
     return Versions(definitions, engine)
 
 
@@ -108,7 +108,7 @@ def from_xml(data: bytes, where: str) -> Versions:
     try:
         reader.parser.Parse(data, True)
     except expat.ExpatError as error:
-        raise _bad(where, f"is no well-formed XML ({error})") from None
+        raise _bad(where, f"is not well-formed XML ({error})") from None
     except (ValueError, LookupError) as error:
         raise _bad(where, str(error)) from None
     found = reader.texts
@@ -130,7 +130,7 @@ def _bad(where: str, what: str) -> MirrorError:
     return MirrorError(
         "bad_versions",
         f"the versions answer of {where} {what}",
-        "A proxy or portal may answer in place of the service: open the address by hand. If it is right, try later.",
+        "A proxy may answer in place of the service: open the address by hand. If the content is right, try later.",
         retriable=True,
     )
 
@@ -150,7 +150,7 @@ class _Reader:
         self.parser.CharacterDataHandler = self._text
 
     def _doctype(self, *_args: object) -> None:
-        raise ValueError("declares a document type, which no genuine answer does")
+        raise ValueError("declares a document type, which no response of the service does")
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         if not self._path and name != "versions":

@@ -38,17 +38,18 @@ class Workspace:
         self._reserved = 0
 
     @contextlib.contextmanager
-    def occupied(self) -> Iterator[None]:
-        """Held by one sync or import at a time. What one that was killed left is removed, but for its downloads.
+    def occupied(self, units: list[Unit]) -> Iterator[None]:
+        """Held by one sync or import at a time. What a killed one left is removed, but for the downloads of `units`.
 
         Raises `LockedError` when another process is at work.
         """
+        kept = {SESSION, *(self.download(unit).name for unit in units)}
         with acting_as_owner(self.root):
             prepare(self.root)
             with locked(self.state / "sync.lock"):
                 with advising("tidying", self.folder):
                     for leftover in self.folder.iterdir():
-                        if leftover.suffix != _DOWNLOAD and leftover.name != SESSION:
+                        if leftover.name not in kept:
                             remove_tree(leftover)
                 yield
 
@@ -59,14 +60,6 @@ class Workspace:
     def discard_download(self, unit: Unit) -> None:
         with advising("tidying", self.folder):
             remove_tree(self.download(unit))
-
-    def discard_downloads_except(self, units: list[Unit]) -> None:
-        """Unfinished downloads of units that do not follow the source any more only take room."""
-        wanted = {self.download(unit) for unit in units}
-        with advising("tidying", self.folder):
-            for folder in self.folder.glob("*" + _DOWNLOAD):
-                if folder not in wanted:
-                    remove_tree(folder)
 
     @contextlib.contextmanager
     def reserved(self, wanted: int) -> Iterator[None]:

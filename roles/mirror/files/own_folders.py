@@ -160,11 +160,11 @@ def faults_of_root(folder: dict[str, Any], reached: Reached) -> Iterator[str]:
     if not (own and owner != 0) and not is_mirror(handle):
         yield f"{folder['path']} holds other things than a mirror. Name a folder that is empty or does not exist yet."
         return
-    strangers = [] if own else foreign(handle, owner)
-    if strangers:
+    others = [] if own else foreign(handle, owner)
+    if others:
         yield (
             f"{folder['path']} holds files that belong to neither root nor {folder['owner']}, or have a hard link"
-            f" outside of it: {', '.join(sorted(strangers)[:3])}. If it is a mirror, chown -hR it to {folder['owner']}."
+            f" outside of it: {', '.join(sorted(others)[:3])}. If it is a mirror, chown -hR it to {folder['owner']}."
         )
 
 

@@ -181,9 +181,9 @@ def patience(patched, tmp_path):
         flags = tmp_path / "patience"
         command = patched(
             "from pathlib import Path",
-            "from _mirror.sources.subprocesses import Watch",
+            "from _mirror.sources.subprocesses import Watchdog",
             f"over = lambda watch: Path({str(flags)!r}, watch.code).exists()",
-            "Watch.patience = property(lambda watch: 0.5 if over(watch) else 3600.0)",
+            "Watchdog.patience = property(lambda watch: 0.5 if over(watch) else 3600.0)",
         )
 
         def end(self, code):

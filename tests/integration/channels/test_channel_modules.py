@@ -19,7 +19,7 @@ from .conftest import SIZE, Station, folders, version
 
 CHANNEL, BUNDLE = "mde.offline.mirror_channel", "mde.offline.mirror_bundle"
 
-# Name of a step, module, arguments. `{here}` is a scratch folder, `{island}` the settings of a second mirror.
+# Name of a step, module, arguments. `{here}` is a temporary folder, `{island}` the settings of a second mirror.
 STEPS = [
     ("promoted", CHANNEL, {"channel": "canary", "state": "promoted", "source": "production", "by": "anna"}),
     (
@@ -71,14 +71,14 @@ def task(module, arguments, register, **more):
 
 
 def spoil(source, target):
-    """One byte of a bundle, put down as a task."""
+    """A task that damages one byte of a bundle."""
     code = f"d = bytearray(open({str(source)!r}, 'rb').read()); d[5000] ^= 1; open({str(target)!r}, 'wb').write(d)"
     return {"name": "spoil", "ansible.builtin.command": {"argv": [sys.executable, "-c", code]}}
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory, first_release, running_service, authority):
-    """What each task returned, by its name."""
+def results(tmp_path_factory, first_release, running_service, authority):
+    """The result of each task, by its name."""
     here = tmp_path_factory.mktemp("modules")
     names = {"here": str(here), "island": str(here / "island.json")}
     mirror = Station(here / "first", running_service, authority.cert)
@@ -93,16 +93,19 @@ def told(tmp_path_factory, first_release, running_service, authority):
     for name, module, arguments in STEPS:
         arguments = filled_in(arguments, names)
         tasks += [
-            task(module, arguments, f"{name}_foretold", check_mode=True),
+            task(module, arguments, f"{name}_predicted", check_mode=True),
             task(module, arguments, name),
             task(module, arguments, f"{name}_again"),
         ]
-        registers += [f"{name}_foretold", name, f"{name}_again"]
+        registers += [f"{name}_predicted", name, f"{name}_again"]
     tasks.append(spoil(here / "bundle.tar", here / "damaged.tar"))
     for name, module, arguments, _code in [*REFUSALS, *MISUSES]:
         tasks.append(task(module, filled_in(arguments, names), name, ignore_errors=True))
         registers.append(name)
-    write = {"content": "{{ dict(names | zip(names | map('extract', vars))) | to_json }}", "dest": str(here / "told")}
+    write = {
+        "content": "{{ dict(names | zip(names | map('extract', vars))) | to_json }}",
+        "dest": str(here / "results"),
+    }
     tasks.append({"name": "Write it down", "ansible.builtin.copy": {**write, "mode": "0600"}})
     play = {
         "name": "An operator's day",
@@ -123,15 +126,15 @@ def told(tmp_path_factory, first_release, running_service, authority):
         text=True,
         timeout=4 * LONGEST,
     )
-    assert (here / "told").exists(), run.stdout + run.stderr
+    assert (here / "results").exists(), run.stdout + run.stderr
     assert "Traceback" not in run.stdout + run.stderr
-    found = json.loads((here / "told").read_bytes())
+    found = json.loads((here / "results").read_bytes())
     found["mirrors"] = {"first": mirror, "island": here / "island" / "mirror", "here": here}
     return found
 
 
 def without_times(result):
-    """A result without what differs between runs for good reasons; of a file that is there Ansible tells more."""
+    """A result without the values that always differ between runs, and without those of the existing file."""
     cleaned = json.loads(json.dumps(result))
     for unit in cleaned.get("units", []):
         for stand in ("before", "after"):
@@ -142,32 +145,32 @@ def without_times(result):
 
 
 @pytest.mark.parametrize("name", [name for name, _module, _arguments in STEPS])
-def test_check_mode_foretells_and_the_second_time_changes_nothing(told, name):
-    foretold, happened, again = (told[name + suffix] for suffix in ("_foretold", "", "_again"))
-    assert not any(result["failed"] for result in (foretold, happened, again)), happened
-    assert [result["changed"] for result in (foretold, happened, again)] == [True, True, False]
-    assert without_times(foretold) == without_times(happened)
+def test_check_mode_predicts_the_result_and_a_second_run_changes_nothing(results, name):
+    predicted, happened, again = (results[name + suffix] for suffix in ("_predicted", "", "_again"))
+    assert not any(result["failed"] for result in (predicted, happened, again)), happened
+    assert [result["changed"] for result in (predicted, happened, again)] == [True, True, False]
+    assert without_times(predicted) == without_times(happened)
 
 
 @pytest.mark.parametrize("name", [name for name, module, _arguments in STEPS if module == CHANNEL])
-def test_the_diff_shows_what_moved(told, name):
-    for suffix in ("_foretold", ""):
-        diff = told[name + suffix]["diff"]
+def test_the_diff_shows_what_changed(results, name):
+    for suffix in ("_predicted", ""):
+        diff = results[name + suffix]["diff"]
         assert diff["before"] != diff["after"]
-        for unit in told[name]["units"]:
+        for unit in results[name]["units"]:
             assert "{platform}/{channel}/arch_{arch}: ".format(**unit) in diff["after"]
-    again = told[name + "_again"]["diff"]
-    assert again["before"] == again["after"] == told[name]["diff"]["after"]
+    again = results[name + "_again"]["diff"]
+    assert again["before"] == again["after"] == results[name]["diff"]["after"]
 
 
-def test_what_became_of_each_unit_is_told(told):
-    units = {unit["arch"]: unit for unit in told["promoted"]["units"]}
+def test_the_outcome_of_each_unit_is_returned(results):
+    units = {unit["arch"]: unit for unit in results["promoted"]["units"]}
     assert set(units) == {"x86_64", "arm64"}
     for unit in units.values():
         assert (unit["platform"], unit["channel"], unit["changed"]) == ("linux", "canary", True)
         assert unit["before"] == {"release": None, "previous": None, "held": None}
         assert unit["after"]["release"].startswith(version(2) + "-")
-    (held,) = told["held"]["units"]
+    (held,) = results["held"]["units"]
     assert (held["arch"], held["after"]["held"]["reason"], held["after"]["held"]["by"]) == (
         "arm64",
         "freeze",
@@ -175,33 +178,33 @@ def test_what_became_of_each_unit_is_told(told):
     )
 
 
-def test_the_mirrors_are_as_the_tasks_said(told):
-    mirror = told["mirrors"]["first"]
+def test_the_mirrors_match_the_results(results):
+    mirror = results["mirrors"]["first"]
     mirror.agree()
     assert (mirror.numbers("canary"), mirror.numbers("pilot"), mirror.numbers("production")) == ([2, 2], [1, 1], [1, 1])
-    island = told["mirrors"]["island"]
+    island = results["mirrors"]["island"]
     for path in (*folders("production"), *folders("canary")):
         assert (island / path / "updates.zip").read_bytes() == (mirror.root / path / "updates.zip").read_bytes()
-    # The island knows no such channel.
+    # The second mirror has no such channel.
     assert not (island / "linux" / "pilot").exists()
     assert {entry["by"] for entry in mirror.channels()[folders("canary")[0]]["history"]} == {"anna"}
 
 
-def test_a_bundle_is_told_with_its_digest(told):
+def test_a_bundle_is_returned_with_its_sha256(results):
     for name, file in (("exported", "bundle.tar"), ("exported_the_rest", "rest.tar")):
-        data = (told["mirrors"]["here"] / file).read_bytes()
-        assert told[name]["path"] == str(told["mirrors"]["here"] / file)
-        assert (told[name]["bytes"], told[name]["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
-        assert told[name + "_again"]["sha256"] == told[name]["sha256"]
-        assert told[name + "_foretold"]["sha256"] is None
-    assert told["exported"]["left_out"] == []
-    # pilot serves what production serves, so the other side has it under another name.
-    assert told["exported_the_rest"]["carried"] == []
+        data = (results["mirrors"]["here"] / file).read_bytes()
+        assert results[name]["path"] == str(results["mirrors"]["here"] / file)
+        assert (results[name]["bytes"], results[name]["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+        assert results[name + "_again"]["sha256"] == results[name]["sha256"]
+        assert results[name + "_predicted"]["sha256"] is None
+    assert results["exported"]["left_out"] == []
+    # pilot serves the same release as production, which the other mirror already has.
+    assert results["exported_the_rest"]["carried"] == []
 
 
 @pytest.mark.parametrize(("name", "code"), [(name, code) for name, _module, _arguments, code in REFUSALS])
-def test_a_refusal_has_a_code_and_a_hint(told, name, code):
-    result = told[name]
+def test_a_refusal_has_a_code_and_a_hint(results, name, code):
+    result = results[name]
     assert (result["failed"], result["changed"]) == (True, False)
     assert result["error"]["code"] == code, result
     assert result["error"]["message"] in result["msg"]
@@ -209,6 +212,6 @@ def test_a_refusal_has_a_code_and_a_hint(told, name, code):
 
 
 @pytest.mark.parametrize(("name", "word"), [(name, word) for name, _module, _arguments, word in MISUSES])
-def test_wrong_use_is_told_by_name(told, name, word):
-    assert told[name]["failed"] is True
-    assert word in told[name]["msg"]
+def test_wrong_usage_is_reported_by_name(results, name, word):
+    assert results[name]["failed"] is True
+    assert word in results[name]["msg"]

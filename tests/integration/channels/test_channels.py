@@ -1,4 +1,4 @@
-"""What an operator says about channels, and that it stays so: promote, roll back, hold, unhold."""
+"""The operations on channels and their lasting effects: promote, roll back, hold, unhold."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_promote_a_release_by_its_name(mirror):
     mirror.well("promote", "production", "canary", "--release", name, "--arch", "x86_64")
     assert mirror.numbers("canary") == [1, None]
     assert mirror.name(CANARY) == name
-    # The name carries the SHA-256 of the one package, so for both architectures it means nothing.
+    # The name contains the SHA-256 of one package, so it cannot match packages of both architectures.
     mirror.refused("no_such_release", "promote", "production", "canary", "--release", name)
 
 
@@ -82,7 +82,7 @@ def test_one_platform_alone(mirror):
     assert (mirror.root / "mac/canary/arch_arm64").is_symlink()
 
 
-def test_two_packages_of_one_version_are_told_apart_by_name(mirror):
+def test_two_packages_of_one_version_have_different_names(mirror):
     mirror.publish(2)
     mirror.publish(2, engine=OTHER_ENGINE)
     error = mirror.refused("no_such_release", "promote", "production", "canary", "--release", version(2))
@@ -90,7 +90,7 @@ def test_two_packages_of_one_version_are_told_apart_by_name(mirror):
     assert f"{version(2)}-{OTHER_ENGINE}" in error["message"]
 
 
-def test_a_version_that_both_rings_had_means_the_package_of_the_channel_that_is_asked(mirror):
+def test_a_version_of_both_rings_selects_the_package_of_the_channel(mirror):
     mirror.configure(downloadPreviewUpdates=True)
     mirror.publish(2)
     expected = mirror.snapshot(folders("production"))
@@ -123,7 +123,7 @@ def test_a_version_that_both_rings_had_means_the_package_of_the_channel_that_is_
         ("no_such_channel", ["unhold", "canary"]),
     ],
 )
-def test_what_cannot_be_followed_is_refused_and_changes_nothing(mirror, code, arguments):
+def test_an_impossible_operation_is_refused_and_changes_nothing(mirror, code, arguments):
     mirror.refused(code, *arguments)
     assert mirror.run(*arguments).status == 1
     mirror.agree()
@@ -136,7 +136,7 @@ def test_a_mirror_that_serves_nothing_yet(station):
 @pytest.mark.parametrize(
     "arguments", [["promote", "production"], ["rollback"], ["hold", "production", "--arch", "sparc"]]
 )
-def test_wrong_use_is_told_from_failure(mirror, arguments):
+def test_wrong_usage_has_its_own_exit_status(mirror, arguments):
     assert mirror.run(*arguments).status == 2
 
 
@@ -171,13 +171,13 @@ def test_a_second_rollback_changes_nothing(mirror):
     again = mirror.well("rollback", "production", "--reason", "said twice")
     assert again.report["changed"] is False
     assert mirror.channels() == state
-    # Nor does it after somebody gave another reason for the hold.
+    # The same applies after the reason of the hold was changed.
     mirror.well("hold", "production", "--reason", "until friday")
     assert mirror.well("rollback", "production").report["changed"] is False
     assert mirror.numbers("production") == [2, 2]
 
 
-def test_rollback_to_any_release_that_is_kept(mirror):
+def test_rollback_to_any_stored_release(mirror):
     for number in (2, 3):
         mirror.publish(number)
     mirror.well("rollback", "production", "--to", version(1))
@@ -215,7 +215,7 @@ def test_rollback_of_a_promoted_channel(mirror):
     mirror.agree()
 
 
-def test_n_1_does_not_bring_back_what_was_rolled_away_from(mirror):
+def test_n_1_is_never_a_release_that_was_rolled_back(mirror):
     mirror.configure(retain=10)
     mirror.publish(2)
     mirror.well("rollback", "production")
@@ -224,7 +224,7 @@ def test_n_1_does_not_bring_back_what_was_rolled_away_from(mirror):
     for number in (3, 4):
         mirror.publish(number)
     mirror.well("rollback", "production")
-    # Before release 3 it served release 1: release 2 was rolled away from.
+    # Before release 3, the channel served release 1, because release 2 was rolled back.
     assert (mirror.numbers("production"), mirror.numbers("production_back")) == ([3, 3], [1, 1])
 
 
@@ -239,7 +239,7 @@ def test_n_1_of_a_channel_that_was_promoted_back_and_forth(mirror):
 
 @pytest.mark.parametrize("seed", range(2))
 def test_n_1_after_any_rollback(mirror, seed):
-    """Random operators: n-1 is never what was rolled away from, and always something that the channel served."""
+    """Random operations: n-1 is always a release that the channel served, and never one that was rolled back."""
     chance = random.Random(seed)
     mirror.configure(retain=30, architectures=["x86_64"])
     path, newest = [1], 1
@@ -263,7 +263,7 @@ def test_n_1_after_any_rollback(mirror, seed):
 
 @pytest.mark.slow
 def test_a_held_channel_stays_across_ten_releases_and_its_release_is_never_pruned(mirror):
-    """Beside it, another ring moves and fills the same shelf."""
+    """At the same time, another ring adds releases to the same pool."""
     mirror.configure(downloadPreviewUpdates=True, retain=1)
     mirror.sync_well()
     mirror.well("promote", "production", "canary")
@@ -280,13 +280,13 @@ def test_a_held_channel_stays_across_ten_releases_and_its_release_is_never_prune
     mirror.sync_well()
     assert mirror.numbers("production") == [11, 11]
     assert mirror.numbers("production_back") == [1, 1]
-    # Still held by the other channel.
+    # The other channel is still held.
     assert mirror.snapshot(folders("canary")) == {path: before[path] for path in folders("canary")}
     mirror.agree()
 
 
-def test_a_held_channel_says_what_its_source_has(mirror):
-    """One question for each held unit, never repeated; without an answer the sync is as good."""
+def test_a_held_channel_reports_what_its_source_offers(mirror):
+    """One request for each held unit, without retries; a failure of the request does not affect the sync."""
     service = mirror.service
     mirror.configure(source={"retries": 3})
     mirror.well("promote", "production", "canary")
@@ -327,7 +327,7 @@ def test_a_held_channel_says_what_its_source_has(mirror):
     assert (entry[PRODUCTION]["behind_since"], entry[PRODUCTION]["behind_seconds"]) == (None, 0)
 
 
-def test_holding_twice_changes_nothing_and_a_new_reason_does(mirror):
+def test_a_second_hold_changes_nothing_unless_the_reason_is_new(mirror):
     assert mirror.well("hold", "production", "--reason", "freeze", "--by", "anna").report["changed"] is True
     assert mirror.well("hold", "production", "--reason", "freeze").report["changed"] is False
     assert mirror.well("hold", "production").report["changed"] is False
@@ -337,7 +337,7 @@ def test_holding_twice_changes_nothing_and_a_new_reason_does(mirror):
     assert mirror.history(PRODUCTION) == ["sync", "hold", "hold", "release"]
 
 
-def test_the_history_tells_who_did_what_and_when(mirror):
+def test_the_history_records_who_did_what_and_when(mirror):
     mirror.well("promote", "production", "canary", "--by", "anna")
     mirror.publish(2)
     mirror.well("promote", "production", "canary", "--by", "ben")
@@ -367,7 +367,7 @@ def test_the_history_tells_who_did_what_and_when(mirror):
         ["unhold", "pilot"],
     ],
 )
-def test_check_changes_nothing_and_foretells_what_then_happens(mirror, arguments):
+def test_check_changes_nothing_and_predicts_the_result(mirror, arguments):
     for channel in ("canary", "pilot"):
         mirror.well("promote", "production", channel)
     mirror.well("hold", "pilot", "--arch", "arm64")
@@ -387,7 +387,7 @@ def test_check_changes_nothing_and_foretells_what_then_happens(mirror, arguments
     assert happened.report["changed"] is True
 
 
-def test_check_needs_no_lock_and_makes_no_folders(station):
+def test_check_needs_no_lock_and_creates_no_folders(station):
     made = station()
     assert made.run("promote", "production", "canary", "--check").status == 1
     assert not made.root.exists()
@@ -402,7 +402,7 @@ def lose(folder):
 
 @pytest.mark.parametrize("spoil", [damage, lose])
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_a_damaged_release_is_not_promoted_and_the_other_architecture_not_either(mirror, spoil, arch):
+def test_a_damaged_release_stops_the_promotion_of_both_architectures(mirror, spoil, arch):
     mirror.well("promote", "production", "canary")
     mirror.publish(2)
     before = mirror.snapshot(folders("canary"))
@@ -418,7 +418,7 @@ def test_a_damaged_release_is_not_promoted_and_the_other_architecture_not_either
 
 
 @pytest.mark.parametrize("spoil", [damage, lose])
-def test_a_damaged_release_is_not_rolled_back_to(mirror, spoil):
+def test_a_rollback_to_a_damaged_release_is_refused(mirror, spoil):
     mirror.publish(2)
     before = mirror.snapshot(folders("production"))
     spoil(mirror.root / folders("production_back", "arm64")[0])
@@ -428,7 +428,7 @@ def test_a_damaged_release_is_not_rolled_back_to(mirror, spoil):
     assert not any(entry["hold"] for entry in mirror.channels().values())
 
 
-def test_all_or_nothing_where_one_architecture_is_held(mirror):
+def test_nothing_is_promoted_if_one_architecture_is_held(mirror):
     mirror.well("promote", "production", "canary")
     mirror.well("hold", "canary", "--arch", "arm64")
     mirror.publish(2)
@@ -438,7 +438,7 @@ def test_all_or_nothing_where_one_architecture_is_held(mirror):
     assert mirror.numbers("canary") == [2, 1]
 
 
-def test_a_promoted_channel_is_mended_with_the_ring_that_serves_the_same(mirror):
+def test_a_promoted_channel_is_repaired_with_the_ring_that_serves_the_same(mirror):
     mirror.well("promote", "production", "canary")
     before = mirror.snapshot()
     damage(mirror.root / CANARY)
@@ -449,7 +449,7 @@ def test_a_promoted_channel_is_mended_with_the_ring_that_serves_the_same(mirror)
     mirror.agree()
 
 
-def test_a_lost_link_of_a_promoted_channel_is_mended(mirror):
+def test_a_lost_link_of_a_promoted_channel_is_repaired(mirror):
     mirror.well("promote", "production", "canary")
     before = mirror.snapshot()
     (mirror.root / CANARY).unlink()
@@ -457,7 +457,7 @@ def test_a_lost_link_of_a_promoted_channel_is_mended(mirror):
     assert mirror.snapshot() == before
 
 
-def test_a_promoted_release_that_nobody_has_any_more_is_told_and_stops_nothing(mirror):
+def test_a_lost_promoted_release_is_an_error_of_its_unit_only(mirror):
     mirror.well("promote", "production", "canary")
     mirror.publish(2)
     damage(mirror.root / CANARY)
@@ -517,7 +517,7 @@ def test_the_status_follows_each_publication_of_a_running_sync(mirror, service):
     mirror.agree()
 
 
-def test_a_status_that_a_killed_run_left_untrue_is_mended_before_anything_is_fetched(mirror, service):
+def test_a_status_that_a_killed_run_left_outdated_is_corrected_before_any_download(mirror, service):
     stale = (mirror.root / "status.json").read_bytes()
     mirror.publish(2)
     (mirror.root / "status.json").write_bytes(stale)
@@ -538,7 +538,7 @@ def test_a_status_that_a_killed_run_left_untrue_is_mended_before_anything_is_fet
 # -- pruning -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_any_channel_points_at_is_never_pruned(mirror):
+def test_a_release_of_any_channel_is_never_pruned(mirror):
     mirror.configure(retain=1, backupPreviousUpdates=True)
     mirror.well("promote", "production", "canary")
     for number in (2, 3, 4):
@@ -555,7 +555,7 @@ def test_what_any_channel_points_at_is_never_pruned(mirror):
     mirror.agree()
 
 
-def test_a_channel_that_was_taken_out_of_the_settings_keeps_its_release(mirror):
+def test_a_channel_that_was_removed_from_the_settings_keeps_its_release(mirror):
     mirror.configure(retain=1)
     mirror.well("promote", "production", "canary")
     before = mirror.snapshot(folders("canary"))
@@ -565,15 +565,15 @@ def test_a_channel_that_was_taken_out_of_the_settings_keeps_its_release(mirror):
     assert mirror.snapshot(folders("canary")) == before
 
 
-# -- two at once, and kill -9 ------------------------------------------------------------------------------------------
+# -- simultaneous runs, kill -9 ---------------------------------------------------------------------------------------
 
 
 def links(mirror, channel):
-    """What the folders of a channel and of its n-1 point at."""
+    """The releases that the folders of a channel and of its n-1 point at."""
     return {path: mirror.name(path) for path in mirror.folders() if path.split("/")[1].startswith(channel)}
 
 
-def test_an_import_waits_for_no_sync_and_names_it(mirror, tmp_path):
+def test_an_import_during_a_sync_ends_and_names_it(mirror, tmp_path):
     service, bundle = mirror.service, tmp_path / "bundle.tar"
     mirror.well("export", bundle)
     service.publish(version(2), size=SIZE)
@@ -593,7 +593,7 @@ def test_an_import_waits_for_no_sync_and_names_it(mirror, tmp_path):
     mirror.agree()
 
 
-def test_a_verb_waits_for_another_session_only_so_long_and_names_it(mirror, patched):
+def test_a_verb_waits_a_limited_time_for_another_session_and_names_it(mirror, patched):
     impatient = patched("from _mirror import session", "session.PATIENCE_SECONDS = 0.2")
     holder = "import fcntl, json, os, sys\nlock = open(sys.argv[1], 'r+')\nfcntl.flock(lock, fcntl.LOCK_EX)\n"
     holder += "lock.write(json.dumps({'pid': os.getpid(), 'host': 'h', 'since': 's'}))\nlock.flush()\n"
@@ -626,16 +626,16 @@ VERBS_OF_CHANNELS = (
 )
 
 
-def test_of_two_promotions_at_once_none_is_half_done(mirror):
+def test_simultaneous_promotions_are_complete(mirror):
     mirror.publish(2)
     for one, other in ((1, 2), (2, 1)):
         verbs = [
             mirror.start("promote", "production", "canary", "--release", version(number)) for number in (one, other)
         ]
-        told = ["".join(verb.communicate(timeout=LONGEST)) for verb in verbs]
+        outputs = ["".join(verb.communicate(timeout=LONGEST)) for verb in verbs]
         codes = [verb.returncode for verb in verbs]
-        assert set(codes) <= {0, 75} and 0 in codes, told
-        assert "Traceback" not in "".join(told)
+        assert set(codes) <= {0, 75} and 0 in codes, outputs
+        assert "Traceback" not in "".join(outputs)
         (served,) = set(mirror.numbers("canary"))
         assert served in ([one, other] if codes == [0, 0] else [(one, other)[codes.index(0)]])
         mirror.agree()
@@ -643,7 +643,7 @@ def test_of_two_promotions_at_once_none_is_half_done(mirror):
 
 @pytest.mark.slow
 def test_kill_9_at_any_moment_of_promote_and_rollback(mirror):
-    """Whatever is visible is whole at every moment; the next verb or sync completes what was begun."""
+    """Clients see valid packages at any time; the next verb or sync completes the interrupted operation."""
     chance = random.Random(4)
     mirror.publish(2)
     mirror.well("promote", "production", "canary", "--release", version(1))
@@ -660,7 +660,7 @@ def test_kill_9_at_any_moment_of_promote_and_rollback(mirror):
         if number % 3 == 0:
             linger(process, chance.uniform(0.2, 0.9) * whole)
         else:
-            # Links and status.json come right after the state.
+            # Links and status.json are written immediately after the state.
             while not wrote() and process.poll() is None:
                 pass
             linger(process, chance.uniform(0, 0.01))
@@ -678,8 +678,8 @@ def test_kill_9_at_any_moment_of_promote_and_rollback(mirror):
         mirror.well(*promote)
 
 
-def test_killed_between_state_and_link_the_next_run_of_any_kind_completes_it(mirror):
-    """The worst moment, made by hand: the state says one thing, the link of one architecture another."""
+def test_after_a_kill_between_state_and_link_any_next_run_completes_the_operation(mirror):
+    """The test creates the worst case itself: state and link of one architecture do not agree."""
     mirror.well("promote", "production", "canary")
     mirror.publish(2)
     mirror.well("promote", "production", "canary")

@@ -1,4 +1,4 @@
-"""What an adversary tried on the engine: answers that never end, links in circles, lost state, full disks under output.
+"""Attacks on mde-mirror: responses without end, link loops, lost state, full disks for the output.
 
 Each case here once broke something. Kills come at every single step on the disk, not at random moments.
 """
@@ -40,7 +40,7 @@ ZIP = f"{PRODUCTION}/updates.zip"
 
 @pytest.fixture
 def upstream(mirror, front):
-    """A web server before a mirror that serves release 2."""
+    """A web server for a mirror that serves release 2."""
     mirror.publish(2)
     return front(mirror.root)
 
@@ -54,7 +54,7 @@ def replica(upstream, station, first_release):
     return made
 
 
-# -- answers -----------------------------------------------------------------------------------------------------------
+# -- responses ---------------------------------------------------------------------------------------------------------
 
 
 def head(handler, status, *lines):
@@ -68,7 +68,7 @@ def chunks(*parts):
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_trailers_that_never_end(replica, mirror, upstream, whole):
-    """They are no progress, however fast they come."""
+    """Trailers do not count as progress, however fast they arrive."""
     data = (mirror.root / ZIP).read_bytes()
     given_up = threading.Event()
 
@@ -93,7 +93,7 @@ def test_trailers_that_never_end(replica, mirror, upstream, whole):
 
 
 @pytest.mark.parametrize("body", ["cut", "stalled", "endless", "of no length"])
-def test_nobody_needs_the_body_of_a_redirect(replica, upstream, body):
+def test_the_body_of_a_redirect_is_not_needed(replica, upstream, body):
     over = threading.Event()
 
     def act(handler):
@@ -116,7 +116,7 @@ def test_nobody_needs_the_body_of_a_redirect(replica, upstream, body):
 
 
 @pytest.mark.parametrize("host", ["a..example.com", ".example.com", "a" * 64 + ".example.com"])
-def test_a_host_that_no_dns_can_hold(mirror, service, host):
+def test_a_host_name_that_is_invalid_in_dns(mirror, service, host):
     service.publish(version(2), size=SIZE)
     service.fault("redirect", kind="package-redirect", to=f"https://{host}/updates.zip")
     mirror.configure(source={"allowedHosts": ["127.0.0.1", "*.example.com"]})
@@ -128,7 +128,7 @@ def test_a_host_that_no_dns_can_hold(mirror, service, host):
 
 
 class _Service(http.server.BaseHTTPRequestHandler):
-    """Microsoft's service as many servers are: a redirect has a body, and HEAD is told how long that would be."""
+    """A service whose redirects have a body, with its Content-Length in the response to HEAD."""
 
     protocol_version = "HTTP/1.1"
     package = b""
@@ -164,8 +164,8 @@ def left_by_script(root, number, arch="x86_64", channel="production", **options)
     return folder
 
 
-def test_the_size_of_what_is_offered_is_found_behind_a_redirect(station, tmp_path):
-    """Else an old package under new versions, as Microsoft's script leaves it, would be adopted and stay."""
+def test_the_size_of_the_package_is_read_after_the_redirect(station, tmp_path):
+    """Otherwise, an old package with a new manifest of Microsoft's script would be adopted and kept."""
     made = station("adopting", architectures=["x86_64"], channels=[])
     folder = left_by_script(made.root, 2)
     right = folder.joinpath("updates.zip").read_bytes()
@@ -182,16 +182,16 @@ def test_the_size_of_what_is_offered_is_found_behind_a_redirect(station, tmp_pat
     assert made.served(PRODUCTION).zip == right
 
 
-def test_another_package_under_the_versions_that_are_served(replica, mirror):
-    """The other mirror found out that it had adopted a wrong package; its replica must not keep that."""
+def test_another_package_with_the_served_versions(replica, mirror):
+    """The other mirror replaced a wrong package that it had adopted; its replica must replace it too."""
     replica.sync_well()
     path = replica.directory / "other.zip"
     with zipfile.ZipFile(mirror.root / ZIP) as old, zipfile.ZipFile(path, "w") as new:
         for info in old.infolist():
             new.writestr(info, old.read(info) + (b"more" if info.filename.endswith(".vdm") else b""))
-    shelf = mirror.root / ".releases" / "linux-x86_64"
-    card = json.loads((mirror.root / PRODUCTION / "release.json").read_bytes())
-    shutil.rmtree(shelf)
+    pool = mirror.root / ".releases" / "linux-x86_64"
+    record = json.loads((mirror.root / PRODUCTION / "release.json").read_bytes())
+    shutil.rmtree(pool)
     (mirror.root / ".state" / "seen.json").unlink()
     left = left_by_script(mirror.root / "left", 2)
     path.replace(left / "updates.zip")
@@ -202,10 +202,10 @@ def test_another_package_under_the_versions_that_are_served(replica, mirror):
     fields = json.loads(state.read_bytes())
     del fields["channels"][PRODUCTION]
     state.write_text(json.dumps(fields), encoding="utf-8")
-    # The source cannot be asked, so the mirror serves what it adopted.
+    # The source cannot be reached, so the mirror serves the adopted package.
     mirror.configure(source={"url": "https://127.0.0.1:9/"})
     mirror.sync()
-    assert mirror.status()["channels"][-1]["sha256"] != card["sha256"]
+    assert mirror.status()["channels"][-1]["sha256"] != record["sha256"]
 
     run = replica.sync_well()
     assert run.outcomes()[PRODUCTION] == "repaired"
@@ -246,7 +246,7 @@ def proven(path, change=None, edit=None):
         ("x" * 5000, "lib.so.1"),
         ("../../x", "a/lib.so.1"),
         ("../../x", "a/./lib.so.1"),
-        # It stays inside by its words, and leads out where `a` is a link to its own folder.
+        # As text the path stays inside, but it leads outside if `a` is a link to its own folder.
         ("a/../../x", "b/c/lib.so.1"),
     ],
 )
@@ -257,11 +257,11 @@ def test_a_link_that_leads_out_of_the_package(tmp_path, target, name):
 
 
 @pytest.mark.parametrize(("target", "name"), [("lib.so", "lib.so.1"), ("./../../lib.so", "a/b/lib.so.1")])
-def test_a_link_within_the_package_is_taken(tmp_path, target, name):
+def test_a_link_within_the_package_is_accepted(tmp_path, target, name):
     proven(tmp_path / "a.zip", link(target, name))
 
 
-def test_nothing_lies_below_a_link(tmp_path):
+def test_a_member_below_a_link_is_refused(tmp_path):
     def below(package):
         link("x/y", "a")(package)
         link("../../lib.so", "a/b/lib.so.1")(package)
@@ -272,15 +272,15 @@ def test_nothing_lies_below_a_link(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["./lib.so", ".//lib.so", "lib.so/"])
-def test_a_name_that_stands_twice_in_other_words(tmp_path, name):
+def test_equal_names_in_different_spellings_are_refused(tmp_path, name):
     with pytest.raises(MirrorError) as refused:
         proven(tmp_path / "a.zip", lambda package: package.writestr(name, b""))
     assert refused.value.code == "unexpected_content"
 
 
 @pytest.mark.parametrize(("at", "form"), [(8, "<H"), (14, "<L"), (18, "<L"), (22, "<L"), (6, "<H")])
-def test_a_member_that_is_another_in_front_than_in_the_directory(tmp_path, at, form):
-    """Python reads the directory alone, but the program that unpacks on an endpoint may not."""
+def test_a_local_header_that_differs_from_the_central_directory_is_refused(tmp_path, at, form):
+    """Python reads only the central directory, but the program that unpacks on an endpoint may not."""
 
     def edit(data):
         value = struct.unpack_from(form, data, at)[0] ^ 1
@@ -292,8 +292,8 @@ def test_a_member_that_is_another_in_front_than_in_the_directory(tmp_path, at, f
 
 
 @pytest.mark.parametrize("zip64", [True, False])
-def test_sizes_that_stand_elsewhere_are_fine(tmp_path, zip64):
-    """In an extra field, or behind the member because the archive was written to a pipe."""
+def test_sizes_outside_of_the_local_header_are_accepted(tmp_path, zip64):
+    """In an extra field, or after the member because the archive was written to a pipe."""
 
     class Pipe(io.RawIOBase):
         def __init__(self):
@@ -325,7 +325,7 @@ def test_sizes_that_stand_elsewhere_are_fine(tmp_path, zip64):
 
 
 @pytest.mark.parametrize("place", [PRODUCTION, BACK, "mac/production/arch_x86_64", "some/where/arch_else"])
-def test_a_link_that_leads_to_itself(mirror, place):
+def test_a_link_that_points_at_itself(mirror, place):
     mirror.publish(2)
     path = mirror.root / place
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -341,7 +341,7 @@ def test_a_link_that_leads_to_itself(mirror, place):
         mirror.agree()
 
 
-def test_a_folder_that_cannot_be_mended_stops_nothing_else(mirror):
+def test_a_folder_that_cannot_be_repaired_does_not_stop_other_units(mirror):
     mirror.well("promote", "production", "canary")
     mirror.publish(2)
     shutil.rmtree(mirror.root / "linux" / "canary")
@@ -366,7 +366,7 @@ def test_a_folder_that_cannot_be_mended_stops_nothing_else(mirror):
 
 
 @pytest.mark.parametrize("content", [None, "", "{", '{"channels": {"linux/production/arch_x86_64": {"hold": "yes"}}}'])
-def test_what_is_held_stays_held_when_the_state_is_lost(mirror, content):
+def test_a_hold_survives_the_loss_of_the_state(mirror, content):
     mirror.publish(2)
     mirror.well("rollback", "production", "--reason", "breaks ours", "--by", "alice")
     held = mirror.channels()[PRODUCTION]["hold"]
@@ -386,8 +386,8 @@ def test_what_is_held_stays_held_when_the_state_is_lost(mirror, content):
     mirror.agree()
 
 
-def test_a_status_that_is_not_of_this_state_holds_nothing(mirror):
-    """Only what the links lead to is believed of it."""
+def test_a_status_that_does_not_match_the_links_holds_nothing(mirror):
+    """Only entries that match the links are used."""
     mirror.well("hold", "production")
     status = mirror.status()
     for entry in status["channels"]:
@@ -407,7 +407,7 @@ def test_a_status_that_is_not_of_this_state_holds_nothing(mirror):
         {"last_success": 5, "last_import": [1]},
     ],
 )
-def test_a_record_that_is_none(mirror, fields):
+def test_an_invalid_record(mirror, fields):
     (mirror.root / ".state" / "last-sync.json").write_text(json.dumps(fields), encoding="utf-8")
     assert mirror.run("status").status == 0
     assert mirror.run("status", "--max-age", "5").status == 1
@@ -428,11 +428,11 @@ def test_a_filesystem_without_locks_is_refused_by_name(tmp_path, monkeypatch, fa
     assert str(tmp_path / "lock") in refused.value.message
 
 
-# -- files that are none, and files of others --------------------------------------------------------------------------
+# -- special files, and files of other users ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
-def test_a_bundle_is_a_file(mirror, tmp_path, kind):
+def test_a_bundle_must_be_a_regular_file(mirror, tmp_path, kind):
     path = tmp_path / "carrier"
     if kind == "pipe":
         os.mkfifo(path)
@@ -446,7 +446,7 @@ def test_a_bundle_is_a_file(mirror, tmp_path, kind):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: acting as another user takes root")
-def test_root_imports_what_only_root_can_read(mirror, service, authority):
+def test_root_imports_a_bundle_that_only_root_can_read(mirror, service, authority):
     mirror.publish(2)
     owner = pwd.getpwnam("nobody")
     with tempfile.TemporaryDirectory() as name:
@@ -473,7 +473,7 @@ def into_full():
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="NOT TESTED: this system has no /dev/full")
-def test_a_full_disk_under_the_output_stops_no_sync(mirror):
+def test_a_full_disk_for_the_output_does_not_stop_a_sync(mirror):
     mirror.service.publish(version(2), size=SIZE)
     run = mirror.run("sync", command=into_full())
     assert run.status == 1
@@ -484,7 +484,7 @@ def test_a_full_disk_under_the_output_stops_no_sync(mirror):
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="NOT TESTED: this system has no /dev/full")
-def test_a_full_disk_under_the_log_is_told_once(mirror):
+def test_a_full_disk_for_the_log_is_reported_once(mirror):
     mirror.service.publish(version(2), size=SIZE)
     mirror.configure(logFilePath=str(FULL))
     run = mirror.run("sync")
@@ -493,7 +493,7 @@ def test_a_full_disk_under_the_log_is_told_once(mirror):
     assert mirror.numbers("production") == [2, 2]
 
 
-def test_what_the_terminal_cannot_show_ends_no_sync(mirror, service):
+def test_characters_that_the_terminal_cannot_show_do_not_stop_a_sync(mirror, service):
     service.publish(version(2), size=SIZE)
     service.fault("versions", kind="info", arch="x86_64", signatures="1.443.\u65e5.0")
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
@@ -507,22 +507,22 @@ def test_what_the_terminal_cannot_show_ends_no_sync(mirror, service):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_who_stops_it_gets_the_status_that_is_promised(mirror, service, number):
+def test_a_stopped_sync_has_the_documented_exit_status(mirror, service, number):
     service.throttle = 200_000
     service.publish(version(2), size=2_000_000)
     with mirror.start("sync") as process:
         assert service.wait_for(lambda: sum(exchange.bytes_sent for exchange in service.requests) > 100_000)
         process.send_signal(number)
-        told = "".join(process.communicate(timeout=20))
-    assert process.returncode == 130, told
-    assert "Traceback" not in told
+        output = "".join(process.communicate(timeout=20))
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
     assert mirror.numbers("production") == [1, 1]
 
 
 # -- kill -9 at every step ---------------------------------------------------------------------------------------------
 
-# Runs the command again and again on copies of one folder, and kills it before the first, the second, ... step that
-# changes something below the root. What is left must be whole; a second run must end where an undisturbed one does.
+# Runs the command repeatedly on copies of one folder, and kills it before the first, the second, ... step that changes
+# something below the root. All packages must be valid then, and a second run must have the result of an unkilled run.
 DRIVER = """
 import json, os, shutil, signal, sys
 from pathlib import Path
@@ -556,10 +556,10 @@ def run(last):
 def shown():
     found = {}
     for folder in sorted(root.glob("*/*/arch_*")):
-        card = json.loads((folder / "release.json").read_bytes()) if (folder / "release.json").exists() else None
+        record = json.loads((folder / "release.json").read_bytes()) if (folder / "release.json").exists() else None
         manifest = json.loads((folder / "manifest.json").read_bytes())
         data = (folder / "updates.zip").read_bytes()
-        found[folder.relative_to(root).as_posix()] = [manifest["DefinitionVersion"], len(data), bool(card)]
+        found[folder.relative_to(root).as_posix()] = [manifest["DefinitionVersion"], len(data), bool(record)]
     return found
 
 

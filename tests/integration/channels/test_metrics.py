@@ -1,4 +1,4 @@
-"""`mde-mirror metrics`: what a Prometheus reads, and whether it tells when something is wrong."""
+"""`mde-mirror metrics` and `status --max-age`: the metrics for Prometheus, and the alarm for a stale mirror."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_the_parser_of_these_tests_refuses(text):
         parse(text)
 
 
-def test_every_channel_is_told(mirror):
+def test_every_channel_has_metrics(mirror):
     mirror.well("promote", "production", "canary")
     mirror.publish(2)
     mirror.well("hold", "canary", "--reason", 'a "quoted" reason\\with everything')
@@ -118,7 +118,7 @@ def test_every_channel_is_told(mirror):
         assert value(found, "last_sync_seconds", **labels) == unit["seconds"]
 
 
-def test_a_failing_sync_shows(mirror):
+def test_a_failing_sync_is_visible(mirror):
     mirror.sync_well()
     before = metrics(mirror)
     success = mirror.status()["last_success"]
@@ -147,8 +147,8 @@ def test_a_mirror_that_was_never_synced(station):
     assert not made.root.exists()
 
 
-def test_after_an_import_alone(mirror, station, tmp_path):
-    """There was no sync; what is served is told all the same."""
+def test_after_an_import_without_a_sync(mirror, station, tmp_path):
+    """The channels have metrics although there was no sync."""
     mirror.well("export", tmp_path / "bundle.tar")
     island = station("island")
     island.well("import", tmp_path / "bundle.tar")
@@ -158,7 +158,7 @@ def test_after_an_import_alone(mirror, station, tmp_path):
     assert value(found, "last_import_timestamp_seconds") == seconds(island.status()["last_import"])
 
 
-def test_what_is_behind_shows(mirror):
+def test_a_channel_that_is_behind_is_visible(mirror):
     mirror.sync_well()
     labels = {"platform": "linux", "channel": "production", "arch": "x86_64"}
     found = metrics(mirror)
@@ -176,7 +176,7 @@ def test_what_is_behind_shows(mirror):
 # -- into a file -------------------------------------------------------------------------------------------------------
 
 
-def test_metrics_are_written_whole_into_a_file_for_everybody(mirror, tmp_path):
+def test_metrics_are_written_to_a_readable_file_in_one_step(mirror, tmp_path):
     folder = tmp_path / "textfile"
     folder.mkdir()
     file = folder / "mde-mirror.prom"
@@ -193,8 +193,8 @@ def test_metrics_are_written_whole_into_a_file_for_everybody(mirror, tmp_path):
     assert victim.read_text() == "precious"
 
 
-def test_a_reader_never_sees_half_of_the_metrics(mirror, tmp_path):
-    """Two writers at once, and a reader that looks all the time."""
+def test_a_reader_never_sees_incomplete_metrics(mirror, tmp_path):
+    """Two simultaneous writers, and a reader that reads continuously."""
     file = tmp_path / "mde-mirror.prom"
     mirror.run("metrics", "--output", str(file))
     expected = file.read_text()
@@ -204,7 +204,7 @@ def test_a_reader_never_sees_half_of_the_metrics(mirror, tmp_path):
     assert [(writer.communicate(), writer.returncode)[1] for writer in writers] == [0, 0]
 
 
-def test_a_folder_for_the_metrics_that_is_not_there(mirror, tmp_path):
+def test_a_missing_folder_for_the_metrics(mirror, tmp_path):
     run = mirror.run("metrics", "--output", str(tmp_path / "missing" / "mde.prom"))
     assert run.status == 1
     assert "is not there" in run.stderr
@@ -212,7 +212,7 @@ def test_a_folder_for_the_metrics_that_is_not_there(mirror, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["metrics.txt", "metrics", ".prom", ".hidden.prom", "x.prom.tmp"])
-def test_a_name_that_no_collector_reads_is_refused(mirror, tmp_path, name):
+def test_a_file_name_that_the_collector_does_not_read_is_refused(mirror, tmp_path, name):
     run = mirror.run("metrics", "--output", str(tmp_path / name))
     assert run.status == 2
     assert ".prom" in run.stderr
@@ -232,7 +232,7 @@ def hours_ago(hours):
 
 
 def alarms(station, hours, status):
-    """What `--max-age` says, which is the same with and without --json, and never where the output belongs."""
+    """The messages of `--max-age`, which are the same with and without --json, and are not in the output."""
     runs = [station.run("status", "--max-age", str(hours), *json_) for json_ in ([], ["--json"])]
     plain = [station.run("status", *json_) for json_ in ([], ["--json"])]
     assert [run.status for run in runs] == [status, status]
@@ -246,14 +246,14 @@ def alarms(station, hours, status):
     return lines
 
 
-def test_a_mirror_that_is_fed_gives_no_alarm(mirror):
+def test_a_mirror_that_is_up_to_date_raises_no_alarm(mirror):
     mirror.sync_well()
     assert alarms(mirror, 1, 0) == []
     set_last(mirror, last_success=hours_ago(25))
     (line,) = alarms(mirror, 24, 1)
     assert "25.0 hours ago" in line
     assert alarms(mirror, 25.5, 0) == []
-    # Clocks of two hosts may differ a little; one that was wrong must not keep the alarm silent for years.
+    # Clocks of hosts may differ slightly, but a clock that was wrong must not silence the alarm for years.
     set_last(mirror, last_success=hours_ago(-0.5))
     assert alarms(mirror, 24, 0) == []
     set_last(mirror, last_success=hours_ago(-24 * 365))
@@ -266,7 +266,7 @@ def test_a_mirror_that_is_fed_gives_no_alarm(mirror):
     assert alarms(mirror, 0.1, 0) == []
 
 
-def test_syncs_that_fail_are_no_success(mirror):
+def test_failed_syncs_do_not_count_as_success(mirror):
     mirror.sync_well()
     set_last(mirror, last_success=hours_ago(5))
     mirror.service.fault("status", kind="info", arch="x86_64", code=404)
@@ -275,7 +275,7 @@ def test_syncs_that_fail_are_no_success(mirror):
     assert alarms(mirror, 6, 0) == []
 
 
-def test_a_mirror_without_anything_gives_an_alarm(station):
+def test_an_empty_mirror_raises_an_alarm(station):
     made = station()
     (line,) = made.run("status", "--max-age", "24").stderr.splitlines()
     assert "never" in line
@@ -303,7 +303,7 @@ def test_an_import_counts_as_a_success(mirror, station, tmp_path):
     ],
 )
 @pytest.mark.parametrize("channel", ["production", "production_back"])
-def test_what_is_published_and_gone_gives_an_alarm(mirror, spoil, channel):
+def test_a_missing_published_folder_raises_an_alarm(mirror, spoil, channel):
     mirror.publish(2)
     path = folders(channel)[0]
     spoil(mirror.root / path)
@@ -312,13 +312,13 @@ def test_what_is_published_and_gone_gives_an_alarm(mirror, spoil, channel):
 
 
 @pytest.mark.parametrize("hours", ["0", "-1", "nan", "inf", "a day", ""])
-def test_hours_that_are_none_are_wrong_use(mirror, hours):
+def test_invalid_hours_are_wrong_usage(mirror, hours):
     run = mirror.run("status", f"--max-age={hours}")
     assert run.status == 2
     assert "hours" in run.stderr
 
 
-def test_a_damaged_release_does_not_spoil_the_rest(mirror):
+def test_a_damaged_release_does_not_affect_other_metrics(mirror):
     damage(mirror.root / folders("production")[0])
     (mirror.root / folders("production")[0] / "release.json").unlink()
     found = metrics(mirror)
@@ -326,16 +326,16 @@ def test_a_damaged_release_does_not_spoil_the_rest(mirror):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"last_sync": null}'])
-def test_a_broken_record_of_the_last_sync_is_none(mirror, content):
+def test_an_invalid_record_of_the_last_sync_is_ignored(mirror, content):
     (mirror.root / ".state" / "last-sync.json").write_text(content)
     found = metrics(mirror)
     assert len([key for key in found if key[0] == OWN + "channel_info"]) == 2
 
 
-def test_a_date_in_another_form_is_left_out(mirror):
-    card = (mirror.root / folders("production")[0] / "release.json").resolve()
-    fields = json.loads(card.read_bytes())
-    card.write_text(json.dumps({**fields, "definitions_date": "yesterday"}))
+def test_a_date_in_another_format_is_omitted(mirror):
+    record = (mirror.root / folders("production")[0] / "release.json").resolve()
+    fields = json.loads(record.read_bytes())
+    record.write_text(json.dumps({**fields, "definitions_date": "yesterday"}))
     found = metrics(mirror)
     times = [key for key in found if key[0] == OWN + "channel_definitions_timestamp_seconds"]
     assert [dict(labels)["arch"] for _name, labels in times] == ["arm64"]

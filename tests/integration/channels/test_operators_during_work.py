@@ -1,4 +1,4 @@
-"""What an operator does to channels while a sync or an import is at work: both end as they would alone."""
+"""Operations on channels during a sync or an import: each has the same result as alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VERBS = {
 
 
 def shown(mirror, channel="production"):
-    """What each architecture of a channel serves now and as n-1, and how it is held."""
+    """The release, the n-1 and the hold of each architecture of a channel."""
     found = {}
     for entry in mirror.status()["channels"]:
         if entry["channel"] == channel:
@@ -36,7 +36,7 @@ def shown(mirror, channel="production"):
 
 @pytest.fixture
 def stalled(mirror, service):
-    """A sync of release 3 that waits for its packages; release 2 is served, and release 1 is n-1."""
+    """A sync of release 3 that waits for its packages. Release 2 is served, and release 1 is n-1."""
     mirror.publish(2)
     mirror.configure(source={"timeout": 10 * LONGEST})
     service.publish(version(3), size=SIZE)
@@ -72,7 +72,7 @@ def test_a_rollback_does_not_wait_for_a_slow_sync_and_is_not_undone(mirror, serv
     assert mirror.numbers("production") == [3, 3]
 
 
-def test_a_hold_during_a_slow_sync_keeps_the_channel_where_it_was(mirror, service, stalled):
+def test_a_hold_during_a_slow_sync_keeps_the_release_of_the_channel(mirror, service, stalled):
     mirror.well("hold", "production", "--reason", "freeze", "--arch", "x86_64")
     report = ended(stalled, service)
     assert report["result"] == "ok"
@@ -81,7 +81,7 @@ def test_a_hold_during_a_slow_sync_keeps_the_channel_where_it_was(mirror, servic
     mirror.agree()
 
 
-def test_a_promotion_during_a_slow_sync_takes_what_is_served_then(mirror, service, stalled):
+def test_a_promotion_during_a_slow_sync_uses_the_release_that_is_served_then(mirror, service, stalled):
     mirror.well("promote", "production", "canary")
     assert mirror.numbers("canary") == [2, 2]
     assert ended(stalled, service)["result"] == "ok"
@@ -90,7 +90,7 @@ def test_a_promotion_during_a_slow_sync_takes_what_is_served_then(mirror, servic
     mirror.agree()
 
 
-def test_a_channel_that_was_unheld_again_takes_what_the_sync_brought(mirror, service, stalled):
+def test_a_channel_that_was_unheld_gets_the_release_of_the_sync(mirror, service, stalled):
     mirror.well("rollback", "production")
     mirror.well("unhold", "production")
     assert {unit["outcome"] for unit in ended(stalled, service)["units"]} == {"updated"}
@@ -101,8 +101,8 @@ def test_a_channel_that_was_unheld_again_takes_what_the_sync_brought(mirror, ser
 
 # -- at each step ------------------------------------------------------------------------------------------------------
 
-# Runs a command once for each of its steps that change something below the root, and at that step an operator's verb in
-# another process. A step within a session goes on at once, since the verb waits for the session.
+# Runs a command once for each of its steps that change something below the root, and runs an operator's verb in another
+# process at that step. A step within a session continues at once, because the verb waits for the session.
 DRIVER = """
 import fcntl, json, os, shutil, sys
 from pathlib import Path
@@ -218,7 +218,7 @@ print(at - 1)
 
 @pytest.fixture
 def work(mirror, front, station, service, tmp_path, monkeypatch):
-    """Prepares a mirror that serves release 2, with n-1, and makes the command that brings release 3."""
+    """Prepares a mirror that serves release 2 with an n-1, and returns the command that publishes release 3."""
 
     def prepared(kind):
         mirror.publish(2)

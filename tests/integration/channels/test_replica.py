@@ -1,4 +1,4 @@
-"""Mirrors of mirrors: what arrives is what the other one's status names, and nothing else can."""
+"""Mirrors of mirrors: a replica publishes exactly the packages that status.json of the other mirror lists."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BIG = 400_000
 
 @pytest.fixture
 def upstream(mirror, front):
-    """A web server before a mirror that serves release 1."""
+    """A web server for a mirror that serves release 1."""
     return front(mirror.root)
 
 
@@ -45,7 +45,7 @@ def codes(run):
     return {path: unit["error"] and unit["error"]["code"] for path, unit in run.units.items()}
 
 
-# -- what works --------------------------------------------------------------------------------------------------------
+# -- without faults ----------------------------------------------------------------------------------------------------
 
 
 def test_tiers_serve_the_same_bytes(mirror, front, replica_of):
@@ -65,13 +65,13 @@ def test_tiers_serve_the_same_bytes(mirror, front, replica_of):
         tier.agree()
 
 
-def test_nothing_new_costs_one_request(replica, upstream):
+def test_nothing_new_needs_one_request(replica, upstream):
     run = replica.sync_well()
     assert run.report["changed"] is False
     assert [path for path, _range in upstream.requests] == ["status.json"]
 
 
-def test_the_root_may_lie_below_a_path(mirror, front, replica_of, tmp_path):
+def test_the_url_may_have_a_path(mirror, front, replica_of, tmp_path):
     (tmp_path / "site" / "defender").mkdir(parents=True)
     (tmp_path / "site" / "defender" / "mde").symlink_to(mirror.root)
     server = front(tmp_path / "site")
@@ -94,7 +94,7 @@ def test_extra_channels_are_followed(mirror, upstream, replica_of):
     made.agree()
 
 
-def test_a_path_that_is_not_served_fails_for_itself_alone(station, front, replica_of, service):
+def test_a_unit_that_is_not_offered_fails_alone(station, front, replica_of, service):
     one_armed = station("one-armed", architectures=["x86_64"])
     one_armed.publish(1)
     made = replica_of(front(one_armed.root))
@@ -110,7 +110,7 @@ def notes(run, path):
 
 def test_a_channel_that_the_other_mirror_does_not_have_is_fed_by_promotion(replica, mirror, upstream):
     replica.configure(channels=["nightly"])
-    # Nobody feeds it yet: it is no failure, and there is nothing to tell.
+    # No promotion has fed the channel yet. This is not a failure, and nothing is reported.
     assert set(replica.sync_well().units) == set(folders("production"))
     replica.well("promote", "production", "nightly")
     mirror.publish(2)
@@ -126,8 +126,8 @@ def test_a_channel_that_the_other_mirror_does_not_have_is_fed_by_promotion(repli
     replica.agree()
 
 
-def test_what_a_promotion_fed_stays_this_mirrors_own(replica, mirror):
-    """Also when the other mirror offers that name later, and when the history has long forgotten the promotion."""
+def test_a_channel_that_a_promotion_fed_stays_local(replica, mirror):
+    """Also if the other mirror offers that name later, and if the promotion is no longer in the history."""
     replica.configure(channels=["canary", "pilot"])
     replica.well("promote", "production", "canary")
     before = replica.snapshot(folders("canary"))
@@ -145,12 +145,12 @@ def test_what_a_promotion_fed_stays_this_mirrors_own(replica, mirror):
         assert replica.snapshot(folders("canary")) == before
         assert run.outcomes()[CANARY] == "unchanged"
         assert "does not follow" in notes(run, CANARY)
-    # The name that nobody fed here is followed.
+    # A name that no promotion has fed is followed.
     assert replica.numbers("pilot") == [2, 2]
     replica.agree()
 
 
-def test_a_followed_channel_that_a_promotion_fed_is_followed_no_more(replica, mirror):
+def test_a_followed_channel_becomes_local_with_a_promotion(replica, mirror):
     mirror.well("promote", "production", "canary")
     replica.configure(channels=["canary"])
     replica.sync_well()
@@ -163,7 +163,7 @@ def test_a_followed_channel_that_a_promotion_fed_is_followed_no_more(replica, mi
     assert (replica.numbers("production"), replica.numbers("canary")) == ([3, 3], [2, 2])
 
 
-def test_a_followed_channel_that_the_other_mirror_gave_up_stays(replica, mirror, upstream):
+def test_a_followed_channel_that_the_other_mirror_removed_is_kept(replica, mirror, upstream):
     mirror.well("promote", "production", "canary")
     replica.configure(channels=["canary"])
     replica.sync_well()
@@ -174,13 +174,13 @@ def test_a_followed_channel_that_the_other_mirror_gave_up_stays(replica, mirror,
     assert run.outcomes()[CANARY] == "unchanged"
     assert "serves no channel of that name" in notes(run, CANARY)
     damage(replica.root / CANARY)
-    # Production serves the same package, and mends it for both.
+    # Production serves the same package, so it is repaired for both channels.
     assert replica.sync_well().outcomes()[PRODUCTION] == "repaired"
     replica.agree()
 
 
-def test_channels_of_a_mirror_whose_status_cannot_be_had_fail(replica, upstream):
-    """Whether it offers them is not known, so whether they lag is not either."""
+def test_channels_fail_if_the_status_cannot_be_read(replica, upstream):
+    """It is unknown what the other mirror offers, so it is also unknown whether the channels are behind."""
     replica.configure(channels=["canary", "pilot"])
     replica.well("promote", "production", "canary")
     upstream.disturb("status.json", says(b"later", 503))
@@ -195,7 +195,7 @@ def test_channels_of_a_mirror_whose_status_cannot_be_had_fail(replica, upstream)
 
 
 @pytest.mark.parametrize("parallel", [1, 8])
-def test_a_package_that_several_channels_serve_is_fetched_once(mirror, front, replica_of, parallel):
+def test_a_package_of_several_channels_is_downloaded_once(mirror, front, replica_of, parallel):
     for channel in ("canary", "pilot"):
         mirror.well("promote", "production", channel)
     upstream = front(mirror.root)
@@ -209,7 +209,7 @@ def test_a_package_that_several_channels_serve_is_fetched_once(mirror, front, re
     made.agree()
 
 
-def test_what_is_promoted_there_later_is_not_fetched_again(replica, mirror, upstream):
+def test_a_later_promotion_on_the_other_mirror_needs_no_download(replica, mirror, upstream):
     replica.configure(channels=["canary"])
     mirror.well("promote", "production", "canary")
     run = replica.sync_well()
@@ -224,14 +224,14 @@ def test_what_is_promoted_there_later_is_not_fetched_again(replica, mirror, upst
     assert upstream.asked("updates.zip") == []
 
 
-def test_where_one_channel_cannot_fetch_it_the_other_one_tries(replica, mirror, upstream):
+def test_if_the_download_for_one_channel_fails_the_other_one_tries(replica, mirror, upstream):
     replica.configure(channels=["canary"], architectures=["x86_64"])
     mirror.publish(2)
     mirror.well("promote", "production", "canary")
     upstream.disturb(f"{PRODUCTION}/updates.zip", says(b"gone", 404))
     run = replica.sync()
     assert run.outcomes()[CANARY] == "updated"
-    # Whoever came second found what the first had, or failed before it was there.
+    # The second channel used the package of the first, or failed before it was stored.
     assert run.outcomes()[PRODUCTION] in ("updated", "failed")
     upstream.requests.clear()
     replica.sync_well()
@@ -243,8 +243,8 @@ def test_where_one_channel_cannot_fetch_it_the_other_one_tries(replica, mirror, 
 # -- how far behind ---------------------------------------------------------------------------------------------------
 
 
-def told_behind(station):
-    """What the status says of production, file and command alike."""
+def reported_lag(station):
+    """The status of production, which is the same in status.json and in the output of the command."""
     entries = [station.status(), station.run("status", "--json").report]
     found = []
     for status in entries:
@@ -254,9 +254,9 @@ def told_behind(station):
     return found[0]
 
 
-def test_a_held_replica_says_how_far_behind_it_is(replica, mirror, upstream):
+def test_a_held_replica_reports_how_far_behind_it_is(replica, mirror, upstream):
     assert replica.sync_well().units[PRODUCTION]["behind_seconds"] == 0
-    assert told_behind(replica) == (version(1), None)
+    assert reported_lag(replica) == (version(1), None)
     replica.well("hold", "production", "--reason", "freeze", "--by", "anna")
     mirror.publish(2)
     fields = mirror.status()
@@ -267,16 +267,16 @@ def test_a_held_replica_says_how_far_behind_it_is(replica, mirror, upstream):
     assert (unit["outcome"], unit["offered"]["definitions_version"]) == ("held", version(2))
     assert unit["behind_since"] == "2020-01-01T00:00:00Z"
     assert unit["behind_seconds"] > 0
-    assert told_behind(replica) == (version(2), "2020-01-01T00:00:00Z")
-    # A later release there does not make it less far behind.
+    assert reported_lag(replica) == (version(2), "2020-01-01T00:00:00Z")
+    # A later release on the other mirror does not reset the time.
     upstream.disturbances.clear()
     mirror.publish(3)
     replica.sync_well()
-    assert told_behind(replica) == (version(3), "2020-01-01T00:00:00Z")
+    assert reported_lag(replica) == (version(3), "2020-01-01T00:00:00Z")
     text = replica.run("status").stdout
     assert f"{version(3)} for" in text
     assert "held by anna: freeze" in text
-    # Nor does a sync that could not ask.
+    # A sync that cannot reach the other mirror does not reset it either.
     upstream.disturb("status.json", says(b"later", 503))
     run = replica.sync_well()
     assert run.units[PRODUCTION]["offered"] is None
@@ -285,30 +285,30 @@ def test_a_held_replica_says_how_far_behind_it_is(replica, mirror, upstream):
     upstream.disturbances.clear()
     replica.well("unhold", "production")
     replica.sync_well()
-    assert told_behind(replica) == (version(3), None)
+    assert reported_lag(replica) == (version(3), None)
 
 
-def test_a_failing_replica_says_how_far_behind_it_is(replica, mirror, upstream):
+def test_a_failing_replica_reports_how_far_behind_it_is(replica, mirror, upstream):
     mirror.publish(2)
     upstream.disturb(f"{PRODUCTION}/updates.zip", says(b"gone", 404))
     run = replica.sync()
     unit = run.units[PRODUCTION]
     published = {entry["path"]: entry["published"] for entry in mirror.status()["channels"]}
     assert (unit["outcome"], unit["behind_since"]) == ("failed", published[PRODUCTION])
-    assert told_behind(replica) == (version(2), published[PRODUCTION])
+    assert reported_lag(replica) == (version(2), published[PRODUCTION])
 
 
-def test_what_was_rolled_back_here_is_behind_since_then(replica, mirror):
+def test_a_channel_that_was_rolled_back_is_behind_since_the_rollback(replica, mirror):
     mirror.publish(2)
     replica.sync_well()
     replica.well("rollback", "production")
-    offered, since = told_behind(replica)
+    offered, since = reported_lag(replica)
     assert offered == version(2)
     assert since == {entry["path"]: entry["published"] for entry in replica.status()["channels"]}[PRODUCTION]
 
 
-def test_a_question_for_a_held_unit_is_not_repeated_and_spoils_nothing(replica, mirror, upstream):
-    """The one architecture is held, the other follows; the status can be had at the second try only."""
+def test_the_request_for_a_held_unit_is_not_retried_and_affects_no_other(replica, mirror, upstream):
+    """One architecture is held and the other follows; only the second request for status.json succeeds."""
     replica.configure(source={"retries": 1})
     replica.well("hold", "production", "--arch", "x86_64")
     mirror.publish(2)
@@ -322,7 +322,7 @@ def test_a_question_for_a_held_unit_is_not_repeated_and_spoils_nothing(replica, 
     assert len(upstream.requests) == 2
 
 
-def test_a_held_replica_stays(replica, mirror):
+def test_a_held_replica_does_not_change(replica, mirror):
     replica.well("hold", "production", "--reason", "freeze")
     mirror.publish(2)
     assert set(replica.sync_well().outcomes().values()) == {"held"}
@@ -363,7 +363,7 @@ def test_over_tls_with_a_private_authority(mirror, front, replica_of, authority,
     assert made.snapshot() == mirror.snapshot()
 
 
-def test_a_client_certificate_is_shown(mirror, front, replica_of, authority, server_certificate):
+def test_a_client_certificate_is_sent(mirror, front, replica_of, authority, server_certificate):
     server = front(mirror.root, server_certificate.server_context(client_ca=authority.cert))
     assert replica_of(server, "nobody", caFile=str(authority.cert)).sync().status == 1
     client = authority.issue("replica")
@@ -381,7 +381,7 @@ def closes(handler):
 
 
 def stalls(handler):
-    """Until the other side has had enough."""
+    """Sends data until the client disconnects."""
     with contextlib.suppress(OSError):
         handler.connection.recv(1)
     return True
@@ -398,8 +398,8 @@ STATUSES = {
     "null": (says(b"null"), "bad_status"),
     "no channels": (says(b'{"format": 1}'), "bad_status"),
     "a format to come": (says(b'{"format": 2, "channels": []}'), "bad_status"),
-    "channels that are no list": (says(b'{"format": 1, "channels": {}}'), "bad_status"),
-    "channels that are no objects": (says(b'{"format": 1, "channels": [7]}'), "bad_status"),
+    "channels that are not a list": (says(b'{"format": 1, "channels": {}}'), "bad_status"),
+    "channels that are not objects": (says(b'{"format": 1, "channels": [7]}'), "bad_status"),
     "a path that is none": (says(b'{"format": 1, "channels": [{"path": 1}]}'), "bad_status"),
     "no text": (says(b"\xff\xfe{\x00"), "bad_status"),
     "deeply nested": (says(b"[" * 100_000), "bad_status"),
@@ -416,7 +416,7 @@ STATUSES = {
 
 
 @pytest.mark.parametrize("fault", STATUSES)
-def test_a_status_that_cannot_be_used_stops_everything_loudly(replica, mirror, upstream, fault):
+def test_an_unusable_status_is_an_error_of_all_units(replica, mirror, upstream, fault):
     disturbance, code = STATUSES[fault]
     mirror.publish(2)
     before = replica.snapshot()
@@ -427,7 +427,7 @@ def test_a_status_that_cannot_be_used_stops_everything_loudly(replica, mirror, u
     assert run.status == 1
     assert set(codes(run).values()) == {code}, run.text
     assert replica.snapshot() == before
-    # Asked once for all units.
+    # One request for all units.
     assert [path for path, _range in upstream.requests] == ["status.json"]
     upstream.disturbances.clear()
     replica.configure(source=PATIENT)
@@ -446,7 +446,7 @@ def test_a_status_that_cannot_be_used_stops_everything_loudly(replica, mirror, u
         {"engine_version": 7},
     ],
 )
-def test_an_entry_that_cannot_be_used_counts_as_not_served(replica, mirror, upstream, changes):
+def test_an_unusable_entry_counts_as_not_offered(replica, mirror, upstream, changes):
     mirror.publish(2)
     fields = mirror.status()
     for entry in fields["channels"]:
@@ -460,7 +460,7 @@ def test_an_entry_that_cannot_be_used_counts_as_not_served(replica, mirror, upst
 
 
 @pytest.mark.parametrize("date", [None, 7, "yesterday", "0001-01-01T00:00:00", "9999-12-31T23:59:59Z", "\u0000"])
-def test_a_strange_date_does_no_harm(replica, mirror, upstream, date):
+def test_an_invalid_date_is_ignored(replica, mirror, upstream, date):
     mirror.publish(2)
     fields = mirror.status()
     for entry in fields["channels"]:
@@ -472,7 +472,7 @@ def test_a_strange_date_does_no_harm(replica, mirror, upstream, date):
         assert replica.run(verb).status == 0
 
 
-def test_a_passing_fault_of_the_status_is_tried_again(replica, mirror, upstream):
+def test_a_temporary_fault_of_the_status_is_retried(replica, mirror, upstream):
     mirror.publish(2)
     replica.configure(source={"retries": 1})
     upstream.disturb("status.json", says(b"later", 503), times=1)
@@ -489,11 +489,11 @@ def test_the_failure_of_the_status_is_not_multiplied_by_the_units(replica, upstr
     assert len(upstream.requests) == 2
 
 
-# -- packages that are not what the status names -----------------------------------------------------------------------
+# -- packages that differ from the status ------------------------------------------------------------------------------
 
 
 def another_package(server, mirror):
-    """A whole, good package, but of another release."""
+    """A valid package of another release."""
     data = (mirror.root / BACK / "updates.zip").read_bytes()
     server.disturb(f"{PRODUCTION}/updates.zip", lambda handler: handler.file(data) or True)
 
@@ -525,7 +525,7 @@ PACKAGES = {
 
 
 @pytest.mark.parametrize("fault", PACKAGES)
-def test_a_package_that_is_not_the_one_of_the_status_is_refused(replica, mirror, upstream, fault):
+def test_a_package_that_differs_from_the_status_is_refused(replica, mirror, upstream, fault):
     spoil, expected = PACKAGES[fault]
     mirror.publish(2)
     before = replica.snapshot()
@@ -535,15 +535,15 @@ def test_a_package_that_is_not_the_one_of_the_status_is_refused(replica, mirror,
     assert run.error(PRODUCTION)["code"] in expected
     assert replica.numbers("production") == [1, 2]
     assert replica.served(PRODUCTION) == before[PRODUCTION]
-    told = {entry["arch"]: entry for entry in replica.status()["last_sync"]["units"]}["x86_64"]
-    assert told["before"]["definitions_version"] == version(1)
-    assert told["offered"]["definitions_version"] == version(2)
+    units = {entry["arch"]: entry for entry in replica.status()["last_sync"]["units"]}["x86_64"]
+    assert units["before"]["definitions_version"] == version(1)
+    assert units["offered"]["definitions_version"] == version(2)
     upstream.disturbances.clear()
     replica.sync_well()
     assert replica.snapshot(folders("production")) == mirror.snapshot(folders("production"))
 
 
-def test_a_release_that_lands_between_status_and_package_is_fetched_at_the_next_try(replica, mirror, upstream):
+def test_a_release_between_status_and_package_is_downloaded_at_the_next_try(replica, mirror, upstream):
     mirror.publish(2)
     replica.configure(source={"retries": 1})
 
@@ -552,14 +552,14 @@ def test_a_release_that_lands_between_status_and_package_is_fetched_at_the_next_
 
     upstream.disturb(f"{PRODUCTION}/updates.zip", land, times=1)
     replica.sync_well()
-    # The other architecture may have been fetched before.
+    # The other architecture may have been downloaded before.
     assert replica.serves(PRODUCTION) == 3
     replica.sync_well()
     assert replica.numbers("production") == [3, 3]
     replica.agree()
 
 
-def test_without_further_tries_it_is_told_and_the_next_sync_fetches_it(replica, mirror, upstream):
+def test_without_retries_it_is_an_error_and_the_next_sync_downloads_it(replica, mirror, upstream):
     replica.configure(architectures=["x86_64"])
     mirror.publish(2)
     upstream.disturb(f"{PRODUCTION}/updates.zip", lambda _handler: mirror.publish(3) and False, times=1)
@@ -570,10 +570,10 @@ def test_without_further_tries_it_is_told_and_the_next_sync_fetches_it(replica, 
     assert replica.serves(PRODUCTION) == 3
 
 
-# -- backwards ---------------------------------------------------------------------------------------------------------
+# -- rollbacks ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_replica_never_goes_backwards(replica, mirror):
+def test_a_replica_never_serves_lower_versions(replica, mirror):
     mirror.publish(2)
     replica.sync_well()
     before = replica.snapshot()
@@ -588,7 +588,7 @@ def test_a_replica_never_goes_backwards(replica, mirror):
     assert replica.numbers("production") == [1, 1]
 
 
-def test_who_went_back_why_and_how_to_do_so_here_is_told(replica, mirror):
+def test_the_error_says_who_rolled_back_and_how_to_follow(replica, mirror):
     mirror.publish(2)
     replica.sync_well()
     mirror.well("rollback", "production", "--reason", "false positives", "--by", "anna")
@@ -606,7 +606,7 @@ def test_who_went_back_why_and_how_to_do_so_here_is_told(replica, mirror):
 
 
 @pytest.mark.parametrize(
-    ("held", "told"),
+    ("held", "message"),
     [
         (None, "does not say"),
         ({}, "does not say"),
@@ -616,8 +616,8 @@ def test_who_went_back_why_and_how_to_do_so_here_is_told(replica, mirror):
         ("held", "does not say"),
     ],
 )
-def test_whatever_the_other_mirror_says_about_its_hold(replica, mirror, upstream, held, told):
-    """And a release that is not kept here can only be fetched."""
+def test_any_content_of_the_hold_of_the_other_mirror(replica, mirror, upstream, held, message):
+    """The release is not stored here, so the only way to follow is a downgrade."""
     mirror.publish(2)
     mirror.publish(3)
     mirror.well("rollback", "production", "--to", version(2))
@@ -632,14 +632,14 @@ def test_whatever_the_other_mirror_says_about_its_hold(replica, mirror, upstream
     upstream.disturb("status.json", says(json.dumps(fields).encode()))
     error = replica.sync().error(PRODUCTION)
     assert error["code"] == "downgrade"
-    assert told in error["message"]
+    assert message in error["message"]
     assert len(error["message"]) < 600
     assert error["message"].isprintable()
     assert "rollback" not in error["hint"]
     assert "mde-mirror sync --allow-downgrade" in error["hint"]
 
 
-def test_an_older_mirror_behind_the_same_address_is_refused(replica, mirror, upstream, station):
+def test_an_older_mirror_with_the_same_url_is_refused(replica, mirror, upstream, station):
     mirror.publish(3)
     replica.sync_well()
     older = station("older")
@@ -650,7 +650,7 @@ def test_an_older_mirror_behind_the_same_address_is_refused(replica, mirror, ups
     assert replica.numbers("production") == [3, 3]
 
 
-# -- broken off --------------------------------------------------------------------------------------------------------
+# -- interruptions ----------------------------------------------------------------------------------------------------
 
 
 def broken_off(replica, mirror, upstream):
@@ -665,7 +665,7 @@ def broken_off(replica, mirror, upstream):
     return path, len(data)
 
 
-def test_a_download_that_was_broken_off_is_carried_on(replica, mirror, upstream):
+def test_an_interrupted_download_is_resumed(replica, mirror, upstream):
     path, size = broken_off(replica, mirror, upstream)
     run = replica.sync_well()
     assert dict(upstream.requests)[path] == "bytes=300000-"
@@ -673,7 +673,7 @@ def test_a_download_that_was_broken_off_is_carried_on(replica, mirror, upstream)
     assert replica.served() == mirror.served()
 
 
-def test_what_was_broken_off_is_not_spliced_with_another_release(replica, mirror, upstream):
+def test_an_interrupted_download_is_not_mixed_with_another_release(replica, mirror, upstream):
     path, _size = broken_off(replica, mirror, upstream)
     mirror.publish(3, size=BIG)
     replica.sync_well()
@@ -683,7 +683,7 @@ def test_what_was_broken_off_is_not_spliced_with_another_release(replica, mirror
 
 @pytest.mark.slow
 def test_kill_9_at_any_moment_of_a_replica_with_shared_packages(replica, mirror, upstream):
-    """Several channels wait for one package when the run dies; the next one carries on."""
+    """The run is killed while several channels wait for the same package; the next run continues."""
     chance = random.Random(5)
     replica.configure(channels=["canary", "pilot"])
     paths = [path for channel in ("production", "canary", "pilot") for path in folders(channel)]
@@ -700,7 +700,7 @@ def test_kill_9_at_any_moment_of_a_replica_with_shared_packages(replica, mirror,
         linger(process, chance.uniform(0, 0.1))
         kills.strike(process)
         replica.check()
-        # Never backwards; what the run before had decided may have been completed first.
+        # Never lower; the sync may first have completed the decision of the run before.
         assert all((before[path] or 0) <= (replica.serves(path) or 0) <= number for path in paths)
         if number % 2:
             continue
@@ -710,7 +710,7 @@ def test_kill_9_at_any_moment_of_a_replica_with_shared_packages(replica, mirror,
         replica.agree()
 
 
-def test_nothing_that_a_status_names_leads_out_of_the_root(replica, mirror, upstream, tmp_path):
+def test_no_path_in_a_status_leads_outside_of_the_root(replica, mirror, upstream, tmp_path):
     mirror.publish(2)
     fields = mirror.status()
     fields["channels"] += [
@@ -723,8 +723,8 @@ def test_nothing_that_a_status_names_leads_out_of_the_root(replica, mirror, upst
     assert {path.split("/")[0] for path in replica.folders()} == {"linux"}
 
 
-def test_what_upstream_has_not_yet_written_to_its_disk_is_not_half_copied(replica, mirror, upstream):
-    """The upstream mirror lost a package that its status still names."""
+def test_a_package_that_is_missing_on_the_other_mirror_is_an_error(replica, mirror, upstream):
+    """The other mirror lost a package that its status still lists."""
     mirror.publish(2)
     before = replica.snapshot()
     for arch in ARCHITECTURES:

@@ -1,4 +1,4 @@
-"""The fault matrix of the stand-in service, laid before a mirror: a replica publishes nothing wrong and says why."""
+"""The faults of the simulated service with a replica, which publishes no damaged package and reports the cause."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..mirror.test_mirror_faults import CASES
 from .conftest import BACK, PRODUCTION, Station, folders
 
 OTHER = folders("production")[1]
-# A status names everything at once; what a versions answer in XML can be does not concern it.
+# Faults of the XML with the versions do not apply to status.json.
 ABOUT_XML = ("bad_xml", "entity_bomb", "external_entity", "huge_xml", "versions")
-# What is a whole package, but not the one that was named, counts as a release that landed meanwhile.
+# A valid package that differs from the announced one counts as a new release during the download.
 ANOTHER = {"bad_versions": "bad_status", "unexpected_content": "unexpected_content versions_moved"}
 
 
 class MirrorService(DownloadService):
-    """The stand-in with its faults, serving the root of a mirror: `info` is its status, `package` a package."""
+    """The simulated service with its faults, which serves the root of a mirror: `info` is status.json."""
 
     root = None
 
@@ -52,7 +52,7 @@ def concerns(case):
 
 @pytest.fixture(scope="module")
 def upstream(tmp_path_factory, first_release, running_service, authority, server_certificate):
-    """A mirror that serves release 2, behind the stand-in."""
+    """A mirror with release 2, which the simulated service serves."""
     made = Station(tmp_path_factory.mktemp("upstream"), running_service, authority.cert)
     shutil.copytree(first_release, made.root, symlinks=True)
     running_service.clear_faults()
@@ -73,7 +73,7 @@ def replica(tmp_path, upstream, first_release, authority):
 
 
 @pytest.mark.parametrize("struck", [case for case in CASES if concerns(case)], ids=str)
-def test_a_fault_of_the_other_mirror_harms_nothing(replica, upstream, struck):
+def test_a_fault_of_the_other_mirror_does_not_affect_other_units(replica, upstream, struck):
     before = replica.snapshot()
     replica.configure(**struck.settings)
     upstream.fault(struck.fault, kind=struck.kind, arch="x86_64", **struck.options)
@@ -109,7 +109,7 @@ def test_a_certificate_that_is_not_trusted(replica, upstream, tmp_path):
 
 
 @pytest.mark.parametrize("fault", ["refuse_handshake", "stall_handshake"])
-def test_connections_that_come_to_nothing(replica, upstream, fault):
+def test_connections_that_fail(replica, upstream, fault):
     replica.configure(source=HASTY)
     upstream.fault(fault)
     run = replica.sync()
@@ -120,7 +120,7 @@ def test_connections_that_come_to_nothing(replica, upstream, fault):
 
 @pytest.mark.parametrize("fault", ["status", "truncate", "reset", "close", "empty", "html"])
 @pytest.mark.parametrize("kind", ["info", "package"])
-def test_what_happens_once_is_tried_again(replica, upstream, kind, fault):
+def test_a_temporary_failure_is_retried(replica, upstream, kind, fault):
     replica.configure(source={"retries": 2})
     upstream.fault(fault, kind=kind, times=1, **({"code": 503} if fault == "status" else {}))
     replica.sync_well()

@@ -1,4 +1,4 @@
-"""Microsoft's script, kept up to date from a git repository or a zip by the syncs themselves."""
+"""Syncs that keep Microsoft's script up to date from a git repository or a zip."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def web(tmp_path):
 
 @pytest.fixture
 def scripted(mirror, service, monkeypatch):
-    """A mirror that serves release 1, and whose script is yet to be got."""
+    """A mirror that serves release 1 and has no copy of the script yet."""
     monkeypatch.setenv("DEFINITION_SERVICE", service.url)
     mirror.configure(channels=[], source={"type": "script"})
     return mirror
 
 
 class Origin:
-    """One way to the upstream: the address, and what a release of the upstream needs to be seen there."""
+    """A source of the script: its URL, and how to publish a new commit there."""
 
     def __init__(self, upstream, tmp_path, web, kind):
         self.upstream, self.zip_path = upstream, tmp_path / "xplat.zip"
@@ -85,7 +85,7 @@ WAYS = ("git file", "git path", "git http", "git plain http", "zip path", "zip h
 
 
 def ran(mirror):
-    """Which edition of the script ran last."""
+    """The edition of the script that ran last."""
     output = (mirror.root / ".state" / "script" / "output.log").read_text(encoding="utf-8")
     found = set(re.findall(r"^edition (\d+)$", output, re.MULTILINE))
     assert len(found) == 1, output
@@ -93,7 +93,7 @@ def ran(mirror):
 
 
 def copied(mirror):
-    """The files of the copy, and what tells whether they were written again."""
+    """The files of the copy, with inodes and times that change if they are written again."""
     folder = mirror.root / ".state" / "script" / "current"
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
@@ -112,7 +112,7 @@ def published(mirror):
 
 
 def fails(mirror, code):
-    """A sync that fails loudly by that code, and changes nothing."""
+    """Checks that a sync fails with this error code and changes nothing."""
     before = mirror.snapshot()
     run = mirror.sync()
     assert run.status == 1, run.text
@@ -123,11 +123,11 @@ def fails(mirror, code):
     return run
 
 
-# -- where it is got from ----------------------------------------------------------------------------------------------
+# -- sources of the script --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", WAYS)
-def test_the_next_sync_takes_what_is_new(scripted, origin, kind):
+def test_the_next_sync_uses_a_new_commit(scripted, origin, kind):
     there = origin(kind)
     scripted.configure(script={"url": there.address})
     run = scripted.publish(2)
@@ -161,12 +161,12 @@ def test_a_web_server_is_asked_whether_the_zip_is_new(scripted, origin, web):
         assert path == "/xplat.zip"
         asked.append("If-Modified-Since" in headers)
         kept.append(copied(scripted))
-    # A time in which the zip may still have changed is not asked for: it would hide the change for good.
+    # A date is not used if the zip may still have changed within the same second, because the change would be missed.
     assert asked == [False, True, True]
     assert kept[0] == kept[1] == kept[2]
 
 
-def test_the_origin_is_left_alone_while_there_is_nothing_to_fetch(scripted, origin, web):
+def test_the_origin_is_not_contacted_if_there_is_nothing_to_download(scripted, origin, web):
     scripted.configure(script={"url": origin("zip http").address})
     scripted.sync_well()
     scripted.sync("--check")
@@ -181,8 +181,8 @@ def test_check_writes_nothing(scripted, origin, web, service):
     assert (scripted.tree(), web.requests) == (before, [])
 
 
-def test_the_script_alone_is_enough(scripted, upstream, tmp_path):
-    """A repository or zip of the folder itself, with no more than the script."""
+def test_a_source_with_only_the_script(scripted, upstream, tmp_path):
+    """A repository or zip of the folder of the script, without other files."""
     repository = Repository(tmp_path / "small")
     repository.write(SCRIPT, (upstream.folder / HOME / SCRIPT).read_text(encoding="utf-8"))
     commit = repository.commit(1)
@@ -198,7 +198,7 @@ def test_the_script_alone_is_enough(scripted, upstream, tmp_path):
     assert published(scripted) == "Microsoft's script"
 
 
-def test_a_copy_of_another_origin_is_none(scripted, upstream, tmp_path, service):
+def test_a_copy_of_another_origin_is_not_used(scripted, upstream, tmp_path, service):
     scripted.configure(script={"url": str(upstream.folder)})
     scripted.publish(2)
     scripted.configure(script={"url": str(tmp_path / "nothing")})
@@ -208,8 +208,8 @@ def test_a_copy_of_another_origin_is_none(scripted, upstream, tmp_path, service)
     scripted.sync_well()
 
 
-def test_the_settings_of_the_operator_are_never_touched(scripted, upstream):
-    """Neither those of the mirror, nor those that lie in the clone; and those in the clone are not obeyed."""
+def test_the_settings_of_the_operator_are_never_changed(scripted, upstream):
+    """Neither those of the mirror, nor those in the clone; and those in the clone are not used."""
     scripted.configure(script={"url": str(upstream.folder)}, downloadMacUpdates=False)
     clone = upstream.folder / HOME / "settings.json"
     clone.write_text('{"downloadFolder": "/nowhere", "logFilePath": "/nowhere/log"}', encoding="utf-8")
@@ -227,7 +227,7 @@ def test_the_settings_of_the_operator_are_never_touched(scripted, upstream):
 
 
 @pytest.mark.parametrize("kind", WAYS)
-def test_a_pinned_commit_stays(scripted, origin, kind, web):
+def test_a_pinned_commit_does_not_change(scripted, origin, kind, web):
     there = origin(kind)
     first = there.upstream.editions[1]
     scripted.configure(script={"url": there.address, "commit": first.upper()})
@@ -240,7 +240,7 @@ def test_a_pinned_commit_stays(scripted, origin, kind, web):
     scripted.publish(4)
     assert (ran(scripted), published(scripted)[-40:]) == (2, there.upstream.editions[2])
     if not there.is_zip:
-        # Back to one that is no longer the newest.
+        # An older commit is pinned.
         scripted.configure(source={"commit": first})
         scripted.publish(5)
         assert ran(scripted) == 1
@@ -256,7 +256,7 @@ def test_another_commit_than_the_pinned_one_is_never_run(scripted, origin, kind,
     service.clear_requests()
     message = fails(scripted, "script_commit").error()["message"]
     assert "0123456789" * 4 in message
-    assert there.upstream.editions[1] in message, "what is there instead is told"
+    assert there.upstream.editions[1] in message, "the message contains the commit that was found"
     assert service.asked("package") == []
     there.gone()
     assert there.upstream.editions[1] in fails(scripted, "script_commit").error()["message"]
@@ -265,17 +265,17 @@ def test_another_commit_than_the_pinned_one_is_never_run(scripted, origin, kind,
 
 
 @pytest.mark.parametrize(
-    ("comment", "said"), [(b"", "no commit"), (b"4" * 40, "4" * 40), (b"a comment of a person", "no commit")]
+    ("comment", "words"), [(b"", "no commit"), (b"4" * 40, "4" * 40), (b"a comment of a person", "no commit")]
 )
-def test_a_zip_must_name_the_pinned_commit(scripted, origin, upstream, comment, said, service):
+def test_a_zip_must_name_the_pinned_commit(scripted, origin, upstream, comment, words, service):
     there = origin("zip path")
     remade(there.zip_path, comment=comment)
     scripted.configure(script={"url": there.address, "commit": upstream.editions[1]})
     service.publish(version(2), size=SIZE)
-    assert said in fails(scripted, "script_commit").error()["message"]
+    assert words in fails(scripted, "script_commit").error()["message"]
 
 
-# -- what goes wrong ---------------------------------------------------------------------------------------------------
+# -- faults ------------------------------------------------------------------------------------------------------------
 
 NO_UPDATE = ("gone", "no zip", "cut short", "without the script", "a link")
 
@@ -284,7 +284,7 @@ NO_UPDATE = ("gone", "no zip", "cut short", "without the script", "a link")
     ("kind", "fault"),
     [("zip http", fault) for fault in NO_UPDATE] + [("git file", f) for f in ("gone", "without the script", "a link")],
 )
-def test_without_an_update_the_present_copy_goes_on(scripted, origin, kind, fault, service):
+def test_the_present_copy_is_used_if_the_update_fails(scripted, origin, kind, fault, service):
     there = origin(kind)
     scripted.configure(script={"url": there.address})
     scripted.publish(2)
@@ -309,13 +309,13 @@ def test_without_an_update_the_present_copy_goes_on(scripted, origin, kind, faul
     (note,) = notes(run)
     assert "could not be brought up to date" in note
     assert list((scripted.root / ".incoming").iterdir()) == []
-    # And without a copy there is nothing to go on with.
+    # Without a copy, the sync fails.
     shutil.rmtree(scripted.root / ".state" / "script")
     service.publish(version(4), size=SIZE)
     fails(scripted, "script_missing")
 
 
-def test_a_damaged_copy_is_got_again(scripted, upstream):
+def test_a_damaged_copy_is_replaced(scripted, upstream):
     scripted.configure(script={"url": str(upstream.folder)})
     scripted.publish(2)
     script = scripted.root / ".state" / "script" / "current" / "tree" / HOME / SCRIPT
@@ -326,7 +326,7 @@ def test_a_damaged_copy_is_got_again(scripted, upstream):
 
 
 @pytest.mark.parametrize("kind", ["git http", "zip http"])
-def test_an_origin_that_hangs_is_given_up(scripted, origin, kind, web, patience):
+def test_an_origin_that_hangs_is_aborted(scripted, origin, kind, web, patience):
     there = origin(kind)
     scripted.configure(script={"url": there.address})
     scripted.publish(2)
@@ -334,7 +334,7 @@ def test_an_origin_that_hangs_is_given_up(scripted, origin, kind, web, patience)
     end = threading.Event()
     web.disturb = lambda _handler: patience.end("script_origin") or end.wait(10 * LONGEST)
     scripted.service.publish(version(3), size=SIZE)
-    # Git is watched like any program; for a zip the source's own limit holds, and for what else is asked meanwhile.
+    # git has the time limit of all programs; a zip and other requests have the time limit of the source.
     scripted.configure(source=PATIENT if kind == "git http" else HASTY)
     run = scripted.sync(command=patience.command)
     end.set()
@@ -343,7 +343,7 @@ def test_an_origin_that_hangs_is_given_up(scripted, origin, kind, web, patience)
     assert "timeout" in notes(run)[0]
 
 
-def test_without_git_it_is_told(scripted, upstream, tmp_path, monkeypatch, service):
+def test_a_missing_git_is_reported(scripted, upstream, tmp_path, monkeypatch, service):
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
     for name in ("bash", "curl", "jq", "awk", "sed"):
@@ -357,8 +357,8 @@ def test_without_git_it_is_told(scripted, upstream, tmp_path, monkeypatch, servi
 
 
 @pytest.mark.parametrize("moment", ["before write", "before point", "after point", "before remove_tree"])
-def test_killed_while_it_is_brought_up_to_date(scripted, upstream, tmp_path, patched, moment):
-    """Either copy may be there afterwards, but a whole one, and the next sync brings it up to date."""
+def test_a_kill_during_the_update_of_the_copy(scripted, upstream, tmp_path, patched, moment):
+    """The old or the new copy exists afterwards, complete, and the next sync updates it."""
     scripted.configure(script={"url": str(upstream.folder)})
     scripted.publish(2)
     upstream.release(2)
@@ -385,7 +385,7 @@ def test_killed_while_it_is_brought_up_to_date(scripted, upstream, tmp_path, pat
     assert list((scripted.root / ".incoming").iterdir()) == []
 
 
-# -- the way there -----------------------------------------------------------------------------------------------------
+# -- network -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ["git/upstream", "xplat.zip"])
@@ -411,10 +411,10 @@ def test_through_a_proxy_with_a_private_authority(scripted, upstream, tmp_path, 
 
 @pytest.mark.parametrize("path", ["git/upstream", "xplat.zip"])
 def test_a_certificate_that_is_not_trusted(scripted, upstream, tmp_path, service, path):
-    """What comes from there would be run, so nobody gets around the check."""
+    """The script is executed, so the verification cannot be disabled."""
     upstream.zip(tmp_path / "xplat.zip")
-    stranger = Authority(tmp_path / "stranger").issue("server", ["127.0.0.1"])
-    with serving(tmp_path, stranger.server_context()) as web:
+    unknown = Authority(tmp_path / "unknown").issue("server", ["127.0.0.1"])
+    with serving(tmp_path, unknown.server_context()) as web:
         scripted.configure(script={"url": f"{web.url}/{path}"})
         service.publish(version(2), size=SIZE)
         assert "certificate" in fails(scripted, "script_missing").error()["message"]
@@ -423,7 +423,7 @@ def test_a_certificate_that_is_not_trusted(scripted, upstream, tmp_path, service
 
 @pytest.mark.parametrize("path", ["git/upstream", "upstream/.git", "xplat.zip"])
 def test_a_password_in_the_address(scripted, upstream, tmp_path, web, service, path):
-    """It reaches the server, and nobody else."""
+    """The password is sent to the server only, and never shown."""
     upstream.zip(tmp_path / "xplat.zip")
     web.credentials = "reader:pass/word%s"
     address = f"{web.url_with('reader:pass%2Fword%25s')}/{path}"
@@ -442,7 +442,7 @@ def test_a_password_in_the_address(scripted, upstream, tmp_path, web, service, p
 
 
 @pytest.mark.parametrize("way", ["git", "zip"])
-def test_a_password_is_not_carried_to_another_host(scripted, upstream, tmp_path, web, service, way):
+def test_a_password_is_not_sent_to_another_host(scripted, upstream, tmp_path, web, service, way):
     upstream.zip(tmp_path / "xplat.zip")
     with serving(tmp_path) as other:
 
@@ -462,8 +462,8 @@ def test_a_password_is_not_carried_to_another_host(scripted, upstream, tmp_path,
         assert [headers for _method, _path, headers in other.requests if "Authorization" in headers] == []
 
 
-def test_the_configuration_of_the_user_plays_no_part(scripted, upstream, tmp_path, monkeypatch):
-    """No address is replaced, no hook runs, no question is asked, no other repository is written to."""
+def test_the_git_configuration_of_the_user_is_ignored(scripted, upstream, tmp_path, monkeypatch):
+    """No URL is replaced, no hook runs, no prompt appears, and no other repository is changed."""
     home = tmp_path / "home"
     hooks = home / "template" / "hooks"
     hooks.mkdir(parents=True)
@@ -490,7 +490,7 @@ def test_the_configuration_of_the_user_plays_no_part(scripted, upstream, tmp_pat
 
 @pytest.fixture
 def public():
-    """A folder that every user can get at, as pytest's own cannot."""
+    """A folder that all users can access, unlike the temporary folders of pytest."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
@@ -499,7 +499,7 @@ def public():
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: acting as another user takes root")
 @pytest.mark.parametrize("kept", ["url", "path"])
 def test_root_acts_as_the_owner(scripted, upstream, public, kept):
-    """Git and the script run as the owner of the mirror, so that the owner's own runs can go on with what is there."""
+    """git and the script run as the owner of the mirror, so that later runs of the owner can use the files."""
     owner = pwd.getpwnam("nobody")
     body = (upstream.folder / HOME / SCRIPT).read_text(encoding="utf-8")
     upstream.release(2, script=body.replace('echo "edition', 'echo "user $(id -u) $(id -ru)"\necho "edition'))

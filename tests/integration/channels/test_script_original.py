@@ -25,7 +25,7 @@ NAMES = ("go.microsoft.com", "definitionupdates.microsoft.com")
 
 pytestmark = [
     pytest.mark.skipif(not CLONE, reason="NOT TESTED: MDE_MICROSOFT_SCRIPT names no clone of mdatp-xplat"),
-    # The proxy stands between the script and a service that resets connections.
+    # The proxy is between the script and a service that resets connections.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
 
@@ -40,7 +40,7 @@ def detour(service, authority, monkeypatch):
     def connected(address, *arguments, **options):
         return real(("127.0.0.1", port) if address[0] in NAMES else address, *arguments, **options)
 
-    # Only the proxy of this test connects from here; the command is another process.
+    # In this process, only the proxy opens connections; the command is another process.
     monkeypatch.setattr(socket, "create_connection", connected)
     with Proxy("mirror", "secret") as proxy:
         yield proxy
@@ -48,7 +48,7 @@ def detour(service, authority, monkeypatch):
 
 @pytest.fixture
 def original(mirror, detour, tmp_path):
-    """A mirror that serves release 1; its clone has been run by hand before."""
+    """A mirror that serves release 1, with a clone that was run manually before."""
     clone = tmp_path / "clone"
     shutil.copytree(Path(CLONE) / HOME, clone / HOME)
     (clone / HOME / "settings.json").write_text('{"downloadFolder": "/nowhere"}', encoding="utf-8")
@@ -65,14 +65,14 @@ def original(mirror, detour, tmp_path):
     return mirror
 
 
-def test_what_it_fetched_is_published(original, service, detour):
+def test_packages_of_the_original_script_are_published(original, service, detour):
     shutil.rmtree(original.root)
     original.configure(downloadPreviewUpdates=True, downloadMacUpdates=True)
     run = original.publish(2)
     assert len(run.outcomes()) == 8
     assert set(run.outcomes().values()) == {"updated"}
     assert "go.microsoft.com:443" in detour.tunnels
-    # With manifests of one platform and none of the other, and of one architecture only.
+    # There are manifests of one platform only, and of one architecture only.
     for options in ({"platform": "mac"}, {"platform": "linux", "arch": "arm64"}):
         service.publish(version(3), size=SIZE, **options)
         original.sync_well()
@@ -82,7 +82,7 @@ def test_what_it_fetched_is_published(original, service, detour):
 
 
 @pytest.mark.parametrize("fault", PACKAGE_FAULTS)
-def test_a_package_that_is_none_is_not_published(original, service, fault):
+def test_an_invalid_package_is_not_published(original, service, fault):
     name, options = PACKAGE_FAULTS[fault]
     service.publish(version(2), size=SIZE)
     service.fault(name, kind="package", arch="x86_64", **options)
@@ -99,7 +99,7 @@ def test_a_package_that_is_none_is_not_published(original, service, fault):
 
 
 @pytest.mark.parametrize("fault", VERSIONS_FAULTS)
-def test_versions_that_are_none_are_not_published(original, service, fault):
+def test_invalid_versions_are_not_published(original, service, fault):
     name, options = VERSIONS_FAULTS[fault]
     service.publish(version(2), size=SIZE)
     service.fault(name, kind="info", arch="x86_64", skip=2, **options)
@@ -111,7 +111,7 @@ def test_versions_that_are_none_are_not_published(original, service, fault):
     assert original.numbers("production") == [2, 2]
 
 
-def test_a_release_that_lands_between_package_and_versions(original, service):
+def test_a_release_between_package_and_versions(original, service):
     service.publish(version(2), size=SIZE)
     service.fault("publish", kind="package", arch="x86_64", times=1, definitions=version(3), size=SIZE)
     run = original.sync()
@@ -122,7 +122,7 @@ def test_a_release_that_lands_between_package_and_versions(original, service):
 
 
 @pytest.mark.parametrize("failing", ARCHITECTURES)
-def test_its_first_failure_does_not_end_the_sync(original, service, failing):
+def test_the_first_failure_of_the_script_does_not_end_the_sync(original, service, failing):
     service.publish(version(2), size=SIZE)
     service.fault("reset", kind="package", arch=failing)
     run = original.sync()

@@ -1,4 +1,4 @@
-"""Microsoft's downloader as a source: none of its faults reaches an endpoint, and each of them is loud."""
+"""Microsoft's script as the source: its faults never affect endpoints, and each fault is an error of the sync."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def programs():
 
 @pytest.fixture
 def clone(tmp_path):
-    """A clone of Microsoft's repository, with settings that the operator made for running the script by hand."""
+    """A clone of Microsoft's repository, with settings of the operator for manual runs of the script."""
     folder = tmp_path / "clone" / HOME
     folder.mkdir(parents=True)
     shutil.copy(CHECKOUT / "simulators" / "microsoft_script.sh", folder / SCRIPT)
@@ -41,7 +41,7 @@ def clone(tmp_path):
 
 @pytest.fixture
 def scripted(mirror, clone, service, monkeypatch, tmp_path):
-    """A mirror that serves release 1 and gets the next ones from the script. Whatever it starts is gone afterwards."""
+    """A mirror that serves release 1 and uses the script as its source. Checks that no process is left afterwards."""
     monkeypatch.setenv("DEFINITION_SERVICE", service.url)
     mirror.configure(channels=[], source={"type": "script"}, script={"path": str(clone)})
     yield mirror
@@ -51,7 +51,7 @@ def scripted(mirror, clone, service, monkeypatch, tmp_path):
 
 
 def workers(folder):
-    """The processes that work in a folder or below, or did before it was removed."""
+    """The processes whose working directory is in a folder, also if the folder was removed."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -75,11 +75,11 @@ def codes(run):
     return {unit["error"]["code"] for unit in run.report["units"] if unit["error"]}
 
 
-# -- what works --------------------------------------------------------------------------------------------------------
+# -- without faults ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("below", ["", HOME])
-def test_what_the_script_fetched_is_published(scripted, clone, below):
+def test_packages_of_the_script_are_published(scripted, clone, below):
     scripted.configure(script={"path": str(clone / below)})
     shutil.rmtree(scripted.root)
     before = tree(clone)
@@ -92,7 +92,7 @@ def test_what_the_script_fetched_is_published(scripted, clone, below):
     scripted.agree()
 
 
-def test_nothing_new_does_not_run_it(scripted, clone, service):
+def test_nothing_new_does_not_run_the_script(scripted, clone, service):
     (clone / HOME / SCRIPT).write_text("exit 1\n")
     service.clear_requests()
     run = scripted.sync_well()
@@ -100,7 +100,7 @@ def test_nothing_new_does_not_run_it(scripted, clone, service):
     assert fetched(service) == []
 
 
-def test_check_does_not_run_it(scripted, service):
+def test_check_does_not_run_the_script(scripted, service):
     service.publish(version(2), size=SIZE)
     service.clear_requests()
     before = scripted.tree()
@@ -109,8 +109,8 @@ def test_check_does_not_run_it(scripted, service):
     assert scripted.tree() == before
 
 
-def test_only_what_is_needed_is_fetched(scripted, service):
-    """The script itself knows no architectures."""
+def test_only_the_needed_packages_are_downloaded(scripted, service):
+    """The script itself cannot select architectures."""
     service.publish(version(2), arch="arm64", size=SIZE)
     service.clear_requests()
     scripted.sync_well()
@@ -131,7 +131,7 @@ def test_rings_and_platforms(scripted, service):
     scripted.agree()
 
 
-def test_a_damaged_package_is_fetched_again(scripted, service):
+def test_a_damaged_package_is_downloaded_again(scripted, service):
     scripted.publish(2)
     before = scripted.snapshot()
     (scripted.root / PRODUCTION / "updates.zip").write_bytes(b"damaged")
@@ -141,7 +141,7 @@ def test_a_damaged_package_is_fetched_again(scripted, service):
     assert scripted.snapshot() == before
 
 
-def test_whatever_the_umask_clients_may_read(scripted):
+def test_published_files_are_readable_whatever_the_umask_is(scripted):
     umask = os.umask(0o077)
     try:
         scripted.publish(2)
@@ -159,7 +159,7 @@ def test_without_a_home(scripted, monkeypatch):
 
 
 def test_through_a_proxy(scripted, service):
-    """Microsoft's script has no setting for it."""
+    """Microsoft's script has no setting for a proxy."""
     service.publish(version(2), size=SIZE)
     with Proxy("mirror", "secret") as proxy:
         scripted.configure(source={"proxy": f"http://mirror:secret@127.0.0.1:{proxy.port}"})
@@ -172,7 +172,7 @@ def test_through_a_proxy(scripted, service):
 
 @pytest.mark.parametrize("edition", ["0.0.2", "1.2"])
 def test_one_platform_is_new_and_the_other_is_not(scripted, service, monkeypatch, edition):
-    """The edition of 2026 ends after the first platform that it had a manifest of."""
+    """The version of 2026 ends after the first platform that already has a manifest."""
     monkeypatch.setenv("SCRIPT_EDITION", edition)
     scripted.configure(downloadMacUpdates=True)
     scripted.publish(2)
@@ -187,7 +187,7 @@ def test_one_platform_is_new_and_the_other_is_not(scripted, service, monkeypatch
 
 
 def test_a_rollback_is_respected(scripted, service):
-    """The script alone would bring the newer package back."""
+    """The script itself would publish the newer package again."""
     scripted.publish(2)
     scripted.well("rollback", "production")
     service.publish(version(3), size=SIZE)
@@ -199,12 +199,12 @@ def test_a_rollback_is_respected(scripted, service):
     assert scripted.numbers("production") == [3, 3]
 
 
-def test_nothing_of_it_is_left(scripted):
-    """Its log, its scratch files and what it said do not grow, and none of it lies where clients look."""
+def test_no_files_of_the_script_accumulate(scripted):
+    """The log, temporary files and output of the script do not grow, and none of them is in a served folder."""
     scripted.publish(2)
     before = {path for path in scripted.root.rglob("*") if ".releases" not in path.parts and path.is_file()}
     said = (scripted.root / ".state" / "script" / "output.log").stat().st_size
-    # Somebody may have run the original by hand on this machine.
+    # The original may have been run manually on this machine.
     default_log = Path("/tmp/mdatp_offline_updates.log")
     theirs = default_log.stat().st_mtime_ns if default_log.exists() else None
     for number in (3, 4):
@@ -214,8 +214,8 @@ def test_nothing_of_it_is_left(scripted):
     assert (default_log.stat().st_mtime_ns if default_log.exists() else None) == theirs
 
 
-def test_powershell_where_the_other_one_cannot_run(scripted, clone, service, tmp_path, monkeypatch):
-    """A stand-in of PowerShell, which hands the stand-in of the script to bash."""
+def test_powershell_if_the_bash_script_cannot_run(scripted, clone, service, tmp_path, monkeypatch):
+    """A simulated pwsh, which runs the simulated script with bash."""
     folder = clone / HOME
     (folder / POWERSHELL).write_text("# for PowerShell\n")
     bin_folder = tmp_path / "bin"
@@ -236,13 +236,13 @@ def test_powershell_where_the_other_one_cannot_run(scripted, clone, service, tmp
         pwsh.chmod(0o755)
         scripted.sync_well()
     assert scripted.numbers("production") == [2, 2]
-    told = (scripted.root / ".state" / "script" / "output.log").read_text()
-    assert "arguments: -NoLogo -NoProfile -NonInteractive -File /" in told
+    output = (scripted.root / ".state" / "script" / "output.log").read_text()
+    assert "arguments: -NoLogo -NoProfile -NonInteractive -File /" in output
 
 
-# -- its faults --------------------------------------------------------------------------------------------------------
+# -- faults ------------------------------------------------------------------------------------------------------------
 
-# What the service does to the package, and to the versions that are asked for after it.
+# Faults of the package, and of the request for the versions after it.
 PACKAGE_FAULTS = {
     "404": ("status", {"code": 404}),
     "503": ("status", {"code": 503}),
@@ -272,7 +272,7 @@ VERSIONS_FAULTS = {
 
 
 def unharmed(scripted, service):
-    """A sync that fails loudly, changes nothing, leaves nothing behind, and does not stop the next one."""
+    """Checks that a sync fails, changes nothing, leaves no files, and does not affect the next one."""
     before = scripted.snapshot()
     run = scripted.sync()
     assert run.status == 1, run.text
@@ -289,7 +289,7 @@ def unharmed(scripted, service):
 
 
 @pytest.mark.parametrize("fault", PACKAGE_FAULTS)
-def test_a_package_that_is_none_is_not_published(scripted, service, fault):
+def test_an_invalid_package_is_not_published(scripted, service, fault):
     name, options = PACKAGE_FAULTS[fault]
     service.publish(version(2), size=SIZE)
     service.fault(name, kind="package", arch="x86_64", **options)
@@ -299,21 +299,21 @@ def test_a_package_that_is_none_is_not_published(scripted, service, fault):
 
 
 @pytest.mark.parametrize("fault", VERSIONS_FAULTS)
-def test_versions_that_are_none_are_not_published(scripted, service, fault):
-    """The engine asks twice before the script does, so the third answer is for the script."""
+def test_invalid_versions_are_not_published(scripted, service, fault):
+    """mde-mirror sends two requests before the script does, so the third response is for the script."""
     name, options = VERSIONS_FAULTS[fault]
     service.publish(version(2), size=SIZE)
     service.fault(name, kind="info", arch="x86_64", skip=2, **options)
     run = unharmed(scripted, service)
     assert codes(run) == {"script_failed"}
-    # Where its question breaks off, the script never gets beyond that package, however often it is run.
+    # If the request for the versions is interrupted, the script always ends at this package.
     others = "failed" if fault == "hung up" else "updated"
     assert run.outcomes() == dict(zip(folders("production"), ("failed", others)))
     assert scripted.numbers("production") == [2, 2]
 
 
-def test_a_release_that_lands_between_package_and_versions(scripted, service):
-    """The zip is release 2, its manifest says release 3, and the script believes both for ever."""
+def test_a_release_between_package_and_versions(scripted, service):
+    """The zip is release 2, its manifest is of release 3, and the script never notices it."""
     service.publish(version(2), size=SIZE)
     service.fault("publish", kind="package", arch="x86_64", times=1, definitions=version(3), size=SIZE)
     before = scripted.served()
@@ -325,8 +325,8 @@ def test_a_release_that_lands_between_package_and_versions(scripted, service):
     scripted.agree()
 
 
-def test_a_release_that_lands_while_another_unit_is_being_fetched(scripted, service):
-    """What the script fetched before is of release 2; what the service offers from then on is release 3."""
+def test_a_release_during_the_download_of_another_unit(scripted, service):
+    """The packages that the script downloaded before are of release 2; the service now offers release 3."""
     service.publish(version(2), size=SIZE)
     service.fault("publish", kind="package", arch="arm64", times=1, definitions=version(3), size=SIZE)
     service.fault("publish", kind="info", arch="x86_64", skip=2, times=1, definitions=version(3), size=SIZE)
@@ -350,8 +350,8 @@ def test_the_first_failure_ends_the_script_and_not_the_sync(scripted, service, f
     assert scripted.numbers("production") == [2, 2]
 
 
-def test_what_an_interrupted_run_left_is_not_believed(scripted, service):
-    """A zip of one release under a manifest of the next one, in the folder of a run that was killed."""
+def test_files_of_an_interrupted_run_are_not_used(scripted, service):
+    """The folder of a killed run contains a zip with the manifest of the next release."""
     service.publish(version(2), size=SIZE)
     for left in ((scripted.root / ".incoming" / "script.left"), scripted.root / ".state" / "script"):
         for path in folders("production"):
@@ -368,7 +368,7 @@ def test_what_an_interrupted_run_left_is_not_believed(scripted, service):
 
 
 def test_a_run_that_was_killed_does_not_disturb_the_next_one(scripted, service, tmp_path):
-    """The script goes on without us for a while, and writes."""
+    """The script of the killed run continues for a while and writes files."""
     service.publish(version(2), size=400_000)
     service.fault("stall", kind="package", arch="x86_64", times=1, after=100_000)
     process = scripted.start("sync")
@@ -385,7 +385,7 @@ def test_a_run_that_was_killed_does_not_disturb_the_next_one(scripted, service, 
 
 
 @pytest.mark.parametrize("fault", ["stall", "drip"])
-def test_a_script_that_hangs_is_ended(scripted, service, tmp_path, patience, fault):
+def test_a_script_that_hangs_is_stopped(scripted, service, tmp_path, patience, fault):
     service.publish(version(2), size=SIZE)
     service.fault(fault, kind="package", arch="arm64")
     before = scripted.snapshot()
@@ -400,7 +400,7 @@ def test_a_script_that_hangs_is_ended(scripted, service, tmp_path, patience, fau
     assert scripted.numbers("production") == [2, 2]
 
 
-def test_asked_to_stop_it_takes_the_script_along(scripted, service, tmp_path):
+def test_a_signal_also_stops_the_script(scripted, service, tmp_path):
     service.publish(version(2), size=SIZE)
     service.fault("stall", kind="package")
     before = scripted.snapshot()
@@ -408,7 +408,7 @@ def test_asked_to_stop_it_takes_the_script_along(scripted, service, tmp_path):
     assert until(lambda: service.asked("package"))
     kill(process, signal.SIGTERM)
     assert process.returncode not in (0, 75)
-    # They were sent their signal, but may not have got around to dying.
+    # The processes got their signal, but may not have ended yet.
     assert until(lambda: not workers(tmp_path))
     assert scripted.snapshot() == before
     service.clear_faults()
@@ -416,7 +416,7 @@ def test_asked_to_stop_it_takes_the_script_along(scripted, service, tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["jq", "curl"])
-def test_a_missing_program_is_told(scripted, service, tmp_path, monkeypatch, missing):
+def test_a_missing_program_is_reported(scripted, service, tmp_path, monkeypatch, missing):
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
     for name in (*NEEDED, *OTHERS):
@@ -436,7 +436,7 @@ def test_a_missing_program_is_told(scripted, service, tmp_path, monkeypatch, mis
 
 
 def test_a_full_disk(scripted, service, tmpfs, tmp_path):
-    """The script ends without an error here too."""
+    """The script ends with status 0 also in this case."""
     scripted.move_to(tmpfs(tmp_path / "disk", "6m"))
     service.publish(version(2), size=8_000_000, arch="x86_64")
     unchanged = scripted.snapshot()
@@ -478,8 +478,8 @@ def test_a_script_that_does_not_work(scripted, clone, service, body, code):
 
 
 @pytest.mark.parametrize("leave", ["ln -s /etc/passwd updates.zip", "mkdir updates.zip", "mkfifo updates.zip", ":"])
-def test_what_is_no_file_is_no_package(scripted, clone, service, leave):
-    """Manifests as they should be, and something else in place of the packages."""
+def test_a_package_must_be_a_regular_file(scripted, clone, service, leave):
+    """The manifests are valid, but the packages are not regular files."""
     lines = ["set -e"]
     for path in folders("production"):
         manifest = f'{{"EngineVersion": "{ENGINE}", "DefinitionVersion": "{version(2)}"}}'
@@ -503,8 +503,8 @@ def test_a_folder_without_the_script(scripted, service, tmp_path):
     assert scripted.snapshot() == before
 
 
-def test_a_folder_that_the_script_filled_by_hand_is_adopted_and_mended(scripted, service):
-    """Its zip is release 1, its manifest says release 2: the race that the script never notices."""
+def test_a_folder_of_a_manual_run_of_the_script_is_adopted_and_repaired(scripted, service):
+    """The zip is release 1 and its manifest is of release 2: a race that the script never notices."""
     shutil.rmtree(scripted.root)
     service.publish(version(2), size=SIZE)
     for arch, path in zip(ARCHITECTURES, folders("production")):

@@ -13,8 +13,8 @@ from .site import Site, ids
 
 def test_from_an_update_to_a_healthy_host_and_back(site: Site) -> None:
     site.publish("1.450.1.0")
-    foreseen = site.module("definitions_update", "--check", version="mirror")
-    assert (foreseen["changed"], foreseen["after"]["definitions_version"]) == (True, "1.450.1.0")
+    predicted = site.module("definitions_update", "--check", version="mirror")
+    assert (predicted["changed"], predicted["after"]["definitions_version"]) == (True, "1.450.1.0")
 
     updated = site.module("definitions_update", version="mirror")
     assert updated["changed"] is True

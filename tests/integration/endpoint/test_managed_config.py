@@ -162,11 +162,11 @@ def test_the_content_of_others_is_validated_too(plays: Plays, path: Path) -> Non
         task(path, config={"notAKey": None}),
         ignore_errors=True,
     )
-    unchanged, changed, mended = played.results
+    unchanged, changed, repaired = played.results
     assert "nothing to write" in unchanged["msg"], played.output
     assert "nothing was written" in changed["msg"]
     assert ids(unchanged, "error") == ids(changed, "error") == {"unknown_key"}
-    assert (mended["changed"], holds(path)) == (True, GOOD)
+    assert (repaired["changed"], holds(path)) == (True, GOOD)
     assert data != path.read_bytes()
 
 
@@ -197,8 +197,8 @@ def test_accepted_findings_need_a_reason_and_then_do_not_count(plays: Plays, pat
     assert "reason" in empty["msg"]
     assert "reason" in no_words["msg"]
     assert ids(other, "error") == {"unknown_key"}
-    assert "unknown_keys is the id of no finding" in " ".join(played.output.split())
-    assert "unknown_key may be meant" in " ".join(played.output.split())
+    assert "there is no finding unknown_keys" in " ".join(played.output.split())
+    assert "Did you mean unknown_key?" in " ".join(played.output.split())
 
 
 def test_absent_takes_away_exactly_its_keys(plays: Plays, path: Path) -> None:
@@ -242,7 +242,7 @@ BROKEN = {
 }
 
 
-def test_broken_files_are_told_apart_left_alone_and_replaced_only_with_a_backup(plays: Plays, path: Path) -> None:
+def test_each_kind_of_invalid_file_is_named_and_replaced_only_with_a_backup(plays: Plays, path: Path) -> None:
     paths = {kind: path.with_name(f"{kind}.json") for kind in BROKEN}
     for kind, data in BROKEN.items():
         put(paths[kind], data)
@@ -503,7 +503,7 @@ SYSTEM_PYTHON = shutil.which("python3", path="/usr/bin:/bin")
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: only root can run a task as another user")
 @pytest.mark.skipif(SYSTEM_PYTHON is None, reason="NOT TESTED: there is no Python that every user may run")
-def test_a_user_who_may_not_is_told_to_become_root(plays: Plays, path: Path) -> None:
+def test_an_unprivileged_user_is_advised_to_become_root(plays: Plays, path: Path) -> None:
     data = put(path, GOOD)
     path.chmod(0o600)
     become = {"become": True, "become_user": "nobody", "become_method": "su", "become_flags": "-s /bin/sh"}
@@ -531,5 +531,5 @@ def test_the_half_on_the_host_writes_nothing_by_itself(path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert "half on the controller" in json.loads(done.stdout)["msg"]
+    assert "without its action plugin" in json.loads(done.stdout)["msg"]
     assert not path.parent.exists()

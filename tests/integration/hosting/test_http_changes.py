@@ -93,7 +93,7 @@ def test_a_site_that_cannot_be_taken_away_stays_whole(hosting: Hosting) -> None:
     other.write_text("nonsense here;\n", encoding="utf-8")
     refused = hosting.apply(mirror_http_state="absent")
     assert refused.status == 2
-    assert "mend that first" in refused.flat()
+    assert "correct that first" in refused.flat()
     assert "nonsense" in refused.output
     other.unlink()
     assert state(hosting.server.conf) == good

@@ -1,4 +1,4 @@
-"""Drives `mde-mirror` as a user does, against the stand-in service over TLS, and checks what clients can see."""
+"""Fixtures that run `mde-mirror` with the simulated service over TLS, and check what clients can see."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ FIRST, SECOND, THIRD = "1.443.508.0", "1.443.509.0", "1.443.1000.0"
 ENGINE = "1.1.25110.3002"
 SIZE = 30_000
 
-# How long something may take on a machine that is slow and busy. Nothing takes so long unless it is broken.
+# A time limit in seconds that is only reached if something is broken, also on slow and busy machines.
 LONGEST = 300
-# For a source that answers, and for tests about one that does not: all else must still answer within it.
+# Settings for a source that responds, and for tests of one that does not. All other requests must end within the limit.
 PATIENT = {"timeout": 120, "connectTimeout": 120}
 HASTY = {"timeout": 3}
 
-# The command, telling how much memory it took at most: asked for by a process of its own, because what is asked of the
-# system counts the most that the parent ever had, too.
+# Runs the command and prints its peak memory. This needs a separate process, because a child process inherits the peak
+# of its parent.
 MEASURED = [
     sys.executable,
     "-c",
@@ -55,7 +55,7 @@ UNITS = (
 
 
 def until(condition):
-    """Waits for what nobody announces. False when it did not come."""
+    """Waits until a condition is true; returns false if it does not become true."""
     end = time.monotonic() + LONGEST
     while not condition():
         if time.monotonic() > end:
@@ -65,21 +65,21 @@ def until(condition):
 
 
 def linger(process, seconds):
-    """Lets a process work for so long, or to its end."""
+    """Waits for so many seconds, or until the process ends."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
 
 
 def kill(process, number=signal.SIGKILL):
-    """Sends a signal and waits for the end. True when the signal was what ended it."""
+    """Sends a signal and waits for the end of the process; returns true if the signal ended it."""
     process.send_signal(number)
-    told = "".join(process.communicate(timeout=LONGEST))
-    assert "Traceback" not in told, told
+    output = "".join(process.communicate(timeout=LONGEST))
+    assert "Traceback" not in output, output
     return process.returncode == -number
 
 
 class Process(subprocess.Popen):
-    """A run of the command. Where a test fails beside it, its end is not waited for."""
+    """A running command. If a test fails, it does not wait for the end of the command."""
 
     def __exit__(self, kind, error, trace):
         if kind is not None:
@@ -110,7 +110,7 @@ class Kills:
 
 @dataclass
 class Run:
-    """One finished run of the command."""
+    """A finished run of the command."""
 
     status: int
     stdout: str
@@ -128,7 +128,7 @@ class Run:
 
     @property
     def peak(self):
-        """The most memory of a `MEASURED` run, in bytes."""
+        """The peak memory of a `MEASURED` run, in bytes."""
         return int(self.stderr.rsplit("peak", 1)[1]) * 1024
 
     def outcomes(self):
@@ -140,7 +140,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Served:
-    """What a client gets from one folder."""
+    """The files that a client gets from a folder."""
 
     zip: bytes
     manifest: bytes
@@ -155,7 +155,7 @@ class Served:
 
 
 def assert_whole(served, path, promoted=False):
-    """The zip is whole, and the manifest and the folder's name fit to it; any ring may be promoted to a channel."""
+    """Whether the zip is valid, and belongs to the manifest and the folder; any ring may be promoted to a channel."""
     with zipfile.ZipFile(io.BytesIO(served.zip)) as package:
         assert package.testzip() is None
     versions = package_versions(io.BytesIO(served.zip))
@@ -167,7 +167,7 @@ def assert_whole(served, path, promoted=False):
 
 
 def damage(folder):
-    """One bit of the zip, with size and time of change as they were."""
+    """Inverts one bit of the zip and keeps its size and modification time."""
     path = folder / "updates.zip"
     stat = path.stat()
     with path.open("r+b") as stream:
@@ -179,7 +179,7 @@ def damage(folder):
 
 
 class Mirror:
-    """One mirror: its root, its settings, and the command."""
+    """A mirror: its root, its settings, and the command."""
 
     promotes = False
 
@@ -202,7 +202,7 @@ class Mirror:
             },
         }
 
-    # Running it
+    # Running the command
 
     def configure(self, **changes):
         """Sets settings; those of `source` are merged, `script` is `source.script`, and None takes a key away."""
@@ -216,18 +216,18 @@ class Mirror:
                 del fields[key]
 
     def lie_at(self, root):
-        """From now on this is the root."""
+        """Sets another root."""
         self.root = root
         self.configure(downloadFolder=str(root))
 
     def move_to(self, folder):
-        """Carries the root to another folder, which may be a disk of its own."""
+        """Moves the root to another folder, which may be on another file system."""
         if self.root.exists():
             shutil.copytree(self.root, folder / "mirror", symlinks=True)
         self.lie_at(folder / "mirror")
 
     def start(self, *arguments, command=COMMAND, **options):
-        # In one step: a process that was started before may be about to read it.
+        # In one step, because a process that is running may be reading the file.
         staged = self.settings_file.with_suffix(".new")
         staged.write_text(json.dumps(self.settings), encoding="utf-8")
         staged.replace(self.settings_file)
@@ -241,7 +241,7 @@ class Mirror:
         )
 
     def run(self, *arguments, **options):
-        """Runs the command to its end. Whatever happens, it never shows a traceback."""
+        """Runs the command and checks that it prints no traceback."""
         begun = time.monotonic()
         with self.start(*arguments, **options) as process:
             stdout, stderr = process.communicate(timeout=LONGEST)
@@ -262,10 +262,10 @@ class Mirror:
         self.check()
         return run
 
-    # Looking at it
+    # Inspecting the mirror
 
     def folders(self):
-        # By the names of the platforms: other folders come and go while a sync is at work.
+        # Only the folders of the platforms, because a sync creates and removes other folders.
         found = (path for platform in PLATFORMS for path in self.root.glob(f"{platform}/*/arch_*"))
         return sorted(path.relative_to(self.root).as_posix() for path in found)
 
@@ -277,7 +277,7 @@ class Mirror:
         return {path: self.served(path) for path in (self.folders() if paths is None else paths)}
 
     def tree(self):
-        """Everything below the root, byte by byte. Only while nothing is at work there."""
+        """The content of all files below the root; only while no command runs."""
         found = {}
         for path in sorted(self.root.rglob("*")):
             name = path.relative_to(self.root).as_posix()
@@ -288,13 +288,13 @@ class Mirror:
         return found
 
     def check(self, paths=None):
-        """What must hold at every moment: all that clients can see is whole, belongs together, and may be read."""
+        """Checks what must be true at any time: all files that clients can see are valid, consistent and readable."""
         for path in self.folders() if paths is None else paths:
             folder = self.root / path
             served = self.served(path)
             assert_whole(served, path, self.promotes)
-            card = json.loads((folder / "release.json").read_text(encoding="utf-8"))
-            assert card["sha256"] == served.sha256
+            record = json.loads((folder / "release.json").read_text(encoding="utf-8"))
+            assert record["sha256"] == served.sha256
             for name in ("updates.zip", "manifest.json", "release.json"):
                 assert stat.S_IMODE((folder / name).stat().st_mode) == 0o644
         status_file = self.root / "status.json"
@@ -305,7 +305,7 @@ class Mirror:
         return json.loads((self.root / "status.json").read_text(encoding="utf-8"))
 
     def everything_written(self):
-        """All that lies about here but the settings, which are the operator's."""
+        """The content of all files except the settings, which belong to the operator."""
         return b"".join(
             path.read_bytes() for path in self.directory.rglob("*") if path.is_file() and path != self.settings_file
         )
@@ -329,11 +329,11 @@ def running_service(tmp_path_factory, server_certificate):
 
 @pytest.fixture
 def service(running_service, server_certificate):
-    """The service in its first state: one release everywhere, no faults, no records."""
+    """The service in its initial state: one release for all units, no faults, no records."""
     running_service.publish(FIRST, ENGINE, size=SIZE)
     running_service.clear_requests()
     yield running_service
-    # At the end, because what a session shares is made before the first of these.
+    # After the test, because fixtures of the session are created before the first test.
     running_service.clear_faults()
     running_service.tls = server_certificate.server_context()
     running_service.latency = running_service.throttle = 0.0
@@ -342,7 +342,7 @@ def service(running_service, server_certificate):
 
 @pytest.fixture
 def mirror(tmp_path, service, authority):
-    """A mirror that was never synced."""
+    """A mirror before its first sync."""
     return Mirror(tmp_path, service, authority.cert)
 
 
@@ -366,7 +366,7 @@ def filled(seed, mirror):
 
 @pytest.fixture
 def tmpfs(tmp_path):
-    """Mounts small filesystems and returns where; skips where that is not allowed."""
+    """Mounts small file systems and returns their paths; skips the test if mounting is not allowed."""
     mounted = []
 
     def mount(path, size):

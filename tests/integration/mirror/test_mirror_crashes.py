@@ -1,4 +1,4 @@
-"""The mirror under kill -9, full disks, missing rights, a second run, a jumping clock and damaged files."""
+"""The mirror with kill -9, full disks, missing permissions, simultaneous runs, clock changes and damaged files."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ def version(number):
 
 
 def sent(service):
-    """The bytes of all that is under way or done."""
+    """The number of bytes of all downloads, unfinished and finished."""
     return sum(exchange.bytes_sent for exchange in service.requests)
 
 
 def partly_fetched(mirror):
-    """The bytes of the one download under way or broken off; what lies beside it is a note of a few bytes."""
+    """The size of the only unfinished download; its metadata file has only a few bytes."""
     sizes = []
     for path in (mirror.root / ".incoming").rglob("*"):
-        # It may be gone by now.
+        # The file may have been removed in the meantime.
         with contextlib.suppress(FileNotFoundError):
             sizes.append(path.stat().st_size if path.is_file() else 0)
     return max(sizes, default=0)
 
 
-# -- killed ------------------------------------------------------------------------------------------------------------
+# -- kill -9 -----------------------------------------------------------------------------------------------------------
 
 
 def served_numbers(mirror):
@@ -64,7 +64,7 @@ def served_numbers(mirror):
 
 
 def kill_after_publishing(mirror, service, number, size, throttle, condition):
-    """One sync that is killed; what clients see is whole, and never older than before."""
+    """Kills a sync; checks that clients see valid packages that are not older than before."""
     before = served_numbers(mirror)
     service.throttle = throttle
     service.publish(version(number), size=size)
@@ -88,7 +88,7 @@ def test_kill_9_at_any_moment(filled, service):
     def seconds(limit):
         return lambda process: linger(process, limit)
 
-    # By bytes: in the middle of downloads. By time: also while releases are stored and published.
+    # By bytes: during downloads. By time: also while releases are stored and published.
     for number in range(8):
         limit = chance.randrange(0, 4 * BIG)
         kill_after_publishing(filled, service, number, BIG, 8 * BIG, bytes_sent(limit))
@@ -109,8 +109,8 @@ def test_kill_9_at_any_moment(filled, service):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_asked_to_stop_it_stops_at_once_and_says_so(filled, service, number):
-    """And does not wait for what it was reading."""
+def test_a_signal_stops_the_sync_at_once(filled, service, number):
+    """The sync does not wait for its downloads."""
     filled.configure(source={"timeout": 10 * LONGEST})
     service.publish(SECOND, size=BIG)
     service.fault("stall", kind="package", after=BIG // 2)
@@ -124,13 +124,13 @@ def test_asked_to_stop_it_stops_at_once_and_says_so(filled, service, number):
     assert filled.served().definitions == SECOND
 
 
-def test_after_a_kill_only_the_missing_bytes_are_fetched(filled, service):
+def test_after_a_kill_only_the_missing_bytes_are_downloaded(filled, service):
     filled.configure(downloadPreviewUpdates=False, architectures=["x86_64"])
     (release,) = service.publish(SECOND, size=BIG, platform="linux", arch="x86_64", ring="production")
     size = release.path.stat().st_size
     service.fault("stall", kind="package", after=size * 3 // 4)
     process = filled.start("sync")
-    # What was sent may lie in buffers on the way; what counts is on the disk.
+    # Sent bytes may still be in network buffers; the bytes on the disk count.
     assert until(lambda: partly_fetched(filled) > size // 4)
     kill(process)
     have = partly_fetched(filled)
@@ -155,8 +155,8 @@ def test_after_a_kill_only_the_missing_bytes_are_fetched(filled, service):
     ],
 )
 @pytest.mark.parametrize("validators", [True, False])
-def test_a_resume_that_goes_wrong_never_splices(filled, service, fault, options, validators):
-    """The part that is there is of one representation and what comes is of another, or of other bytes of it."""
+def test_a_resumed_download_never_mixes_two_packages(filled, service, fault, options, validators):
+    """The unfinished download is of one representation, and the response is of another or has other bytes of it."""
     filled.configure(downloadPreviewUpdates=False, architectures=["x86_64"], source={"retries": 2})
     service.etag = service.last_modified = validators
     service.publish(SECOND, size=SIZE)
@@ -179,10 +179,10 @@ def test_a_newer_release_after_a_kill_is_not_mixed_with_the_old_one(filled, serv
     assert {served.definitions for served in filled.snapshot(UNITS).values()} == {THIRD}
 
 
-# -- two at once -------------------------------------------------------------------------------------------------------
+# -- simultaneous runs -------------------------------------------------------------------------------------------------
 
 
-def test_of_two_runs_one_works_and_the_other_names_it(filled, service):
+def test_a_second_run_ends_and_names_the_first(filled, service):
     filled.configure(source={"timeout": 10 * LONGEST})
     service.publish(SECOND, size=SIZE)
     service.fault("stall", kind="package")
@@ -215,7 +215,7 @@ def test_a_killed_run_leaves_no_lock(filled, service):
 
 
 class Reader(threading.Thread):
-    """Reads what clients read, over and over; anything that is not whole is kept as an error."""
+    """Repeatedly reads what clients read; records packages that are not valid as errors."""
 
     def __init__(self, mirror, path):
         super().__init__(daemon=True)
@@ -242,7 +242,7 @@ class Reader(threading.Thread):
         except FileNotFoundError:
             if os.path.samestat(os.fstat(descriptor), self.folder.stat()):
                 raise
-            # A folder that was swapped away since it was opened loses its files. That is seen at the next look.
+            # A folder that was replaced after it was opened loses its files. The next round reads the new folder.
             return
         finally:
             os.close(descriptor)
@@ -264,7 +264,7 @@ class Reader(threading.Thread):
         assert not self.errors, self.errors[:3]
 
 
-def test_no_reader_ever_sees_half_a_publication(filled, service):
+def test_no_reader_ever_sees_an_incomplete_publication(filled, service):
     readers = [Reader(filled, path) for path in (STRUCK, UNITS[1])]
     for reader in readers:
         reader.start()
@@ -316,7 +316,7 @@ DAMAGES = {
     "manifest of another release": lambda folder: (folder / "manifest.json").write_text(
         '{"EngineVersion": "1.1.1.1", "DefinitionVersion": "1.443.509.0"}'
     ),
-    "card deleted": lambda folder: (folder / "release.json").unlink(),
+    "record deleted": lambda folder: (folder / "release.json").unlink(),
     "release deleted": lambda folder: shutil.rmtree(folder.resolve()),
     "link deleted": lambda folder: folder.unlink(),
     "link replaced by a file": junk_for_link,
@@ -327,7 +327,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_damage_is_repaired_without_waiting_for_a_release(filled, service, kind):
+def test_damage_is_repaired_without_a_new_release(filled, service, kind):
     filled.sync_well()
     before = filled.snapshot()
     (filled.root / STRUCK).resolve().chmod(0o755)
@@ -341,7 +341,7 @@ def test_damage_is_repaired_without_waiting_for_a_release(filled, service, kind)
     assert filled.run("verify").status == 0
 
 
-def test_everything_clients_see_is_gone(filled):
+def test_everything_that_clients_see_is_deleted(filled):
     before = filled.snapshot()
     shutil.rmtree(filled.root / "linux")
     filled.sync_well()
@@ -351,7 +351,7 @@ def test_everything_clients_see_is_gone(filled):
 @pytest.mark.parametrize(
     "content", [None, "", "{", '{"format": 1}', "[]", '{"channels": {"linux/production/arch_x86_64": 7}}']
 )
-def test_state_that_is_lost_or_broken_stops_nothing(filled, service, content):
+def test_a_sync_works_after_the_state_was_lost_or_damaged(filled, service, content):
     before = filled.snapshot()
     for path in [*(filled.root / ".state").glob("*.json"), filled.root / "status.json"]:
         path.unlink()
@@ -386,7 +386,7 @@ def test_verify_finds_what_is_damaged(filled):
     assert STRUCK in filled.run("verify").text
 
 
-# -- the filesystem ----------------------------------------------------------------------------------------------------
+# -- the file system ---------------------------------------------------------------------------------------------------
 
 
 def failed_codes(run):
@@ -395,7 +395,7 @@ def failed_codes(run):
     }
 
 
-def test_a_disk_without_room_is_noticed_before_the_download(filled, service, tmpfs, tmp_path):
+def test_a_full_disk_is_detected_before_the_download(filled, service, tmpfs, tmp_path):
     filled.move_to(tmpfs(tmp_path / "small", "12m"))
     filled.configure(parallel=1)
     service.publish(SECOND, size=9_000_000, platform="linux", arch="x86_64", ring="production")
@@ -409,8 +409,8 @@ def test_a_disk_without_room_is_noticed_before_the_download(filled, service, tmp
     filled.sync_well()
 
 
-def test_a_disk_that_runs_full(filled, service, tmpfs, tmp_path):
-    """No Content-Length, so nothing can be known beforehand."""
+def test_a_disk_that_becomes_full_during_the_download(filled, service, tmpfs, tmp_path):
+    """Without a Content-Length, the size is not known before the download."""
     filled.move_to(tmpfs(tmp_path / "small", "8m"))
     filled.configure(parallel=1, logFilePath=None)
     before = filled.snapshot(UNITS)
@@ -427,7 +427,7 @@ def test_a_disk_that_runs_full(filled, service, tmpfs, tmp_path):
 
 
 def test_a_quota_on_file_size(filled, service):
-    """What a full disk looks like where no filesystem can be mounted."""
+    """A limit has the same effect as a full disk, and needs no file system to be mounted."""
     service.publish(SECOND, size=BIG, platform="linux", arch="x86_64", ring="production")
     service.publish(SECOND, size=SIZE, platform="linux", arch="arm64")
     run = filled.sync(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (BIG // 2, BIG // 2)))
@@ -450,8 +450,8 @@ def test_a_root_that_is_read_only(filled, service, tmpfs, tmp_path):
     run = filled.sync()
     assert run.status == 1
     assert failed_codes(run) == {"not_writable"}
-    told = filled.run("sync")
-    assert str(filled.root) in told.text
+    synced = filled.run("sync")
+    assert str(filled.root) in synced.text
     assert filled.tree() == before
     assert filled.run("status").status == 0
     subprocess.run(["mount", "-o", "remount,rw", str(frozen)], check=True)
@@ -459,7 +459,7 @@ def test_a_root_that_is_read_only(filled, service, tmpfs, tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="NOT TESTED: root may write anywhere")
-def test_a_root_without_rights(filled, service):
+def test_a_root_without_permissions(filled, service):
     service.publish(SECOND, size=SIZE)
     for folder in (filled.root, filled.root / ".incoming", filled.root / ".state"):
         folder.chmod(0o555)
@@ -478,7 +478,7 @@ def test_a_root_that_is_a_file(mirror):
     assert mirror.root.read_text() == "in the way"
 
 
-def test_the_umask_of_the_caller_shuts_nobody_out(mirror):
+def test_published_files_are_readable_whatever_the_umask_is(mirror):
     run = mirror.sync_well(umask=0o077)
     assert run.status == 0
     for folder in (mirror.root, *mirror.root.glob("linux/**/"), *(mirror.root / ".releases").glob("**/")):
@@ -496,8 +496,8 @@ time.time_ns = lambda: int(time.time() * 1e9)
 """
 
 
-def test_a_clock_that_jumps(filled, service, tmp_path):
-    """Wall time goes a year ahead and back between any two looks at it."""
+def test_a_clock_that_changes(filled, service, tmp_path):
+    """The system time alternates between now and a year ahead each time it is read."""
     (tmp_path / "jump").mkdir()
     (tmp_path / "jump" / "sitecustomize.py").write_text(JUMPING_CLOCK)
     jumping = {"env": {**os.environ, "PYTHONPATH": str(tmp_path / "jump")}}
@@ -506,7 +506,7 @@ def test_a_clock_that_jumps(filled, service, tmp_path):
         service.publish(version(number), size=SIZE)
         service.fault("status", kind="info", times=1, code=503, retry_after=1, retry_date=True)
         run = filled.sync_well(**jumping)
-        # It ended, so it did not wait for the clock; nor did it measure by it.
+        # The sync ended, so it neither waits for the system time nor measures with it.
         assert all(0 <= unit["seconds"] <= run.seconds for unit in run.units.values())
         assert filled.served().definitions == version(number)
     status = filled.run("status", "--json", **jumping)
@@ -531,12 +531,12 @@ def test_memory_does_not_grow_with_the_package(mirror, service, tmp_path):
         release.path.unlink()
 
 
-# -- what Microsoft's script left --------------------------------------------------------------------------------------
+# -- migration from Microsoft's script --------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def scripted(mirror, service):
-    """A folder as Microsoft's script leaves it, with its own settings file."""
+    """A folder in the form that Microsoft's script creates, with the settings file of the script."""
     for path in (*UNITS, *(path.replace("/arch", "_back/arch") for path in UNITS)):
         platform, channel, arch = path.split("/")
         definitions = "1.443.400.0" if channel.endswith("_back") else FIRST
@@ -573,7 +573,7 @@ def test_an_adopted_release_becomes_n_1_of_a_newer_one(scripted, service):
 
 
 @pytest.mark.parametrize("broken", ["zip is HTML", "zip missing", "manifest empty", "manifest missing"])
-def test_a_broken_folder_of_microsofts_script_is_mended(scripted, service, broken):
+def test_a_damaged_folder_of_microsofts_script_is_replaced(scripted, service, broken):
     folder = scripted.root / STRUCK
     if broken == "zip is HTML":
         (folder / "updates.zip").write_text("<html>404</html>")
@@ -590,14 +590,14 @@ def test_a_broken_folder_of_microsofts_script_is_mended(scripted, service, broke
     assert len(service.asked("package", "GET")) == 1
 
 
-def test_a_broken_n_1_of_microsofts_script_is_not_served_on(scripted):
+def test_a_damaged_n_1_of_microsofts_script_is_no_longer_served(scripted):
     back = "linux/production_back/arch_x86_64"
     (scripted.root / back / "updates.zip").write_text("<html>404</html>")
     scripted.sync_well()
     assert not (scripted.root / back).exists() or scripted.served(back).zip.startswith(b"PK")
 
 
-def test_an_adoption_that_is_killed_goes_on(scripted, service):
+def test_an_adoption_that_was_killed_is_completed(scripted, service):
     chance = random.Random(3)
     for _ in range(4):
         process = scripted.start("sync")
@@ -610,8 +610,8 @@ def test_an_adoption_that_is_killed_goes_on(scripted, service):
     assert not service.asked("package", "GET")
 
 
-def test_a_manifest_of_microsofts_script_that_lies_is_found_out(scripted, service):
-    """The script fetches the zip first and the versions later: the manifest may name a release that the zip is not."""
+def test_a_wrong_manifest_of_microsofts_script_is_detected(scripted, service):
+    """The script downloads the zip before the versions, so the manifest may belong to a newer release than the zip."""
     lie = {"EngineVersion": "1.1.25110.3002", "DefinitionVersion": SECOND}
     (scripted.root / STRUCK / "manifest.json").write_text(json.dumps(lie))
     service.publish(SECOND, size=SIZE + 5000)

@@ -1,4 +1,4 @@
-"""The fault matrix: whatever the service does to one unit, the rest goes on and nothing broken is published."""
+"""Faults of the service: a fault of one unit does not affect other units, and no damaged package is published."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OTHERS = [path for path in UNITS if path != STRUCK]
 
 @dataclass(frozen=True)
 class Case:
-    """A fault of one unit, and the error codes that name it rightly."""
+    """A fault of one unit, and the correct error codes for it."""
 
     codes: str
     fault: str
@@ -23,8 +23,8 @@ class Case:
     settings: dict = field(default_factory=dict)
 
     def __str__(self):
-        told = [self.kind, self.fault, *(f"{key}={value}" for key, value in self.options.items())]
-        return "-".join(told).replace("/", ":").replace(" ", "")[:60]
+        parts = [self.kind, self.fault, *(f"{key}={value}" for key, value in self.options.items())]
+        return "-".join(parts).replace("/", ":").replace(" ", "")[:60]
 
 
 def case(codes, fault, kind="package", settings=None, **options):
@@ -32,7 +32,7 @@ def case(codes, fault, kind="package", settings=None, **options):
 
 
 def silent(codes, fault, kind="package", **options):
-    """A fault that keeps the other side waiting."""
+    """A fault that delays the response."""
     return case(codes, fault, kind, {"source": HASTY}, **options)
 
 
@@ -137,7 +137,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("struck", CASES, ids=str)
-def test_a_fault_of_one_unit_harms_nothing_else(filled, service, struck):
+def test_a_fault_of_one_unit_does_not_affect_other_units(filled, service, struck):
     filled.configure(**struck.settings)
     before = filled.snapshot()
     service.publish(SECOND, size=SIZE)
@@ -198,7 +198,7 @@ def test_a_fault_of_one_unit_harms_nothing_else(filled, service, struck):
     ],
     ids=str,
 )
-def test_what_happens_once_is_tried_again(filled, service, struck):
+def test_a_temporary_failure_is_retried(filled, service, struck):
     filled.configure(source={"retries": 2, **struck.settings.get("source", {})})
     service.publish(SECOND, size=SIZE)
     service.fault(
@@ -210,7 +210,7 @@ def test_what_happens_once_is_tried_again(filled, service, struck):
     assert filled.served().definitions == (THIRD if struck.fault == "publish" else SECOND)
 
 
-def test_retry_after_is_honoured(filled, service):
+def test_retry_after_is_respected(filled, service):
     filled.configure(source={"retries": 1})
     service.publish(SECOND, size=SIZE)
     service.fault("status", kind="info", times=1, code=503, retry_after=3)
@@ -224,7 +224,7 @@ def test_retry_after_is_honoured(filled, service):
     assert again.time - struck.time >= 3
 
 
-def test_a_wait_that_is_too_long_is_not_waited(filled, service):
+def test_a_retry_after_that_is_too_long_is_an_error(filled, service):
     filled.configure(source={"retries": 3})
     service.fault("status", kind="info", code=503, retry_after=86400)
     run = filled.sync()
@@ -233,7 +233,7 @@ def test_a_wait_that_is_too_long_is_not_waited(filled, service):
     assert len(service.asked("info")) == len(UNITS)
 
 
-def test_tries_are_bounded(filled, service):
+def test_the_number_of_retries_is_limited(filled, service):
     filled.configure(source={"retries": 2})
     service.publish(SECOND, size=SIZE)
     service.fault("status", kind="info", platform="linux", arch="x86_64", ring="production", code=500)
@@ -262,14 +262,14 @@ def test_tries_are_bounded(filled, service):
     ],
     ids=str,
 )
-def test_what_is_odd_but_right_is_taken(filled, service, harmless):
+def test_unusual_but_valid_responses_are_accepted(filled, service, harmless):
     service.publish(SECOND, size=SIZE)
     service.fault(harmless.fault, kind=harmless.kind, **harmless.options)
     assert filled.sync_well().outcomes() == dict.fromkeys(UNITS, "updated")
     assert {served.definitions for served in filled.snapshot(UNITS).values()} == {SECOND}
 
 
-def test_a_downgrade_is_made_only_when_told(filled, service):
+def test_a_downgrade_needs_the_option(filled, service):
     service.publish(SECOND, size=SIZE)
     filled.sync_well()
     service.publish(FIRST, size=SIZE)
@@ -283,7 +283,7 @@ def test_a_downgrade_is_made_only_when_told(filled, service):
 
 
 def test_versions_are_compared_as_numbers(filled, service):
-    """1.443.1000.0 is above 1.443.509.0, though not as text."""
+    """1.443.1000.0 is higher than 1.443.509.0, although it sorts before it as text."""
     service.publish(SECOND, size=SIZE)
     filled.sync_well()
     service.publish(THIRD, size=SIZE)
@@ -291,7 +291,7 @@ def test_versions_are_compared_as_numbers(filled, service):
     assert filled.served().definitions == THIRD
 
 
-def test_a_package_over_the_bound_is_not_fetched_to_its_end(filled, service):
+def test_the_download_of_a_package_that_is_too_large_is_aborted(filled, service):
     filled.configure(verify={"maxBytes": 2 * SIZE})
     service.publish(SECOND, size=40 << 20, stored=True, platform="linux", arch="x86_64", ring="production")
     for framing in ("length", "chunked"):
@@ -308,17 +308,17 @@ def test_a_package_over_the_bound_is_not_fetched_to_its_end(filled, service):
 def tls_faults(service, authority, tmp_path):
     from simulators.certificates import Authority
 
-    stranger = Authority(tmp_path / "stranger", "Another authority")
+    unknown = Authority(tmp_path / "unknown", "Another authority")
     return {
         "wrong host": authority.issue("other", ["mirror.example.com"]).server_context(),
         "expired": authority.issue("expired", ["127.0.0.1"], days=-1).server_context(),
-        "unknown authority": stranger.issue("server", ["127.0.0.1"]).server_context(),
+        "unknown authority": unknown.issue("server", ["127.0.0.1"]).server_context(),
         "no TLS": None,
     }
 
 
 @pytest.mark.parametrize("fault", ["wrong host", "expired", "unknown authority", "no TLS"])
-def test_a_server_that_is_not_the_right_one(filled, service, authority, tmp_path, fault):
+def test_a_server_with_a_wrong_certificate(filled, service, authority, tmp_path, fault):
     before = filled.tree()
     service.publish(SECOND, size=SIZE)
     service.tls = tls_faults(service, authority, tmp_path)[fault]
@@ -336,7 +336,7 @@ def test_a_server_that_is_not_the_right_one(filled, service, authority, tmp_path
 
 
 @pytest.mark.parametrize("fault", ["refuse_handshake", "stall_handshake"])
-def test_connections_that_come_to_nothing(filled, service, fault):
+def test_connections_that_fail(filled, service, fault):
     filled.configure(source=HASTY)
     service.fault(fault)
     run = filled.sync()
@@ -346,7 +346,7 @@ def test_connections_that_come_to_nothing(filled, service, fault):
     filled.check(UNITS)
 
 
-def test_nobody_listens(filled):
+def test_a_port_without_a_server(filled):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         filled.configure(source={"url": f"https://127.0.0.1:{free.getsockname()[1]}/fwlink/"})
@@ -364,7 +364,7 @@ def test_a_name_that_does_not_exist(filled):
     assert "no-such-host.invalid" in run.error()["message"]
 
 
-def test_a_foreign_host_may_be_allowed_by_name(filled, service):
+def test_another_host_can_be_allowed_by_name(filled, service):
     filled.configure(source={"allowedHosts": ["127.0.0.1", "localhost"]})
     service.publish(SECOND, size=SIZE)
     service.fault("redirect", kind="redirect", to="foreign")
@@ -372,7 +372,7 @@ def test_a_foreign_host_may_be_allowed_by_name(filled, service):
     assert filled.served().definitions == SECOND
 
 
-def test_plain_http_only_where_it_is_asked_for_by_name(filled, service):
+def test_plain_http_only_with_an_explicit_url(filled, service):
     service.tls = None
     service.publish(SECOND, size=SIZE)
     filled.configure(source={"url": service.url, "caFile": None})

@@ -1,4 +1,4 @@
-"""What a sync does when nothing goes wrong: what it fetches, keeps, tells, and what its settings mean."""
+"""A sync without faults: what it downloads, keeps and reports, and the effect of each setting."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .conftest import CHECKOUT, COMMAND, ENGINE, FIRST, LONGEST, SECOND, SIZE, S
 BACKS = tuple(path.replace("/arch", "_back/arch") for path in UNITS)
 
 
-# -- what is fetched ---------------------------------------------------------------------------------------------------
+# -- downloads --------------------------------------------------------------------------------------------------------
 
 
 def test_a_first_sync_of_everything(mirror, service):
@@ -54,14 +54,14 @@ def test_a_first_sync_of_everything(mirror, service):
         ),
     ],
 )
-def test_only_what_the_settings_name(mirror, service, changes, expected):
+def test_only_the_units_in_the_settings_are_followed(mirror, service, changes, expected):
     mirror.configure(**changes)
     mirror.sync_well()
     assert sorted(mirror.folders()) == sorted(expected)
     assert len({exchange.unit for exchange in service.requests}) == len(expected)
 
 
-def test_nothing_new_costs_one_question_for_each_unit(filled, service):
+def test_nothing_new_needs_one_request_for_each_unit(filled, service):
     run = filled.sync_well()
     assert run.report["changed"] is False
     assert run.outcomes() == dict.fromkeys(UNITS, "unchanged")
@@ -75,7 +75,7 @@ def test_nothing_new_costs_one_question_for_each_unit(filled, service):
     assert all(name == "status.json" or name.startswith(".state/") for name in changed)
 
 
-def test_only_what_moved_is_fetched(filled, service):
+def test_only_new_packages_are_downloaded(filled, service):
     service.publish(SECOND, size=SIZE, arch="arm64", ring="preview")
     run = filled.sync_well()
     assert {path for path, outcome in run.outcomes().items() if outcome == "updated"} == {"linux/preview/arch_arm64"}
@@ -87,7 +87,7 @@ def under_way(service, kind):
 
 
 @pytest.mark.parametrize("kind", ["info-redirect", "info", "package-redirect", "package"])
-def test_units_are_worked_on_side_by_side(filled, service, kind):
+def test_units_are_processed_in_parallel(filled, service, kind):
     filled.configure(source={"timeout": 10 * LONGEST})
     service.publish(SECOND, size=SIZE)
     service.fault("stall", kind=kind)
@@ -98,7 +98,7 @@ def test_units_are_worked_on_side_by_side(filled, service, kind):
     filled.check()
 
 
-def test_parallel_is_the_most_at_a_time(filled, service):
+def test_parallel_limits_simultaneous_downloads(filled, service):
     filled.configure(parallel=2, source={"timeout": 10 * LONGEST})
     service.publish(SECOND, size=SIZE)
     service.fault("stall", kind="package", after=SIZE // 2)
@@ -111,17 +111,17 @@ def test_parallel_is_the_most_at_a_time(filled, service):
 
 
 def test_the_rate_limit_is_for_all_downloads_together(filled, service):
-    """That it does not slow down more than it should is in the unit tests, where no other work takes time."""
+    """Unit tests check that the limit does not reduce the speed too much."""
     filled.configure(rateLimit=100_000)
     service.publish(SECOND, size=SIZE * 2)
     run = filled.sync_well()
     assert run.seconds > 8 * SIZE / 100_000 * 0.7
 
 
-# -- what is kept ------------------------------------------------------------------------------------------------------
+# -- stored releases --------------------------------------------------------------------------------------------------
 
 
-def test_n_1_is_what_was_served_before(filled, service):
+def test_n_1_is_the_release_that_was_served_before(filled, service):
     assert set(filled.folders()) == set(UNITS)
     before = filled.snapshot()
     service.publish(SECOND, size=SIZE)
@@ -134,43 +134,43 @@ def test_n_1_is_what_was_served_before(filled, service):
     assert {filled.served(path).definitions for path in BACKS} == {SECOND}
 
 
-def test_n_1_costs_no_copy(filled, service):
+def test_n_1_needs_no_copy(filled, service):
     service.publish(SECOND, size=SIZE)
     old = (filled.root / STRUCK / "updates.zip").stat().st_ino
     filled.sync_well()
     assert (filled.root / BACKS[0] / "updates.zip").stat().st_ino == old
 
 
-def test_no_n_1_where_it_is_not_wanted(filled, service):
+def test_n_1_can_be_disabled(filled, service):
     filled.configure(backupPreviousUpdates=False)
     service.publish(SECOND, size=SIZE)
     filled.sync_well()
     assert set(filled.folders()) == set(UNITS)
 
 
-def test_retention_keeps_so_many_and_all_that_is_pointed_at(filled, service):
+def test_retention_keeps_a_number_of_releases_and_all_linked_ones(filled, service):
     filled.configure(retain=2)
     for number in range(4):
         service.publish(f"1.443.{600 + number}.0", size=SIZE, ring="production")
         filled.sync_well()
     assert filled.served().definitions == "1.443.603.0"
     assert filled.served("linux/production_back/arch_x86_64").definitions == "1.443.602.0"
-    # The preview ring has stayed at the first release all the time.
+    # The preview ring still serves the first release.
     assert filled.served("linux/preview/arch_x86_64").definitions == FIRST
     kept = list((filled.root / ".releases" / "linux-x86_64").iterdir())
     assert len(kept) == 3
 
 
-def test_a_newer_engine_alone_is_a_release(filled, service):
+def test_a_newer_engine_with_the_same_definitions_is_a_release(filled, service):
     service.publish(FIRST, "1.1.25120.1", size=SIZE)
     assert filled.sync_well().outcomes() == dict.fromkeys(UNITS, "updated")
     assert json.loads(filled.served().manifest)["EngineVersion"] == "1.1.25120.1"
 
 
-# -- what is told ------------------------------------------------------------------------------------------------------
+# -- output ------------------------------------------------------------------------------------------------------------
 
 
-def test_check_changes_nothing_and_says_what_would(filled, service):
+def test_check_changes_nothing_and_reports_what_would_change(filled, service):
     service.publish(SECOND, size=SIZE, ring="production")
     before = filled.tree()
     run = filled.sync("--check")
@@ -183,13 +183,13 @@ def test_check_changes_nothing_and_says_what_would(filled, service):
     assert not service.asked("package")
 
 
-def test_check_on_nothing_makes_nothing(mirror):
+def test_check_before_the_first_sync_creates_nothing(mirror):
     run = mirror.sync("--check")
     assert run.status == 0
     assert not mirror.root.exists() or not mirror.folders()
 
 
-def test_status_tells_what_is_served(filled, service):
+def test_status_reports_what_is_served(filled, service):
     service.publish(SECOND, size=SIZE, ring="production")
     filled.sync_well()
     for status in (filled.status(), filled.run("status", "--json").report):
@@ -199,18 +199,18 @@ def test_status_tells_what_is_served(filled, service):
             if not channel["channel"].endswith("_back")
         }
         assert set(channels) == set(UNITS)
-        told, served = channels[STRUCK], filled.served()
-        assert (told["definitions_version"], told["engine_version"]) == (SECOND, ENGINE)
-        assert (told["sha256"], told["bytes"]) == (served.sha256, len(served.zip))
-        assert (filled.root / told["path"]).resolve() == (filled.root / STRUCK).resolve()
-        assert told["back"]["definitions_version"] == FIRST
-        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", told["definitions_date"])
+        reported, served = channels[STRUCK], filled.served()
+        assert (reported["definitions_version"], reported["engine_version"]) == (SECOND, ENGINE)
+        assert (reported["sha256"], reported["bytes"]) == (served.sha256, len(served.zip))
+        assert (filled.root / reported["path"]).resolve() == (filled.root / STRUCK).resolve()
+        assert reported["back"]["definitions_version"] == FIRST
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", reported["definitions_date"])
         assert status["last_sync"]["result"] == "ok"
         assert status["last_success"]
     assert SECOND in filled.run("status").stdout
 
 
-def test_people_get_plain_lines_and_advice(filled, service):
+def test_the_output_has_plain_lines_with_advice(filled, service):
     service.publish(SECOND, size=SIZE)
     service.fault("status", kind="package", platform="linux", arch="x86_64", ring="production", code=404)
     run = filled.run("sync")
@@ -225,7 +225,7 @@ def test_people_get_plain_lines_and_advice(filled, service):
     assert error["message"] in Path(filled.settings["logFilePath"]).read_text()
 
 
-def test_a_log_that_cannot_be_written_stops_nothing(filled, service, tmp_path):
+def test_a_log_that_cannot_be_written_does_not_stop_the_sync(filled, service, tmp_path):
     filled.configure(logFilePath=str(tmp_path / "no" / "such" / "folder" / "log"))
     service.publish(SECOND, size=SIZE)
     filled.sync_well()
@@ -267,7 +267,7 @@ def test_settings_that_cannot_be_used_are_refused_by_name(mirror, service, chang
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "\x00\x01", '{"retain": 1, "retain": 2}'])
-def test_settings_that_are_no_settings(mirror, content):
+def test_invalid_settings_files(mirror, content):
     mirror.settings_file.write_text(content)
     result = run_plain("sync", "--settings", str(mirror.settings_file))
     assert result.returncode == 2
@@ -283,15 +283,15 @@ def run_plain(*arguments):
 @pytest.mark.parametrize(
     "arguments", [(), ("no-such-verb",), ("sync", "--no-such-option"), ("sync", "--settings", "/no/such")]
 )
-def test_wrong_use(arguments):
+def test_wrong_usage(arguments):
     result = run_plain(*arguments)
     assert result.returncode == 2
     assert result.stderr.strip()
     assert "Traceback" not in result.stderr
 
 
-def test_microsofts_settings_file_works_as_it_is(mirror, tmp_path):
-    """Its six keys, in the UTF-8 with a byte order mark that PowerShell writes."""
+def test_the_settings_file_of_microsofts_script_works_without_changes(mirror, tmp_path):
+    """The six keys in UTF-8 with a byte order mark, as PowerShell writes it."""
     six = {key: value for key, value in mirror.settings.items() if key != "source"}
     assert len(six) == 6
     mirror.settings_file.write_text("\ufeff" + json.dumps(six, indent=4), encoding="utf-8")
@@ -313,11 +313,11 @@ def test_expected_members(mirror):
     mirror.sync_well()
 
 
-# -- the way to the service --------------------------------------------------------------------------------------------
+# -- network ----------------------------------------------------------------------------------------------------------
 
 
 class Proxy:
-    """A CONNECT proxy that wants a password."""
+    """A CONNECT proxy that requires a password."""
 
     def __init__(self, user, password):
         self.credentials = base64.b64encode(f"{user}:{password}".encode()).decode()
@@ -344,7 +344,7 @@ class Proxy:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client):
-        # Either end may hang up with something unread, which is a reset for the other one.
+        # If one side disconnects with unread data, the other side gets a reset.
         with client, contextlib.suppress(ConnectionError):
             head = b""
             while b"\r\n\r\n" not in head:
@@ -377,14 +377,14 @@ def test_a_proxy_with_a_password(filled, service):
     connections = service.connections
     with Proxy("mirror", secret) as proxy:
         filled.configure(source={"proxy": f"http://mirror:s3cr%2Ft%20pass@127.0.0.1:{proxy.port}"})
-        told = filled.run("sync")
-        assert told.status == 0, told.text
+        synced = filled.run("sync")
+        assert synced.status == 0, synced.text
         in_json = filled.sync_well()
         status = filled.run("status", "--json")
         assert set(proxy.tunnels) == {f"127.0.0.1:{service.port}"}
         assert len(proxy.tunnels) == service.connections - connections
     assert filled.served().definitions == SECOND
-    written = filled.everything_written() + (told.text + in_json.text + status.text).encode()
+    written = filled.everything_written() + (synced.text + in_json.text + status.text).encode()
     for form in (secret, "s3cr%2Ft%20pass", proxy.credentials):
         assert form.encode() not in written
 
@@ -402,7 +402,7 @@ def test_a_proxy_that_refuses(filled, service):
     assert not service.requests
 
 
-def test_a_proxy_that_is_not_there(filled):
+def test_a_proxy_that_cannot_be_reached(filled):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         filled.configure(source={"proxy": f"http://user:s3cret@127.0.0.1:{free.getsockname()[1]}"})
@@ -413,7 +413,7 @@ def test_a_proxy_that_is_not_there(filled):
     assert b"s3cret" not in filled.everything_written()
 
 
-def test_a_wrong_proxy_in_the_settings_is_not_echoed(mirror):
+def test_the_password_of_an_invalid_proxy_is_not_shown(mirror):
     mirror.configure(source={"proxy": "htp://user:s3cret@proxy:3128"})
     run = mirror.run("sync")
     assert run.status == 2
@@ -421,8 +421,8 @@ def test_a_wrong_proxy_in_the_settings_is_not_echoed(mirror):
     assert "s3cret" not in run.text
 
 
-def test_proxies_of_the_environment_are_for_others(filled, service):
-    """Only `source.proxy` counts: a timer's run and a person's run must go the same way."""
+def test_proxy_variables_of_the_environment_are_ignored(filled, service):
+    """Only `source.proxy` is used, so that runs of the timer and of a user use the same proxy."""
     service.publish(SECOND, size=SIZE)
     nowhere = dict.fromkeys(("https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy"), "http://127.0.0.1:9")
     filled.sync_well(env={**os.environ, **nowhere})
@@ -441,9 +441,9 @@ def test_a_client_certificate(filled, service, authority, server_certificate):
 
 
 @pytest.mark.parametrize("key", ["caFile", "clientCert"])
-def test_a_certificate_file_that_is_none(filled, service, tmp_path, key):
+def test_a_file_without_a_certificate(filled, service, tmp_path, key):
     broken = tmp_path / "broken.pem"
-    broken.write_text("this is no certificate")
+    broken.write_text("this is not a certificate")
     filled.configure(source={key: str(broken)})
     run = filled.sync()
     assert run.status in (1, 2)
@@ -472,7 +472,7 @@ def test_a_moved_root_still_serves(filled, tmp_path):
     assert filled.sync_well().outcomes() == dict.fromkeys(UNITS, "unchanged")
 
 
-def test_what_others_put_there_stays(filled, service):
+def test_files_that_the_command_did_not_create_are_kept(filled, service):
     theirs = [
         filled.root / name for name in ("index.html", "lost+found/x", "linux/README", "linux/production/notes.txt")
     ]
@@ -484,7 +484,7 @@ def test_what_others_put_there_stays(filled, service):
     assert all(path.read_text() == "mine" for path in theirs)
 
 
-def test_what_is_switched_off_stays_served(filled, service):
+def test_units_that_are_no_longer_followed_are_still_served(filled, service):
     preview = filled.snapshot([path for path in UNITS if "preview" in path])
     filled.configure(downloadPreviewUpdates=False, retain=1)
     for definitions in (SECOND, THIRD, "1.443.1001.0"):
@@ -499,7 +499,7 @@ def test_what_is_switched_off_stays_served(filled, service):
 def oldest_python():
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     for python in [*sorted(pyenv.glob("3.8.*/bin/python")), shutil.which("python3.8")]:
-        # pyenv's shims are there for versions that are not chosen, and then fail.
+        # The shims of pyenv exist for all versions, but fail for versions that are not selected.
         if python and subprocess.run([str(python), "-c", ""], capture_output=True, check=False).returncode == 0:
             return str(python)
     return None

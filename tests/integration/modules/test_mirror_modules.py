@@ -1,4 +1,4 @@
-"""The modules mirror_sync and mirror_info, run by ansible-playbook on this host against the stand-in service.
+"""The modules mirror_sync and mirror_info, run by ansible-playbook on this host with the simulated service.
 
 One playbook plays a mirror's life and writes down what each task returned; the tests look at that.
 """
@@ -84,7 +84,7 @@ PLAYBOOK = """
     - name: Write down what came back
       ansible.builtin.copy:
         content: "{{ dict(names | zip(names | map('extract', vars))) | to_json }}"
-        dest: "{{ told }}"
+        dest: "{{ results_file }}"
         mode: "0600"
 """
 NAMES = [
@@ -112,7 +112,7 @@ NAMES = [
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
-    """What each task returned, by its name, and what ansible-playbook printed."""
+    """The result of each task by its name, and the output of ansible-playbook."""
     directory = tmp_path_factory.mktemp("modules")
     authority = Authority(directory / "authority")
     tls = authority.issue("server", ["127.0.0.1"]).server_context()
@@ -133,7 +133,7 @@ def played(tmp_path_factory):
             "second": SECOND,
             "damaged_folder": ARM,
             "proxy": f"http://user:{PASSWORD}@127.0.0.1:9",
-            "told": str(directory / "told.json"),
+            "results_file": str(directory / "results.json"),
             "names": NAMES,
         }
         (directory / "vars.json").write_text(json.dumps(variables), encoding="utf-8")
@@ -147,8 +147,8 @@ def played(tmp_path_factory):
             check=False,
         )
     assert run.returncode == 0, run.stdout + run.stderr
-    told = json.loads((directory / "told.json").read_text(encoding="utf-8"))
-    return {**told, "printed": run.stdout + run.stderr}
+    results = json.loads((directory / "results.json").read_text(encoding="utf-8"))
+    return {**results, "printed": run.stdout + run.stderr}
 
 
 def outcomes(result):
@@ -196,7 +196,7 @@ def test_the_diff_shows_versions(played):
     assert f"+{X86}: definitions {SECOND}" in played["printed"]
 
 
-def test_info_tells_what_is_served(played):
+def test_info_reports_what_is_served(played):
     info = played["info"]
     assert definitions(info) == {X86: FIRST, ARM: FIRST}
     assert info["damages"] == []
@@ -205,7 +205,7 @@ def test_info_tells_what_is_served(played):
     assert not info["changed"]
 
 
-def test_a_failure_is_told_with_what_to_do(played):
+def test_a_failure_is_reported_with_advice(played):
     failing = played["failing"]
     assert failing["failed"]
     assert not failing["changed"]
@@ -221,18 +221,18 @@ def test_a_failure_is_told_with_what_to_do(played):
     assert after["last_success"] == played["info"]["mirror"]["last_success"]
 
 
-def test_message_and_hint_are_sentences_of_their_own(played):
+def test_message_and_hint_are_separate_sentences(played):
     error = played["failing"]["units"][0]["error"]
     assert f"{error['message']}. {error['hint']}" in played["failing"]["msg"]
 
 
-def test_config_takes_the_place_of_the_file(played):
+def test_config_replaces_the_settings_file(played):
     assert outcomes(played["by_config"]) == {X86: "updated", ARM: "unchanged"}
     assert [unit["before"]["definitions_version"] for unit in played["by_config"]["units"]] == [FIRST, FIRST]
     assert [unit["after"]["definitions_version"] for unit in played["by_config"]["units"]] == [SECOND, FIRST]
 
 
-def test_a_lower_version_is_taken_only_when_told(played):
+def test_a_lower_version_needs_the_option(played):
     assert played["lower"]["failed"]
     assert played["lower"]["units"][0]["error"]["code"] == "downgrade"
     assert "allow_downgrade" in played["lower"]["msg"]
@@ -249,19 +249,19 @@ def test_verify_finds_damage_and_sync_repairs_it(played):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "words"),
     [
         ("wrong_config", ["downloadFolder", "retain", "colour", "mean retries?", "`config`"]),
         ("no_file", ["/no/such/file"]),
         ("wrong_info", ["downloadLinuxUpdates"]),
     ],
 )
-def test_wrong_settings_are_named(played, name, said):
+def test_invalid_settings_are_reported_by_name(played, name, words):
     result = played[name]
     assert result["failed"]
     assert result["error"]["code"] == "settings"
     assert result["error"]["hint"] in result["msg"]
-    for part in said:
+    for part in words:
         assert part in result["msg"]
 
 
@@ -270,15 +270,15 @@ def test_nothing_ends_in_a_traceback(played):
     assert "MODULE FAILURE" not in played["printed"]
 
 
-def test_a_failing_proxy_does_not_give_its_password_away(played):
+def test_an_error_of_the_proxy_does_not_contain_its_password(played):
     result = {key: value for key, value in played["with_secret"].items() if key != "invocation"}
     assert result["failed"]
     assert PASSWORD not in json.dumps(result)
 
 
-def test_a_proxy_that_cannot_be_reached_is_named(played):
+def test_a_proxy_that_cannot_be_reached_is_reported_by_name(played):
     assert "127.0.0.1:9" in played["with_secret"]["msg"]
 
 
-def test_the_arguments_of_a_task_do_not_give_the_password_away(played):
+def test_the_arguments_of_a_task_do_not_contain_the_password(played):
     assert PASSWORD not in played["printed"]

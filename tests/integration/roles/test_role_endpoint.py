@@ -111,20 +111,20 @@ def test_hosts_that_are_not_well_fail_and_say_why(ansible: Ansible, mirror: str,
     assert "NOTE Only with the enforcement level real_time the agent" in shown
 
 
-def test_definitions_from_the_cloud_are_found_and_mended(
+def test_definitions_from_the_cloud_are_found_and_replaced(
     ansible: Ansible, agent: Agent, mirror: str, service: DownloadService
 ) -> None:
     """The version is right and the source is not: only another update tells whether the mirror works now."""
     agent.stand_in("set", f"cloud={service.url}")
     agent.stand_in("break", "silent_cloud_fallback")
-    astray = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror)
-    assert astray.status == 2, astray.output
+    fallback = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror)
+    assert fallback.status == 2, fallback.output
     assert agent.field("definitions_version") == OLD
-    assert "ERROR source_not_mirror" in astray.output
+    assert "ERROR source_not_mirror" in fallback.output
 
     agent.stand_in("repair")
-    mended = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror)
-    assert mended.status == 0, mended.output
+    repaired = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror)
+    assert repaired.status == 0, repaired.output
     assert agent.field("definitions_update_source_uri") == f"{mirror}/linux/production/"
 
 

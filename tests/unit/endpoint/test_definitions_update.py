@@ -190,9 +190,9 @@ def test_no_agent(host):
     host.command.unlink()
     result = host.update()
     assert (result["changed"], result["failed"], ids(result)) == (False, True, ["not_installed"])
-    foreseen = host.update(check_mode=True)
-    assert (foreseen["changed"], foreseen["failed"]) == (False, False)
-    assert "unknown" in foreseen["msg"]
+    predicted = host.update(check_mode=True)
+    assert (predicted["changed"], predicted["failed"]) == (False, False)
+    assert "unknown" in predicted["msg"]
 
 
 def test_the_mirror_is_demanded_but_cannot_be_read(host):

@@ -152,7 +152,7 @@ def step(result: dict[str, Any], name: str) -> dict[str, Any]:
     return next(entry for entry in result["steps"] if entry["name"] == name)
 
 
-def test_a_good_host_has_no_findings_and_every_step_is_told(endpoint: Endpoint) -> None:
+def test_a_healthy_host_has_no_findings_and_every_step_has_details(endpoint: Endpoint) -> None:
     endpoint.systemd()
     endpoint.write("var/log/microsoft/mdatp/microsoft_defender.log", "all is well\n")
     result = endpoint.diagnose()
@@ -199,6 +199,19 @@ def test_a_stopped_service_comes_before_the_daemon_that_does_not_answer(endpoint
     assert step(result, "connectivity")["outcome"] == "skipped"
     # The mirror is looked at all the same, with the address of the managed file.
     assert step(result, "published")["outcome"] == "ok"
+
+
+def test_the_agent_is_judged_by_the_architecture_of_the_host(endpoint: Endpoint) -> None:
+    endpoint.agent.fields["app_version"] = "101.24122.0001"
+    endpoint.machine = "x86_64"
+    assert "agent_too_old" not in endpoint.ids()
+    endpoint.machine = "aarch64"
+    assert "agent_too_old" in endpoint.ids()
+
+
+def test_unknown_options_are_refused(endpoint: Endpoint) -> None:
+    with pytest.raises(TypeError, match="max_age_hour"):
+        endpoint.diagnose(max_age_hour=1)
 
 
 def test_systemd_that_does_not_answer_is_tolerated(endpoint: Endpoint) -> None:
@@ -291,7 +304,7 @@ def test_a_policy_that_overrules_the_file(endpoint: Endpoint) -> None:
     found = endpoint.found()
     assert [entry["id"] for entry in found] == ["managed_file_overruled"]
     assert "http://other.example/linux/production" in found[0]["message"]
-    # A final slash is no difference.
+    # A final slash does not count.
     engine["offlineDefinitionUpdateUrl"] = endpoint.agent.fields["offline_definition_url_configured"].rstrip("/")
     endpoint.manage({"antivirusEngine": engine})
     assert endpoint.ids() == []
@@ -334,6 +347,7 @@ def test_no_file_makes_it_raise(tmp_path_factory: pytest.TempPathFactory, config
         "http://mirror:port/linux/production",
         "http://<mirror>/linux/production",
         "http://mirror:99999/",
+        "http://mirror:/linux/production/",
         "file:///srv/mirror",
     ],
 )
@@ -343,7 +357,7 @@ def test_addresses_that_cannot_work(endpoint: Endpoint, url: str) -> None:
     assert url in next(entry for entry in found if entry["id"] == "mirror_url_malformed")["message"]
 
 
-def test_credentials_in_the_address_are_named_and_not_told(endpoint: Endpoint, served: str) -> None:
+def test_credentials_in_the_address_are_reported_without_their_values(endpoint: Endpoint, served: str) -> None:
     result = endpoint.diagnose(mirror_url=served.replace("://", "://user:geheim@"))
     assert [entry["id"] for entry in result["findings"]] == ["mirror_url_malformed"]
     assert "geheim" not in json.dumps(result)
@@ -546,7 +560,7 @@ def test_an_address_inside_the_ring_folder_is_seen_through(endpoint: Endpoint, s
     assert result["mirror"]["definitions_version"] == MANIFEST["DefinitionVersion"]
 
 
-def card(mirror: Path, **content: Any) -> None:
+def release_record(mirror: Path, **content: Any) -> None:
     (mirror / "linux/production/arch_x86_64/release.json").write_text(json.dumps(content))
 
 
@@ -558,7 +572,7 @@ def status(mirror: Path, **content: Any) -> None:
 
 def test_how_old_the_mirror_is(endpoint: Endpoint, mirror: Path) -> None:
     assert endpoint.diagnose()["mirror"]["age_hours"] == 1  # of the package
-    card(mirror, definitions_date="2026-02-03T07:00:00Z")
+    release_record(mirror, definitions_date="2026-02-03T07:00:00Z")
     assert endpoint.diagnose()["mirror"]["age_hours"] == 5
     status(mirror)
     assert endpoint.diagnose()["mirror"]["age_hours"] == 3
@@ -667,7 +681,7 @@ def test_the_logs_speak_where_an_update_fails(endpoint: Endpoint) -> None:
     lines += ["[error] definition update failed: curl error 28 for http://u:geheim@mirror/x?token=topsecret"]
     lines += ["Authorization: Basic Z2VoZWlt", 'config {"password": "geheim", "path": "/x"}']
     endpoint.write(folder + "microsoft_defender_core.log", "\n".join(lines) + "\n")
-    endpoint.write(folder + "install.log", "nothing of ours\n")
+    endpoint.write(folder + "install.log", "another log\n")
     endpoint.agent.fields["definitions_update_fail_reason"] = "it failed"
     result = endpoint.diagnose(log_lines=5)
     assert [log["file"] for log in result["log"]] == ["/var/log/microsoft/mdatp/microsoft_defender_core.log"]

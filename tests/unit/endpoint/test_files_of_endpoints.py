@@ -70,7 +70,7 @@ def test_the_umask_does_not_count(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "folder" / "file").stat().st_mode) == 0o644
 
 
-def test_a_file_keeps_its_mode_and_owner_unless_told_otherwise(tmp_path: Path) -> None:
+def test_a_file_keeps_its_mode_and_owner_by_default(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     path.chmod(0o604)
@@ -173,7 +173,7 @@ def test_what_is_no_regular_file_of_sane_size_is_refused(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="NOT TESTED as root: root may write everywhere")
-def test_a_user_who_may_not_write_is_told_to_become_root(tmp_path: Path) -> None:
+def test_an_unprivileged_user_is_advised_to_become_root(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(files.FileProblem, match="become: true"):
         replace(tmp_path / "file", b"")

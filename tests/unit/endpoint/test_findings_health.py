@@ -224,7 +224,7 @@ def test_arm64_needs_a_newer_agent():
     assert ids({"app_version": "101.25012.0000"}, arch="x86_64") == set()
 
 
-def test_expired_and_unlicensed_are_told_apart():
+def test_expired_and_unlicensed_are_distinguished():
     notice = "ATTENTION: No license found. Contact your administrator for help."
     missing = {"healthy": False, "health_issues": ["missing license"]}
     expired = ids(dict(missing, product_expiration="2026-01-01T00:00:00Z"), notices=[notice])

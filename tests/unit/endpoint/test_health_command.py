@@ -19,7 +19,7 @@ from .standing_clock import StandingClock
 
 JSON = json.dumps({"healthy": True, "appVersion": "101.26062.0005", "definitionsVersion": "1.2.3.4"})
 TABLE = 'healthy : true\napp_version : "101.26062.0005"\n'
-# In a process of its own, as other tests may leave handles and children of theirs in this one.
+# In a separate process: other tests may leave open files and child processes in this one.
 NOTHING_LEFT = """
 import os, sys
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import process

@@ -103,6 +103,39 @@ def test_answers_that_are_no_manifest(body, status, said):
     assert url in message
 
 
+def test_the_status_of_an_answer_is_part_of_the_error():
+    with web_server(b"gone", 404) as (url, _asked), pytest.raises(FindingError) as caught:
+        manifest.read(url, "x86_64", 60)
+    assert caught.value.status == 404
+
+
+def test_redirects_are_followed_but_not_for_ever():
+    with web_server() as (url, asked):
+        target = url + "arch_x86_64/manifest.json"
+        with web_server(b"", 302, headers=[("Location", target)]) as (other, _asked):
+            assert manifest.read(other, "x86_64", 60)["definitions_version"] == "1.443.508.0"
+    assert asked == ["/linux/production/arch_x86_64/manifest.json"]
+    with web_server(b"", 302, headers=[("Location", "/again/")]) as (url, asked):
+        assert trouble(url)[0] == "mirror_unreachable"
+        assert len(asked) == 5
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "equal"),
+    [
+        ("http://mirror/linux/production/", "HTTP://MIRROR:80/linux/production", True),
+        ("http://user:x@mirror/linux/production", "http://mirror./linux/./production/arch_x86_64/", True),
+        ("http://mirror/linux/pilot/updates.zip", "http://mirror/linux/pilot/", True),
+        ("http://mirror/linux/production", "https://mirror/linux/production", False),
+        ("http://mirror/linux/production", "http://mirror:8080/linux/production", False),
+        ("http://mirror/linux/production", "http://mirror/linux/Production", False),
+        ("/srv/mirror/linux/production", "file:///srv/mirror/linux/production/", True),
+    ],
+)
+def test_addresses_of_the_same_channel(left, right, equal):
+    assert address.same(left, right) is equal
+
+
 def test_nobody_there():
     # Held, so that nobody else gets the port, but nobody listens.
     with socket.socket() as unused:

@@ -215,7 +215,7 @@ def test_the_release_is_read_where_the_system_tells_it(
     assert (record["id"], record["version"], record["supported"]) == (ident, version, supported)
 
 
-def test_el6_is_told_why_it_never_can_and_nothing_else_hides_that(machine: Machine) -> None:
+def test_el6_gets_the_reason_and_no_other_finding_hides_it(machine: Machine) -> None:
     machine.remove("etc/os-release")
     machine.write("etc/redhat-release", "Red Hat Enterprise Linux Server release 6.10 (Santiago)\n")
     machine.write("proc/sys/kernel/osrelease", "2.6.32-754.35.1.el6.x86_64\n")
@@ -284,7 +284,7 @@ def test_kernels_are_compared_by_their_numbers(machine: Machine, release_: str, 
         ("", None),
     ],
 )
-def test_kernels_without_ebpf_are_told_of_and_not_refused(machine: Machine, release_: str, ok: bool | None) -> None:
+def test_kernels_without_ebpf_are_reported_as_information(machine: Machine, release_: str, ok: bool | None) -> None:
     machine.write("proc/sys/kernel/osrelease", release_)
     assert machine.requirement("ebpf")["ok"] is ok
     assert (("ebpf_unavailable", "info") in machine.ids()) is (ok is False)

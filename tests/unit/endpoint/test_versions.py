@@ -1,4 +1,4 @@
-"""Versions are ordered by number, part by part, and what is no version is never ordered."""
+"""Versions are ordered by number, part by part; a text that is not a version is never ordered."""
 
 from __future__ import annotations
 

@@ -131,13 +131,13 @@ REMOVED = {
         having(antivirusEngine={"scanArchives": False}),
     ),
     "no configuration": ({}, None, False, having(antivirusEngine={"offlineDefinitionUpdateUrl": ""})),
-    "an address that is no text": (
+    "an address of another type": (
         {},
         {"antivirusEngine": {"offlineDefinitionUpdateUrl": 5}},
         False,
         having(antivirusEngine={"offlineDefinitionUpdateUrl": ""}),
     ),
-    "a section that is none": ({"config": {"antivirusEngine": 5}}, THEIRS, True, {"antivirusEngine": 5}),
+    "a section of another type": ({"config": {"antivirusEngine": 5}}, THEIRS, True, {"antivirusEngine": 5}),
 }
 
 
@@ -147,7 +147,7 @@ def test_what_is_removed(options: dict[str, Any], present: Any, foreign: bool, r
     assert (found["foreign"], found["remove"]) == (foreign, removed)
 
 
-def test_what_is_no_mapping_is_refused_in_words() -> None:
+def test_other_types_than_mappings_are_refused_with_advice() -> None:
     with pytest.raises(AnsibleFilterError, match="takes the variables and the configuration as mappings"):
         endpoint_settings("text")
     with pytest.raises(AnsibleFilterError, match="takes the variables and the configuration as mappings"):

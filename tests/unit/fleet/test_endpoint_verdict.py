@@ -41,8 +41,8 @@ NEXT = {
     "older, and updates are switched off": (seen(installed=OLD), {"update": False}, False, "verify", []),
     "the mirror's version is unknown": (seen(published=None), {}, False, "update", ["update_failed"]),
     "the host's version is unknown": (seen(installed=None), {}, False, "update", ["update_failed"]),
-    "a version that is none": (seen(installed="latest"), {}, False, "update", ["update_failed"]),
-    "no mirror at all": ({**seen(), "mirror": None}, {}, False, "update", ["update_failed"]),
+    "a version that cannot be read": (seen(installed="latest"), {}, False, "update", ["update_failed"]),
+    "no answer from the mirror": ({**seen(), "mirror": None}, {}, False, "update", ["update_failed"]),
     "an error": (seen(FAULT), {}, False, "update", ["daemon_unreachable"]),
     "an error, and updates are switched off": (
         seen(FAULT),
@@ -58,9 +58,9 @@ NEXT = {
         "verify",
         ["daemon_unreachable"],
     ),
-    "a warning is no reason to act": (seen(WARNING), {}, False, "verify", []),
+    "a warning alone needs no update": (seen(WARNING), {}, False, "verify", []),
     "a warning that fails hosts": (seen(WARNING), {"fail_on": "warning"}, False, "update", ["network_slow"]),
-    "an info never is": (seen(INFO), {"fail_on": "warning"}, False, "verify", []),
+    "an info never fails a host": (seen(INFO), {"fail_on": "warning"}, False, "verify", []),
     "requirements are always measured": (seen(), {"preflight": "always"}, False, "preflight", []),
     "requirements are always measured after an update": (seen(), {"preflight": "always"}, True, "update", []),
     "no answer": ({"msg": "The module failed."}, {}, False, "update", ["update_failed", "no_answer"]),
@@ -115,7 +115,7 @@ REQUIREMENTS = {
         ["daemon_unreachable", "kernel_old"],
         ["daemon_unreachable", "kernel_old"],
     ),
-    "what a finding says already is not said twice": (
+    "what a finding says is not repeated": (
         seen(FAULT),
         {},
         [FAULT, OLD_KERNEL],
@@ -230,7 +230,7 @@ def test_results_of_other_types_are_judged_all_the_same(odd: dict[str, Any]) -> 
     assert endpoint_verdict(odd, OPTIONS)["failed"] is True
 
 
-def test_what_is_not_a_result_is_refused_in_words() -> None:
+def test_other_types_than_mappings_are_refused_with_advice() -> None:
     with pytest.raises(AnsibleFilterError, match="takes the results of modules and the options as mappings"):
         endpoint_verdict(["text"], OPTIONS)
     with pytest.raises(AnsibleFilterError, match="the option fail_on is missing"):

@@ -58,7 +58,7 @@ def test_a_link_takes_the_place_of_whatever_is_there(tmp_path, aside, before):
     before(link)
     a_folder(target)
 
-    files.point(link, "target", aside)
+    files.replace_symlink(link, "target", aside)
 
     assert link.is_symlink()
     assert os.readlink(link) == "target"
@@ -97,7 +97,7 @@ def test_there_is_no_moment_without_the_name(tmp_path, aside, before):
     try:
         assert started.wait(300)
         for name in names:
-            files.point(name, str(target), aside)
+            files.replace_symlink(name, str(target), aside)
     finally:
         stop.set()
         reader.join()
@@ -108,7 +108,7 @@ def test_there_is_no_moment_without_the_name(tmp_path, aside, before):
 
 def test_a_link_that_cannot_be_set_leaves_nothing_behind(tmp_path, aside):
     with pytest.raises(OSError):
-        files.point(tmp_path / "no" / "such" / "folder", "target", aside)
+        files.replace_symlink(tmp_path / "no" / "such" / "folder", "target", aside)
     assert list(aside.iterdir()) == []
 
 

@@ -295,8 +295,8 @@ def test_proving_can_be_stopped(tmp_path):
         (b"<html>", "", "HTML page"),
         (b"Please sign in", "text/html; charset=utf-8", "HTML page"),
         (b"", "application/zip", "nothing"),
-        (b"\x1f\x8b\x08", "application/zip", "no zip"),
-        (b"PK\5\6" + bytes(18), "application/zip", "no zip"),
+        (b"\x1f\x8b\x08", "application/zip", "not a zip"),
+        (b"PK\5\6" + bytes(18), "application/zip", "not a zip"),
     ],
 )
 def test_the_first_bytes_tell_what_came(data, content_type, said):

@@ -68,7 +68,7 @@ def take(root):
         fields = {"url": str(path), **({"commit": commit} if commit else {})}
         found = parse({"downloadFolder": str(root / "mirror"), "source": {"type": "script", "script": fields}})
         workspace = Workspace(found.root, found.retain)
-        with workspace.occupied():
+        with workspace.occupied([]):
             copy, stale = ScriptCheckout(found.source, workspace, Cancel()).refreshed()
         with_copy = workspace.state / "script"
         assert stale is None
@@ -252,5 +252,5 @@ def test_the_operators_folder_may_hold_anything(tmp_path):
     assert in_folder(tmp_path) == in_folder(home) == expected
     (tmp_path / "elsewhere").symlink_to(home)
     assert in_folder(tmp_path / "elsewhere") == {f"{HOME}/{BASH}": BODY}
-    with pytest.raises(MirrorError, match="holds no"):
+    with pytest.raises(MirrorError, match="holds neither"):
         in_folder(tmp_path / "nothing")

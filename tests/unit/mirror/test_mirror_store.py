@@ -44,7 +44,7 @@ class Mirror:
 
     def opened(self):
         prepare(self.root)
-        return Opened(self.root, self.settings.keep_previous)
+        return Opened(self.root, self.settings.keep_previous, self.settings.retain)
 
     def workspace(self):
         return Workspace(self.root, self.settings.retain)
@@ -52,12 +52,12 @@ class Mirror:
     def recovered(self):
         """What a sync does at its beginning."""
         opened = self.opened()
-        with self.workspace().occupied():
+        with self.workspace().occupied([UNIT, PREVIEW]):
             opened.change(lambda _session: None)
         return opened
 
     def prune(self):
-        return self.opened().change(lambda session: session.prune(self.settings.retain))
+        return self.opened().change(lambda session: session.prune())
 
     def package(self, definitions, folder):
         folder.mkdir(parents=True, exist_ok=True)

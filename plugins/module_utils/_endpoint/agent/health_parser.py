@@ -1,14 +1,14 @@
-"""Makes one normalised record of what `mdatp health` prints, text or JSON. Private to the mde.offline collection."""
+"""Parses the output of `mdatp health`, text or JSON, to one record. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Decisions where the product's behaviour is not documented:
-# - The dates of the text form carry no zone; they are taken as UTC, as the one build that is known in both forms shows.
-#   A date that cannot be read is null, and a notice holds its text.
-# - A row that comes twice counts as its last copy says, as JSON readers do.
-# - A value that was cut off (output that ends early) is left out and reported as a notice, never completed.
-# - Bytes that are no UTF-8 are taken as Latin-1, line by line.
+# - Dates of the text form have no time zone. They are parsed as UTC: one build is known in both forms, and its JSON has
+#   the same time in UTC. A date that cannot be parsed is null, and a notice has its text.
+# - Of a repeated row the last one counts, as in JSON parsers.
+# - A truncated value (the output ends early) is omitted and reported as a notice.
+# - Bytes that are not valid UTF-8 are decoded as Latin-1, line by line.
 
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -25,7 +25,7 @@ EPOCH = datetime.datetime(1970, 1, 1)
 ENDS_EARLY = "The JSON of mdatp ends early; only its complete rows were read."
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
-# Far beyond anything real; they only keep garbage from costing time.
+# Far more than real output has; the limits bound the time that garbage takes.
 LONGEST_VALUE = 16384
 MOST_NOTICES = 200
 
@@ -38,7 +38,7 @@ _PROMPT = re.compile(r"(^|[$#%>=]\s*|sudo\s+)(\S*/)?mdatp\s+(--)?health\b[^:]*$|
 _INTEGER = re.compile(r"^(0|-?[1-9][0-9]{0,17})$")
 _CLOCK = r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:[.,][0-9]+)?)?"
 _END = r"(?:\s*([AaPp])\.?[Mm]\.?)?(?:\s*(UTC|GMT|Z|[+-][0-9]{2}:?[0-9]{2}))?$"
-# Each with the names of its groups; the first is the product's own form.
+# Patterns with the names of their groups; the first is the form that mdatp prints.
 _DATES = tuple(
     (re.compile(pattern, re.UNICODE), names.split())
     for pattern, names in (
@@ -61,22 +61,22 @@ _DATES = tuple(
 )
 _DATE_BEGINS = re.compile(r"^[A-Z][a-z]{2}\s+[0-9]{1,2}(,|$)", re.UNICODE)
 _TIME_NAME = re.compile(r"(^|_)(updated|expiration|expires|time|date|timestamp)$")
-# Of these rows it is known that they hold times and nothing else.
+# Rows that are known to contain times only.
 _TIMES = ("definitions_updated", "product_expiration")
 _NO_TIME = ("", "0", "never", "none", "null", "n/a", "unknown")
 _VERSION_NAME = re.compile(r"(^|_)version(_engine)?$")
 _UNSAFE_ESCAPE = re.compile(r'\\(?!["\\/]|u[0-9A-Fa-f]{4})')
 _QUOTE = re.compile(r'(?<!\\)"')
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-# Rows of one word; without an underscore only these are rows when nothing else shows it.
+# Row names of one word; any other name without an underscore needs further evidence that the line is a row.
 _SHORT_NAMES = ("healthy", "licensed", "proxy")
 _NEVER_NAMES = ("error", "note", "usage", "warning", "ok", "changed", "fatal", "failed", "msg", "stdout", "stderr")
-# Widths at which terminals cut lines in the middle of a word.
+# Widths at which terminals wrap lines in the middle of a word.
 _TERMINAL_WIDTHS = (80, 100, 120, 132, 160)
 _WORDS = ("true", "false", "unavailable")
-# What a document leaves at the end of a line: its own line end, or an arrow with a remark.
+# What documents add at the end of a line: a backslash, or an arrow with a remark.
 _REMARK = re.compile(r"(?<=[\]\"\u201da-z0-9.])(\\|\s+(<-+|\u2190).*)$", re.UNICODE)
-# How mdatp says that its daemon does not answer.
+# Messages of mdatp when its daemon does not answer.
 NO_DAEMON = re.compile(
     r"(could not|cannot|can't|can not|unable to|failed to|error) connect|connection refused|daemon is not running",
     re.IGNORECASE,
@@ -89,20 +89,20 @@ def empty_record():
 
 
 def parse(output):
-    """The record of an output of `mdatp health`, with or without `--details`. Never raises, never invents."""
+    """The record of an output of `mdatp health`, with or without `--details`. Never raises."""
     text = _ESCAPES.sub("", decode(output)).replace("\r\n", "\n").replace("\r", "\n")
     lines = [line for line in text.split("\n") if line.strip()]
-    if lines and all(line.lstrip().startswith(">") for line in lines):  # as mails and documents quote
+    if lines and all(line.lstrip().startswith(">") for line in lines):  # quoted, as in mails and documents
         text = re.sub(r"(?m)^\s*> ?", "", text)
     record = _parse_json(text)
     return _parse_text(text) if record is None else record
 
 
 def merge(record, details):
-    """One record of `mdatp health` and of one of its detail views, which was asked for later and so counts."""
+    """Merges the records of `mdatp health` and of a detail view; the detail view is newer and takes precedence."""
     fields = dict(record["fields"])
     for name, value in details["fields"].items():
-        # A time from JSON is certain; the same time as text has no zone.
+        # A time from JSON is kept, since the same time as text has no time zone.
         certain = (
             record["format"] == "json" and details["format"] == "text" and _TIME_NAME.search(name) and fields.get(name)
         )
@@ -126,7 +126,7 @@ def snake_case(name):
 
 
 def _parse_json(text, depth=0):
-    # JSON begins a line, or follows the sentence of a warning; a list inside a row of the text form does neither.
+    # JSON is at the start of a line or after the sentence of a warning, unlike a list inside a row of the text form.
     starts = itertools.islice(re.finditer(r"(?:^|[.!])[^\S\n]*([{\[])", text, re.MULTILINE | re.UNICODE), 20)
     for match in starts:
         before, rest = text[: match.start(1)], text[match.start(1) :]
@@ -137,14 +137,14 @@ def _parse_json(text, depth=0):
         if end is None and re.match(r'\{\s*["\u201c]', rest):
             data, end = _complete_members(rest), len(rest)
             notices.append(ENDS_EARLY)
-        if isinstance(data, dict) and isinstance(data.get("stdout"), TEXT) and depth < 4:  # a result of Ansible
+        if isinstance(data, dict) and isinstance(data.get("stdout"), TEXT) and depth < 4:  # a module result of Ansible
             return parse(data["stdout"])
         members = _members(data)
         if members is None:
             continue
         record = _json_record(members, notices)
         more = rest[end:]
-        if depth < 4 and more.strip():  # Further output, such as a detail view or a message.
+        if depth < 4 and more.strip():  # More output follows, such as a detail view or a message.
             following = _parse_json(more, depth + 1)
             record = merge(record, _parse_text(more) if following is None else following)
         return record
@@ -152,14 +152,14 @@ def _parse_json(text, depth=0):
 
 
 def _decode_json(text):
-    """The first JSON value of the text and where it ends; (None, None) if there is none."""
+    """The first JSON value of the text and its end; (None, None) if there is none."""
     decoder = json.JSONDecoder(parse_int=_json_integer, parse_constant=TEXT)
     for candidate in (text, _straight(text)):
         try:
             return decoder.raw_decode(candidate)
         except (ValueError, RuntimeError):
             pass
-    try:  # A terminal cut the line: the line ends are none of the value's.
+    try:  # A terminal wrapped the line, so the line ends are not part of the value.
         data, end = decoder.raw_decode(text.replace("\n", ""))
     except (ValueError, RuntimeError):
         return None, None
@@ -176,7 +176,7 @@ def _json_integer(digits):
 
 
 def _complete_members(text):
-    """The members of an object that ends early, as far as each of them is surely complete."""
+    """The complete members of a truncated object."""
     decoder = json.JSONDecoder(parse_int=_json_integer, parse_constant=TEXT)
     found, position = {}, 1
     member = re.compile(r'\s*"([^"\\]+)"\s*:\s*')
@@ -196,7 +196,7 @@ def _complete_members(text):
 
 
 def _members(data, depth=0):
-    """The rows of whatever JSON mdatp wrapped them in; None for what has no row names."""
+    """The rows inside the JSON of mdatp, however nested; None where there are no row names."""
     if isinstance(data, list):
         items = [_members(item, depth + 1) for item in data if isinstance(item, dict)]
         if not items or len(items) != len(data) or None in items:
@@ -259,7 +259,7 @@ def _parse_text(text):
     notices, rows = [], []
     lines = text.split("\n")
     edge = _edge(lines)
-    current = None  # The row that a next line may go on with.
+    current = None  # The row that the next line may continue.
     for line in lines:
         if not line.strip():
             current = None
@@ -314,7 +314,7 @@ def _row(line):
 
 
 def _split_notice(line):
-    """The product's warning and the row that may follow it on the same line."""
+    """The warning of mdatp, and the row that may follow it on the same line."""
     if line.lstrip().startswith("ATTENTION"):
         for match in re.finditer(r"[.!]\s+", line):
             if _row(line[match.end() :]):
@@ -341,14 +341,14 @@ def _is_open(value):
 
 
 def _edge(lines):
-    """The width at which a terminal cut the lines, 0 if none did: several lines end exactly there, none beyond."""
+    """The width at which a terminal wrapped the lines: several end there, none is longer. 0 if they are not wrapped."""
     longest = max(map(len, lines))
     known = longest in _TERMINAL_WIDTHS or sum(1 for line in lines if len(line) == longest) > 1
     return longest if known else 0
 
 
 def _is_whole(value):
-    """Whether a value needs nothing more; of bare words only the known ones are."""
+    """Whether a value is complete; of unquoted words only known ones are."""
     value = _unmarked(_straight(value))
     if value[:1] in ('"', "["):
         return not _is_open(value) and value[-1:] in ('"', "]")
@@ -356,12 +356,12 @@ def _is_whole(value):
 
 
 def _is_cut(row, last_line):
-    """Whether the output, which does not end in a line end, may have ended within the value of its last row."""
+    """Whether the output, which has no line end at its end, may be truncated within the value of its last row."""
     value = _unmarked(row["value"])
     if _row(last_line) is None:
         return False
     half_word = any(word.startswith(value) and word != value for word in _WORDS)
-    # Without its half of the day a time says nothing.
+    # A time without AM or PM is ambiguous.
     half_date = bool(_DATE_BEGINS.match(value)) and not re.search(r"[0-9]\s*[AaPp]\.?[Mm]", value)
     return half_word or half_date
 
@@ -385,7 +385,7 @@ def _goes_on(row, line, edge):
 
 
 def _join(row, line, edge):
-    """Puts a value together again. Prose was cut at a blank, everything else (identifiers, addresses) anywhere."""
+    """Joins a wrapped value. Prose was wrapped at a space, identifiers and addresses anywhere."""
     value, more = row["value"], line.strip()
     if not value:
         return more
@@ -403,7 +403,7 @@ def _join(row, line, edge):
 
 
 def _typed(name, value):
-    """A value of the text form with its type."""
+    """The typed value of a row of the text form."""
     if value in ("true", "false"):
         return value == "true"
     if _INTEGER.match(value) and not _VERSION_NAME.search(name):
@@ -438,7 +438,7 @@ def _list(value):
 
 
 def _string(name, value):
-    """What a string means in the row of that name."""
+    """The typed value of a string in the row of that name."""
     if name == "definitions_status":
         return re.sub(r"[\s-]+", "_", snake_case(value.strip()))
     if value == "unavailable":
@@ -453,7 +453,7 @@ def _string(name, value):
 
 
 def _unread(name, value, result):
-    """The notice of a time that was given and cannot be read."""
+    """The notice for a time that cannot be parsed."""
     missing = name in _TIMES and result is None and isinstance(value, TEXT)
     if not missing or value.strip().lower() in _NO_TIME + ("unavailable",):
         return []
@@ -473,7 +473,7 @@ def _epoch(value):
 
 
 def _date(value):
-    """ISO 8601 of `Aug 12, 2023 at 03:26:24 AM`, of ISO 8601 itself, and of what other tools make of them."""
+    """ISO 8601 of `Aug 12, 2023 at 03:26:24 AM`, of ISO 8601 itself, and of similar forms of other tools."""
     for pattern, names in _DATES:
         match = pattern.match(value)
         if match:
@@ -502,7 +502,7 @@ def _moment(parts):
 
 
 def _straight(value):
-    """Typographic quotes, which documents put in place of the real ones, set straight where they delimit."""
+    """Replaces typographic quotes, which documents use, by straight ones where they delimit a value."""
     if re.match("^[\\[{\\s]*[\u201c\u201d\u201e]", value) or re.search(
         "[\u201c\u201d][\\]}\\s]*(\\[managed\\])?$", value
     ):
@@ -511,13 +511,13 @@ def _straight(value):
 
 
 def _lines(text):
-    """The lines that say something; the command that somebody pasted along is not one of them."""
+    """The lines that are not empty and not the pasted command itself."""
     lines = [line.strip() for line in text.split("\n")]
     return [line for line in lines if re.search(r"\w", line, re.UNICODE) and not _PROMPT.search(line[:200])]
 
 
 def _unique(lines):
-    """The lines in their order, each once."""
+    """The lines in their order, without repetitions."""
     seen = set()
     kept = [line for line in lines if not (line in seen or seen.add(line))]
     return kept[:MOST_NOTICES]

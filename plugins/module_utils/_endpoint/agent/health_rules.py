@@ -28,17 +28,17 @@ EXPIRY_WARNING_DAYS = 30
 _TIME = re.compile(r"^([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})Z$")
 _NO_LICENSE = re.compile(r"no licen[sc]e|missing licen[sc]e", re.IGNORECASE)
 _NO_COMMAND = re.compile(r"command not found|no such file", re.IGNORECASE)
-# Rows that only macOS has.
+# Rows that exist on macOS only.
 _MACOS_ROWS = ("full_disk_access_enabled", "network_events_subsystem", "data_loss_prevention_status")
 
 
 def health_findings(
     record, mirror_url=None, mirror_versions=None, max_age_hours=MAX_AGE_HOURS, arch="x86_64", now=None
 ):
-    """What is wrong according to a health record.
+    """The findings of a health record.
 
-    `mirror_url` is the address that the host should have, `mirror_versions` what the mirror publishes (`mirror.read`),
-    `now` the time in seconds since 1970.
+    `mirror_url` is the address that the host should have, `mirror_versions` what `manifest.read` returned, `now` the
+    time in seconds since 1970.
     """
     fields = record["fields"]
     if not fields:
@@ -59,19 +59,19 @@ def health_findings(
 def _no_fields(record):
     said = " / ".join(record["notices"][:3])[:500]
     if health_parser.NO_DAEMON.search(said):
-        return finding("daemon_unreachable", "mdatp health said: {0}".format(said))
+        return finding("daemon_unreachable", "mdatp health printed: {0}".format(said))
     if _NO_COMMAND.search(said):
-        return finding("not_installed", "mdatp health said: {0}".format(said))
+        return finding("not_installed", "mdatp health printed: {0}".format(said))
     if _NO_LICENSE.search(said):
         return finding("not_licensed", "mdatp said: {0}".format(said))
-    return finding("health_unreadable", "There is no health table in what mdatp printed: {0}".format(said or "nothing"))
+    return finding("health_unreadable", "mdatp health printed no health table: {0}".format(said or "nothing"))
 
 
 def _agent(record, arch, now):
     fields, found = record["fields"], []
     issues = _listed(fields.get("health_issues"))
     expires = _seconds(fields.get("product_expiration"))
-    # The command line of before 2021 called it so.
+    # Agents before 2021 print their version in this row.
     agent = fields.get("app_version") or fields.get("version_engine")
     minimum, system = agent_versions.OFFLINE_UPDATES.get(arch, agent_versions.OFFLINE_UPDATES_X86_64), arch
     if any(name in fields for name in _MACOS_ROWS):
@@ -103,7 +103,7 @@ def _agent(record, arch, now):
         )
         found.append(finding("agent_too_old", message))
     if fields.get("healthy") is False:
-        message = "The agent calls itself unhealthy: {0}.".format("; ".join(issues) or "no issue named")
+        message = "The agent reports itself as unhealthy: {0}.".format("; ".join(issues) or "it names no issue")
         settling = fields.get("definitions_status") == "updating"
         found.append(_unhealthy(message, "warning" if settling else None, issues))
     elif issues:
@@ -112,7 +112,7 @@ def _agent(record, arch, now):
 
 
 def _unhealthy(message, severity, issues):
-    """The finding with the advice that belongs to the named issues, where they are known."""
+    """The finding with the advice for the named issues that are known."""
     entry = finding("unhealthy", message.replace("..", "."), severity)
     return dict(entry, hint=" ".join(issue_advice(issues) + [entry["hint"]]))
 
@@ -134,12 +134,16 @@ def _configuration(record, mirror_url):
     configured = _stripped(fields.get("offline_definition_url_configured"))
     if configured and address.points_below_channel(configured):
         found.append(
-            finding("url_contains_arch", "The configured address {0} points inside a ring folder.".format(configured))
+            finding(
+                "url_contains_arch",
+                "The configured address {0} points inside the folder of a channel.".format(configured),
+            )
         )
     if configured and mirror_url and not address.same(configured, mirror_url):
         found.append(
             finding(
-                "mirror_url_differs", "The host is configured for {0}, expected is {1}.".format(configured, mirror_url)
+                "mirror_url_differs",
+                "The host is configured for {0}, but {1} is expected.".format(configured, mirror_url),
             )
         )
     if not configured and state in ("enabled", True) and "offline_definition_url_configured" in fields:
@@ -165,18 +169,18 @@ def _source(fields, mirror_url):
     fallback = fields.get("offline_definition_update_fallback_to_cloud") in (True, "enabled", "true")
     expected = [url for url in (_stripped(fields.get("offline_definition_url_configured")), mirror_url) if url]
     source = _stripped(fields.get("definitions_update_source_uri"))
-    astray = bool(source and expected and not any(address.comes_from(source, url) for url in expected))
-    if astray:
+    elsewhere = bool(source and expected and not any(address.comes_from(source, url) for url in expected))
+    if elsewhere:
         whose = "Microsoft's cloud" if address.is_microsoft(source) else "another source"
         message = "The definitions came from {0}, {1}, not from the mirror {2}.".format(source, whose, expected[0])
         if fallback:
-            message += " Fallback to the cloud is on, which hides that the mirror failed."
+            message += " Fallback to the cloud is enabled, which hides the failure of the mirror."
         found.append(finding("source_not_mirror", message))
     elif "definitions_update_source_uri" in fields and not source and expected:
-        found.append(finding("source_unknown", "The agent names no source of its definitions yet."))
+        found.append(finding("source_unknown", "The agent reports no source of its definitions yet."))
     if fallback:
-        message = "Fallback to the cloud is on: when the mirror fails, the host loads from Microsoft without a word."
-        found.append(finding("fallback_to_cloud_enabled", message, "warning" if astray else None))
+        message = "Fallback to the cloud is enabled: when the mirror fails, the host downloads from Microsoft silently."
+        found.append(finding("fallback_to_cloud_enabled", message, "warning" if elsewhere else None))
     return found
 
 
@@ -195,10 +199,10 @@ def _definitions(fields, mirror_versions, max_age_hours, now):
         )
     elif isinstance(status, TEXT) and status not in ("up_to_date", "updating", "out_of_date"):
         found.append(
-            finding("definitions_status_unusual", "definitions_status is {0}, which no document names.".format(status))
+            finding("definitions_status_unusual", "definitions_status is {0}, which is not documented.".format(status))
         )
     age = _age_hours(fields, now)
-    # The age of what is not there says nothing.
+    # Without definitions their age has no meaning.
     there = status not in ("unavailable", None) or fields.get("definitions_updated", "") is not None
     stale = age is not None and age > max_age_hours and there
     if stale or status == "out_of_date":
@@ -206,8 +210,8 @@ def _definitions(fields, mirror_versions, max_age_hours, now):
         if age is not None:
             parts.append("were updated {0} hours ago (allowed are {1})".format(int(age), max_age_hours))
         if status == "out_of_date":
-            parts.append("are out of date, as the agent says itself")
-        severity = "warning" if status == "updating" else None  # It is being mended.
+            parts.append("are reported as out of date by the agent")
+        severity = "warning" if status == "updating" else None  # An update is running.
         found.append(finding("definitions_stale", parts[0] + " " + " and ".join(parts[1:]) + ".", severity))
     published = (mirror_versions or {}).get("definitions_version")
     if versions.older(version, published):
@@ -233,25 +237,25 @@ def _protection(record, fresh):
         seen = "{0} is {1}".format(level_row, level)
     if level in ("passive", "on_demand"):
         message = "{0}: the agent updates before scans only, not by its timer.".format(seen)
-        # Where somebody wants it so and updates come another way, there is nothing to mend.
+        # No problem where the level is managed and the definitions are fresh, so updates come another way.
         found.append(finding("passive_mode", message, "info" if chosen and fresh else None))
     found += _real_time(fields)
     loaded = fields.get("engine_load_status")
     if isinstance(loaded, TEXT) and "not loaded" in loaded.lower().replace("_", " ") and real_time is True:
-        message = "Real-time protection is on, but the engine is not: {0}.".format(loaded)
-        # The first definitions bring the engine along.
+        message = "Real-time protection is enabled, but the engine is not loaded: {0}.".format(loaded)
+        # The first definitions bring the engine.
         coming = fields.get("definitions_status") == "updating"
         found.append(finding("engine_not_loaded", message, "warning" if coming else None))
     others = _listed(fields.get("conflicting_applications"))
     if others:
         found.append(
-            finding("conflicting_applications", "Other security products were seen: {0}.".format(", ".join(others)))
+            finding("conflicting_applications", "Other security products are running: {0}.".format(", ".join(others)))
         )
     return found
 
 
 def _real_time(fields):
-    """Whether real-time protection is wanted and cannot work; `unavailable` for both rows says so as well."""
+    """The finding that real-time protection is enabled and cannot work; `unavailable` in both rows means the same."""
     names = ("real_time_protection_enabled", "real_time_protection_available")
     if not all(name in fields for name in names):
         return []
@@ -266,7 +270,7 @@ def _real_time(fields):
 
 
 def _listed(value):
-    """A list of strings, whatever a list of the table holds."""
+    """The entries of a list in the table, as strings."""
     if not isinstance(value, list):
         value = [value] if isinstance(value, TEXT) and value.strip() else []
     return [entry if isinstance(entry, TEXT) else "{0}".format(entry) for entry in value]
@@ -287,7 +291,7 @@ def _seconds(moment):
 
 
 def fail_reason(fields):
-    """Why the last update failed, empty if it did not."""
+    """The reason of the last failed update, empty if it did not fail."""
     reason = fields.get("definitions_update_fail_reason")
     reason = reason.strip() if isinstance(reason, TEXT) else ""
     return "" if reason.lower() == "none" else reason

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ..cancel import Cancel
 from ..settings import Settings
+from ..transport import Connections
 from ..workspace import Workspace
 from .base import Source
 from .microsoft import Microsoft
@@ -16,8 +17,10 @@ from .script import Script
 
 
 def open_source(settings: Settings, workspace: Workspace, cancel: Cancel) -> Source:
+    connections = Connections(settings.source, cancel)
+    if settings.is_replica:
+        return Replica(connections)
+    service = Microsoft(connections)
     if settings.source.type == "microsoft":
-        return Microsoft(settings.source, cancel)
-    if settings.source.type == "mirror":
-        return Replica(settings.source, cancel)
-    return Script(settings.source, settings.platforms, settings.rings, workspace, cancel)
+        return service
+    return Script(service, settings.platforms, settings.rings, workspace)

@@ -19,10 +19,10 @@ from ..errors import MirrorError
 from ..files import advising, remove_tree
 from ..settings import MIB, SourceSettings
 from .script_files import MOST_FETCHED_BYTES, Member, unusable
-from .subprocesses import Watch, run
+from .subprocesses import Watchdog, run
 
 _MOST_LISTED_BYTES = 16 * MIB
-_MOST_TOLD_BYTES = 4096
+_MOST_SHOWN_BYTES = 4096
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _PASSING = re.compile(
     r"could not resolve|failed to connect|couldn't connect|timed out|timeout|reset by peer|hung up|early EOF"
@@ -40,8 +40,10 @@ def without_user(address: str) -> str:
 
 
 class Git:
-    """A bare repository of ours in a private folder, filled from an address. No configuration, hook or question of
-    anybody else's plays a part."""
+    """A bare repository in a private folder, filled from an address.
+
+    The configuration of the user and of the system, hooks, and questions on the terminal are switched off.
+    """
 
     def __init__(self, source: SourceSettings, address: str, where: str, folder: Path, cancel: Cancel) -> None:
         self._source = source
@@ -63,18 +65,18 @@ class Git:
             (folder / ".gitconfig").write_text(self._configuration(parts.scheme if parts else ""), encoding="utf-8")
 
     def _configuration(self, scheme: str) -> str:
-        """What git shall know; it takes it for the user's own."""
+        """The configuration of git, in place of the user's own."""
         lines = [
             "[http]",
-            # Not from https to http (see GIT_ALLOW_PROTOCOL), and only before it is asked for anything.
+            # Only for the first request. GIT_ALLOW_PROTOCOL forbids a redirect from https to http.
             "followRedirects = " + ("false" if self._user else "initial"),
-            # As our own requests do it, and without being told first.
+            # The requests of this program use this method too, without waiting for status 407.
             "proxyAuthMethod = basic",
             "[gc]",
             "auto = 0",
             "[maintenance]",
             "auto = false",
-            # The repository of a path may be another user's; git reads from it and runs nothing of it.
+            # A repository at a path may belong to another user. git reads it and runs nothing from it.
             "[safe]",
             "directory = *",
         ]
@@ -95,18 +97,18 @@ class Git:
         return lines[0]
 
     def fetch(self, commit: str, pinned: bool) -> None:
-        """Gets a commit with as little of the history as the other side can do."""
+        """Fetches a commit with as little history as the server allows."""
         remove_tree(self._folder / "repository")
         self._run("init", "-q", "--bare", "--template=", "repository")
-        ways = [["--depth", "1", self._address, f"+{commit if pinned else 'HEAD'}:refs/script/commit"]]
-        # Old servers and clients know commits by branches only, and plain web servers no depth.
-        ways.append([self._address, "+HEAD:refs/script/head"])
+        attempts = [["--depth", "1", self._address, f"+{commit if pinned else 'HEAD'}:refs/script/commit"]]
+        # Old servers and clients fetch branches only, and plain web servers ignore the depth.
+        attempts.append([self._address, "+HEAD:refs/script/head"])
         if pinned:
-            ways.append([self._address, "+refs/heads/*:refs/script/heads/*", "+refs/tags/*:refs/script/tags/*"])
+            attempts.append([self._address, "+refs/heads/*:refs/script/heads/*", "+refs/tags/*:refs/script/tags/*"])
         failure: MirrorError | None = None
-        for way in ways:
+        for refs in attempts:
             try:
-                self._run("fetch", "-q", "--no-tags", *way, inside=True)
+                self._run("fetch", "-q", "--no-tags", *refs, inside=True)
                 failure = None
             except MirrorError as error:
                 failure = error
@@ -117,7 +119,7 @@ class Git:
         if failure:
             raise failure
         if not pinned:
-            raise unusable(f"the repository {self._shown} was changed while it was read")
+            raise unusable(f"the repository {self._shown} changed while it was read")
         raise MirrorError(
             "script_commit",
             f"the repository {self._shown} has no commit {commit} on any branch or tag",
@@ -148,36 +150,36 @@ class Git:
         return self._output.read_bytes()
 
     def _run(self, *arguments: str, inside: bool = False) -> str:
-        """What git says. Raises `MirrorError` with its own words where it fails."""
+        """The output of git. Raises `MirrorError` with its error messages where it fails."""
         where = ["--git-dir", "repository"] if inside else []
-        watch = Watch(
+        watchdog = Watchdog(
             name=f"git ({arguments[0]} of {self._shown})",
             folder=self._folder,
             source=self._source,
             most=MOST_FETCHED_BYTES,
             code="script_origin",
-            hint=f"Check the way to {self._shown}; a zip of the repository in source.script.url is smaller.",
+            hint=f"Check the route to {self._shown}; a zip of the repository in source.script.url is smaller.",
         )
         command = [self._program, *where, *arguments]
         with contextlib.ExitStack() as files:
             with advising("writing below", self._folder):
                 output, errors = (files.enter_context(path.open("wb")) for path in (self._output, self._errors))
-            status = run(command, self._folder, self._environment(), output, errors, watch, self._cancel)
+            status = run(command, self._folder, self._environment(), output, errors, watchdog, self._cancel)
         if self._output.stat().st_size > _MOST_LISTED_BYTES:
             raise unusable(f"{self._shown} holds too many files")
         if status:
-            told = self._readable(self._errors.read_bytes()[-_MOST_TOLD_BYTES:].decode("utf-8", "replace"))
+            said = self._readable(self._errors.read_bytes()[-_MOST_SHOWN_BYTES:].decode("utf-8", "replace"))
             raise MirrorError(
                 "script_origin",
-                f"git could not read {self._shown}: {told or f'it ended with status {status}'}",
-                "Check source.script.url, the way there (source.proxy, source.caFile), and for ssh the key and "
+                f"git could not read {self._shown}: {said or f'it ended with status {status}'}",
+                "Check source.script.url, the route there (source.proxy, source.caFile), and for ssh the key and "
                 "known_hosts of the account that runs the sync.",
-                retriable=bool(_PASSING.search(told)),
+                retriable=bool(_PASSING.search(said)),
             )
         return self._output.read_bytes().decode("utf-8", "surrogateescape")
 
     def _readable(self, said: str) -> str:
-        """The last words of git, in one line, with the address as it may be shown and no password."""
+        """The end of the error messages of git, in one line, without passwords."""
         text = " ".join(said.split()).replace(self._address, self._shown)
         proxy = urlsplit(self._source.proxy) if self._source.proxy else None
         for secret in (self._user and self._user[1], proxy and proxy.password, proxy and unquote(proxy.password or "")):

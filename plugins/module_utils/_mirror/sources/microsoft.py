@@ -6,16 +6,13 @@
 
 from __future__ import annotations
 
-import ssl
 from typing import Mapping
 from urllib.parse import urlsplit, urlunsplit
 
-from ..cancel import Cancel
 from ..download import Download, Downloaded
 from ..errors import Cancelled, MirrorError
 from ..retry import retrying
-from ..settings import SourceSettings
-from ..transport import Client, shown, tls_context
+from ..transport import Client, Connections, shown
 from ..units import Unit
 from ..versions import MAX_XML_BYTES, Versions, from_xml
 from .base import OnRetry
@@ -41,17 +38,16 @@ class Microsoft:
 
     fetches_all_at_once = False
 
-    def __init__(self, settings: SourceSettings, cancel: Cancel) -> None:
-        self._settings = settings
-        self._cancel = cancel
-        self._tls: ssl.SSLContext = tls_context(settings)
+    def __init__(self, connections: Connections) -> None:
+        self.connections = connections
+        self._settings, self._cancel = connections.source, connections.cancel
 
     @property
     def name(self) -> str:
         return shown(self._settings.url)
 
     def client(self) -> Client:
-        return Client(self._settings, self._tls, self._cancel)
+        return self.connections.client()
 
     def versions(self, client: Client, unit: Unit, on_retry: OnRetry = None) -> Versions:
         """What the service offers for a unit now."""

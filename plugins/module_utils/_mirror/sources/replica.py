@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-import ssl
 import threading
 from typing import Any, Mapping
 
-from ..cancel import Cancel
 from ..download import Download, Downloaded
 from ..errors import MirrorError
 from ..records import FORMAT, ZIP
 from ..retry import retrying
-from ..settings import SourceSettings
-from ..transport import Client, shown, tls_context
+from ..transport import Client, Connections, shown
 from ..units import Unit
 from ..versions import Offer, Versions, is_version
 from .base import OnRetry
@@ -33,11 +30,10 @@ class Replica:
 
     fetches_all_at_once = False
 
-    def __init__(self, settings: SourceSettings, cancel: Cancel) -> None:
-        self._settings = settings
-        self._cancel = cancel
-        self._base = settings.url.rstrip("/")
-        self._tls: ssl.SSLContext = tls_context(settings)
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._settings, self._cancel = connections.source, connections.cancel
+        self._base = connections.source.url.rstrip("/")
         self._lock = threading.Lock()
         self._offers: dict[str, Offer] | None = None
         self._failure: MirrorError | None = None
@@ -47,7 +43,7 @@ class Replica:
         return shown(self._base)
 
     def client(self) -> Client:
-        return Client(self._settings, self._tls, self._cancel)
+        return self._connections.client()
 
     def versions(self, client: Client, unit: Unit, on_retry: OnRetry = None) -> Versions:
         return self._offer(client, unit, on_retry)

@@ -19,12 +19,10 @@ import shutil
 from pathlib import Path
 from typing import BinaryIO, Mapping
 
-from ..cancel import Cancel
 from ..download import Download, Downloaded
 from ..errors import Cancelled, MirrorError
 from ..files import advising, make_directory, remove_tree, unique
 from ..records import MANIFEST, ZIP
-from ..settings import SourceSettings
 from ..transport import Client
 from ..units import ARCHITECTURES, Unit
 from ..versions import Versions, from_manifest
@@ -33,7 +31,7 @@ from .base import OnRetry
 from .microsoft import Microsoft
 from .script_checkout import Copy, ScriptCheckout
 from .script_files import BASH, HOME, POWERSHELL, in_folder, place
-from .subprocesses import Watch, run
+from .subprocesses import Watchdog, run
 
 # What each of the two scripts needs. The first one whose programs are installed is run.
 _BASH_NEEDS = ("bash", "curl", "jq", "awk", "sed")
@@ -47,17 +45,11 @@ class Script:
     fetches_all_at_once = True
 
     def __init__(
-        self,
-        settings: SourceSettings,
-        platforms: tuple[str, ...],
-        rings: tuple[str, ...],
-        workspace: Workspace,
-        cancel: Cancel,
+        self, service: Microsoft, platforms: tuple[str, ...], rings: tuple[str, ...], workspace: Workspace
     ) -> None:
-        self._settings = settings
+        self._service = service
+        self._settings, self._cancel = service.connections.source, service.connections.cancel
         self._platforms, self._rings = platforms, rings
-        self._cancel = cancel
-        self._service = Microsoft(settings, cancel)
         self._workspace = workspace
         self._work = workspace.folder / unique("script")
         self._output = workspace.state / "script" / "output.log"
@@ -267,7 +259,7 @@ class Script:
 
     def _watched(self, command: list[str], output: BinaryIO) -> MirrorError | None:
         """Runs the script until it ends, is cancelled, or makes no progress for `source.timeout` (at least 120 s)."""
-        watch = Watch(
+        watchdog = Watchdog(
             name="the script",
             folder=self._work,
             source=self._settings,
@@ -277,7 +269,7 @@ class Script:
         )
         begun = output.tell()
         try:
-            status = run(command, self._work / HOME, self._environment(), output, output, watch, self._cancel)
+            status = run(command, self._work / HOME, self._environment(), output, output, watchdog, self._cancel)
         except Cancelled:
             raise
         except MirrorError as error:

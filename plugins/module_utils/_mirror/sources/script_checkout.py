@@ -25,7 +25,17 @@ from urllib.parse import unquote, urlsplit
 
 from ..cancel import Cancel
 from ..errors import Cancelled, MirrorError
-from ..files import advising, json_bytes, make_directory, point, remove_tree, sha256_of, sync_directory, unique, write
+from ..files import (
+    advising,
+    json_bytes,
+    make_directory,
+    remove_tree,
+    replace_symlink,
+    sha256_of,
+    sync_directory,
+    unique,
+    write,
+)
 from ..retry import retrying
 from ..settings import SourceSettings
 from ..times import now_iso
@@ -153,7 +163,7 @@ class ScriptCheckout:
             finally:
                 remove_tree(staged)
             sync_directory(self._copies)
-            point(self._link, f"{self._copies.name}/{name}", self._workspace.folder)
+            replace_symlink(self._link, f"{self._copies.name}/{name}", self._workspace.folder)
         self._tidy()
         return copy
 

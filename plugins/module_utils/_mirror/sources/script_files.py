@@ -29,7 +29,7 @@ _HINT = "Check source.script.url: it must be Microsoft's repository mdatp-xplat 
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One file where the script comes from; `regular` is False for links and the like."""
+    """One file of a folder, zip or repository. `regular` is False for links and special files."""
 
     name: str
     size: int
@@ -38,12 +38,12 @@ class Member:
 
 
 def gather(members: list[Member], where: str) -> dict[str, bytes]:
-    """The script and what lies beside it. Raises `MirrorError` where there is none, or where it is no plain file."""
+    """The script and the files that it needs. Raises `MirrorError` where it is missing or not a regular file."""
     folder = _folder_of_the_script(members)
     if folder is None:
         raise MirrorError(
             "script_missing",
-            f"{where} holds no {BASH} and no {POWERSHELL}",
+            f"{where} holds neither {BASH} nor {POWERSHELL}",
             f"It must be Microsoft's repository mdatp-xplat or its folder {HOME}: for source.script.path a clone or an "
             "unpacked zip, for source.script.url the repository or the zip itself.",
         )
@@ -56,15 +56,15 @@ def gather(members: list[Member], where: str) -> dict[str, bytes]:
             continue
         usable = member.regular and member.size <= MOST_FILE_BYTES
         if beside and path.name in _SCRIPTS and not usable:
-            what = f"has {member.size} bytes" if member.regular else "is a link or no file"
-            raise unusable(f"in {where}, {path.name} {what}, and so is no script")
+            what = f"has {member.size} bytes" if member.regular else "is a link or another special file"
+            raise unusable(f"in {where}, {path.name} {what}, so it cannot be the script")
         if usable and len(found) < _MOST_FILES:
             found[f"{HOME}/{path.name}" if beside else _VERSION] = member.read()
     return found
 
 
 def _folder_of_the_script(members: list[Member]) -> PurePosixPath | None:
-    """Where the script lies: in its place in Microsoft's repository or at the top, and in a zip one folder deeper."""
+    """The folder of the script: as in Microsoft's repository, or at the top; in a zip it may be one folder deeper."""
     home = PurePosixPath(HOME).parts
     places = ((), home[1:], home)
     found = []
@@ -81,7 +81,7 @@ def in_folder(folder: Path) -> dict[str, bytes]:
     base = next((path for path in (folder / HOME, folder) if any((path / n).is_file() for n in _SCRIPTS)), folder)
     members = []
     with advising("reading", base):
-        # The number of the release lies at the top, also where the folder itself is named.
+        # The file VERSION is at the top of the repository, also where the folder of the script itself is named.
         paths = {f"{HOME}/{path.name}": path for path in (base.iterdir() if base.is_dir() else ())}
         if base.as_posix().endswith(f"/{HOME}"):
             paths[_VERSION] = base.parents[1] / _VERSION

@@ -9,44 +9,31 @@ from __future__ import annotations
 import contextlib
 import re
 import stat
-import struct
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Iterator
 
+from .. import zips
 from ..errors import MirrorError
 from ..settings import MIB
 from .script_files import MOST_FILE_BYTES, Member, unusable
 
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _MOST_LISTED_BYTES = 16 * MIB
-_END = b"PK\x05\x06"
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 @contextlib.contextmanager
 def reading_zip(where: str) -> Iterator[None]:
     try:
         yield
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        struct.error,
-        EOFError,
-        KeyError,
-        NotImplementedError,
-        OverflowError,
-        RuntimeError,
-        ValueError,
-    ) as error:
-        raise unusable(f"{where} is no whole zip: {str(error) or type(error).__name__}") from None
+    except zips.BROKEN as error:
+        raise unusable(f"{where} is not a complete zip: {str(error) or type(error).__name__}") from None
 
 
 def read_zip(path: Path, where: str) -> tuple[list[tuple[Member, zipfile.ZipInfo]], str | None]:
     """The members of a zip, and the commit that it names.
 
-    Nothing of it is unpacked. A member that would lie outside of its folder makes the whole zip a forgery.
+    Nothing is unpacked. The whole zip is refused where the name of a member leads out of the folder.
     """
     with reading_zip(where):
         _check_end(path)
@@ -60,7 +47,7 @@ def read_zip(path: Path, where: str) -> tuple[list[tuple[Member, zipfile.ZipInfo
         if info.filename in seen:
             raise unusable(f"{where} holds {info.filename[:80]!r} twice")
         seen.add(info.filename)
-    links = tuple(info.filename + "/" for info in infos if _is_link(info))
+    links = tuple(info.filename + "/" for info in infos if zips.is_link(info))
     members = [
         (Member(info.filename, info.file_size, _is_plain(info, links), bytes), info)
         for info in infos
@@ -71,42 +58,32 @@ def read_zip(path: Path, where: str) -> tuple[list[tuple[Member, zipfile.ZipInfo
 
 def _check_end(path: Path) -> None:
     """Refuses a zip whose directory would not fit into memory; `zipfile` reads all of it at once."""
-    size = path.stat().st_size
     with path.open("rb") as file:
-        file.seek(max(0, size - 65557))
-        tail = file.read()
-    at = tail.rfind(_END)
-    if at < 0 or len(tail) - at < 22:
-        raise zipfile.BadZipFile("its end is missing")
-    listed, _start, comment = struct.unpack("<LLH", tail[at + 12 : at + 22])
+        listed = zips.EndRecord(file, path.stat().st_size).listed
     if listed > _MOST_LISTED_BYTES:
         raise zipfile.BadZipFile(f"its directory takes {listed} bytes")
-    if len(tail) - at != 22 + comment:
-        raise zipfile.BadZipFile("it does not end where it says")
-
-
-def _is_link(info: zipfile.ZipInfo) -> bool:
-    return stat.S_ISLNK(info.external_attr >> 16)
 
 
 def _is_plain(info: zipfile.ZipInfo, links: tuple[str, ...]) -> bool:
-    """A file, reached through folders only. Zips made elsewhere than on Unix say nothing of the kind."""
+    """True for a regular file that is not below a link. Zips that were not made on Unix do not say the type."""
     kind = stat.S_IFMT(info.external_attr >> 16)
     return kind in (0, stat.S_IFREG) and not info.filename.startswith(links)
 
 
 def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> bytes:
-    if info.flag_bits & 1 or info.compress_type not in _METHODS:
-        raise unusable(f"{where} holds {info.filename[:80]!r} encrypted or packed in an unusual way")
+    if info.flag_bits & 1 or info.compress_type not in zips.METHODS:
+        raise unusable(f"{where} holds {info.filename[:80]!r} encrypted or with an unusual compression method")
     with archive.open(info) as stream:
         data = stream.read(MOST_FILE_BYTES + 1)
     if len(data) != info.file_size:
-        raise unusable(f"{where} says that {info.filename[:80]!r} has {info.file_size} bytes, and it has others")
+        raise unusable(
+            f"{info.filename[:80]!r} in {where} does not have the {info.file_size} bytes that its header says"
+        )
     return data
 
 
 def _commit_of(comment: bytes, top: str, where: str) -> str | None:
-    """The commit in the comment of a zip that git made. GitHub's carry it in the name of the folder, too."""
+    """The commit in the comment of a zip that git made. Zips of GitHub have it in the name of the folder too."""
     text = comment.decode("ascii", "replace").strip().lower()
     commit = text if _COMMIT.match(text) else None
     named = re.search(r"-([0-9a-f]{40})\Z", top)
@@ -114,6 +91,6 @@ def _commit_of(comment: bytes, top: str, where: str) -> str | None:
         raise MirrorError(
             "script_commit",
             f"the zip {where} names two commits: {commit} in its comment, {named[1]} in its folder",
-            "It was put together by hand. Take the zip as GitHub or `git archive` makes it.",
+            "Neither GitHub nor `git archive` makes such a zip. Take one that they made.",
         )
     return commit

@@ -1,4 +1,4 @@
-"""Runs another program for a mirror: in a folder of ours, as the mirror's owner, and under watch until it ends."""
+"""Runs another program for a mirror: in a private folder, as the owner of the mirror, and watched until it ends."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -21,15 +21,17 @@ from ..settings import SourceSettings
 
 _LOOK_SECONDS = 0.1
 _END_SECONDS = 2.0
-# They are silent for long: the script while it writes all file systems of the host to their disks, git while the server
-# counts and packs.
+# Both programs may be idle for long: the script while it runs sync(1), git while the server counts and compresses.
 LEAST_PATIENCE = 120.0
 
 
 @dataclass(frozen=True)
-class Watch:
-    """When a program is ended: after `patience` seconds in which `folder` did not move by `step` bytes, or above `most`
-    bytes (0: never). What it says is no progress: curl goes on telling that nothing comes. Nor is a trickle."""
+class Watchdog:
+    """When a program is ended: after `patience` seconds without progress, or where `folder` exceeds `most` bytes.
+
+    Progress is a change of the size of `folder` by `step` bytes. Output does not count, because curl keeps printing
+    while it is stalled. With 0, `most` is no limit.
+    """
 
     name: str
     folder: Path
@@ -53,11 +55,11 @@ def run(
     environment: dict[str, str],
     output: BinaryIO,
     errors: BinaryIO,
-    watch: Watch,
+    watchdog: Watchdog,
     cancel: Cancel,
 ) -> int:
     """The exit status of the program, negative where a signal ended it. Raises `MirrorError`."""
-    # It shall not see that root started us: a shell gives up an effective user that is not the real one.
+    # bash resets the effective user where it differs from the real one, so both are set before exec.
     changed = os.geteuid() != os.getuid() or os.getegid() != os.getgid()
     try:
         # pylint: disable-next=subprocess-popen-preexec-fn
@@ -73,20 +75,20 @@ def run(
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise MirrorError(
-            watch.code,
-            f"{watch.name} could not be started: {getattr(error, 'strerror', None) or error}",
+            watchdog.code,
+            f"{watchdog.name} could not be started: {getattr(error, 'strerror', None) or error}",
             f"Check {command[0]} on this host, and that the mirror's user may run it.",
         ) from None
     try:
-        _wait(process, watch, cancel)
+        _wait(process, watchdog, cancel)
     finally:
-        # Also when it ended by itself: nothing that it began may write to what is about to be proven.
+        # Also when it ended by itself: no process that it left may write to what is verified next.
         _end(process)
     return process.returncode
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kills the whole group, and waits until it is gone; not for long, as nobody may collect what died."""
+    """Kills the process group and waits until it is gone. The wait is short: zombies may stay for ever."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -102,25 +104,27 @@ def _become_the_owner() -> None:
     os.setresuid(*[os.geteuid()] * 3)
 
 
-def _wait(process: subprocess.Popen[bytes], watch: Watch, cancel: Cancel) -> None:
+def _wait(process: subprocess.Popen[bytes], watchdog: Watchdog, cancel: Cancel) -> None:
     seen, since = 0, time.monotonic()
     while True:
         cancel.check()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_LOOK_SECONDS)
             return
-        size = _size_of(watch.folder)
-        if watch.most and size > watch.most:
+        size = _size_of(watchdog.folder)
+        if watchdog.most and size > watchdog.most:
             raise MirrorError(
                 "size_out_of_bounds",
-                f"{watch.name} brought more than {watch.most >> 20} MiB and was ended",
-                watch.hint,
+                f"{watchdog.name} brought more than {watchdog.most >> 20} MiB and was ended",
+                watchdog.hint,
             )
-        if abs(size - seen) >= watch.step:
+        if abs(size - seen) >= watchdog.step:
             seen, since = size, time.monotonic()
-        elif time.monotonic() - since > watch.patience:
+        elif time.monotonic() - since > watchdog.patience:
             raise MirrorError(
-                "timeout", f"{watch.name} made no progress for {watch.patience:.0f} seconds and was ended", watch.hint
+                "timeout",
+                f"{watchdog.name} made no progress for {watchdog.patience:.0f} seconds and was ended",
+                watchdog.hint,
             )
 
 

@@ -1,4 +1,4 @@
-"""Asks a server for status.json by a name (arguments: address, port, scheme, name) and prints the status it answers."""
+"""Requests status.json and prints the HTTP status. Arguments: address, port, scheme and name of the server."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -12,8 +12,8 @@ address, port, scheme, name = sys.argv[1:]
 try:
     connection = socket.create_connection((address, int(port)), timeout=20)
     if scheme == "https":
-        # Whether the certificate can be trusted is the endpoints' question; this one is about the server. The name is
-        # told in the handshake, because other sites of that port may refuse who tells none.
+        # The certificate is not verified, because only endpoints have to trust it. The handshake carries the server's
+        # name (SNI), because another site of the same port may refuse a handshake without it.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -22,5 +22,5 @@ try:
     print(connection.makefile("rb").readline(100).split()[1].decode())
 except IndexError:
     sys.exit("the connection was closed without an answer")
-except (OSError, ValueError) as trouble:
-    sys.exit(str(trouble))
+except (OSError, ValueError) as error:
+    sys.exit(str(error))
