@@ -42,8 +42,8 @@ lint: venv ## Run ruff, mypy, shellcheck, yamllint, antsibull-changelog, wording
 sanity: venv ## Run ansible-test sanity without containers
 	@$(VENV) tools/sanity.py
 
-bench: venv ## Compare syncs with curl, nginx with plain loopback, the role endpoint with plain tasks (BENCHES='sync ...')
-	@for bench in $(or $(BENCHES),sync serving endpoints); do \
+bench: venv ## Compare a start with bare imports, syncs with curl, nginx with plain loopback, the role endpoint with plain tasks (BENCHES='sync ...')
+	@for bench in $(or $(BENCHES),start sync serving endpoints); do \
 		printf '\n== %s\n\n' "$$bench"; $(VENV) "tests/benchmark/$$bench.py" || exit 1; \
 	done
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.mde.offline.plugins.plugin_utils._fleet import summary
+from ansible_collections.mde.offline.plugins.plugin_utils._fleet.lines import lines
+from ansible_collections.mde.offline.plugins.plugin_utils._fleet.summary import MIRROR_MAX_AGE_HOURS, summarise
 
 
 def fleet_summary(
@@ -19,30 +20,30 @@ def fleet_summary(
     mirrors: t.Any = (),
     endpoint_result: str = "mde_health",
     mirror_result: str = "mde_mirror",
-    mirror_max_age_hours: float = summary.MIRROR_MAX_AGE_HOURS,
+    mirror_max_age_hours: float = MIRROR_MAX_AGE_HOURS,
 ) -> dict[str, t.Any]:
     if not isinstance(hostvars, Mapping):
         raise AnsibleFilterError("mde.offline.fleet_summary takes hostvars, or a mapping of hosts to their variables.")
-    summed = summary.summarise(
+    summed = summarise(
         _results(hostvars, endpoints, endpoint_result),
         _results(hostvars, mirrors, mirror_result),
         datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         mirror_max_age_hours,
     )
-    return {**summed, "lines": summary.lines(summed)}
+    return {**summed, "lines": lines(summed)}
 
 
 def _results(hostvars: Mapping[str, t.Any], names: t.Any, variable: str) -> dict[str, t.Any]:
-    """What was registered by host; None for a host without it."""
+    """The registered variable of each host; None for a host without it."""
     if isinstance(names, str) or not isinstance(names, Sequence):
         raise AnsibleFilterError("mde.offline.fleet_summary takes endpoints and mirrors as lists of host names.")
     found = {}
     for name in names:
         try:
-            # Not get(): that of hostvars gives an undefined value instead of the default.
+            # Not get(): the get() of hostvars returns an undefined value instead of the default.
             variables = hostvars[name] if name in hostvars else {}  # noqa: SIM401
             found[str(name)] = variables.get(variable)
-        # ansible-core renders a variable when it is read; what fails there concerns this host only.
+        # ansible-core renders a variable when it is read. A failure there concerns this host only.
         except Exception as error:
             found[str(name)] = error
     return found

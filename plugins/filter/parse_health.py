@@ -14,7 +14,7 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import
 
 
 def parse_health(output: Any) -> dict[str, Any]:
-    """The record of an output, of its lines, or of its JSON that was read already."""
+    """The record of the output, given as text, as a list of lines, or as the mapping of its JSON."""
     if isinstance(output, Mapping):
         output = json.dumps(dict(output))
     elif isinstance(output, Sequence) and not isinstance(output, (str, bytes)):

@@ -70,7 +70,7 @@ class LookupModule(LookupBase):
         # Forks share the folder: each packs under its own name and renames what is complete.
         staged = path.with_name(f"{path.name}.{os.getpid()}")
         try:
-            build_command(str(staged), interpreter)
+            build_command(str(staged), interpreter, compiled=False)
             staged.replace(path)
         except OSError as error:
             raise AnsibleError(

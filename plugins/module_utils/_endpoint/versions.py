@@ -10,6 +10,7 @@ __metaclass__ = type
 import re
 
 _VERSION = re.compile(r"\s*[vV]?([0-9]{1,9}(?:\.[0-9]{1,9}){1,7})(?![0-9.])")
+_PACKAGE = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9}){1,5}\Z")
 TEXT = type("")
 
 
@@ -22,6 +23,11 @@ def parse(version):
     while len(numbers) > 2 and numbers[-1] == 0:
         numbers.pop()
     return tuple(numbers)
+
+
+def is_version(text):
+    """Whether the text is the version of a package and nothing else."""
+    return isinstance(text, (TEXT, str)) and _PACKAGE.match(text) is not None
 
 
 def compare(left, right):

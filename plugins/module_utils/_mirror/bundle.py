@@ -11,7 +11,6 @@ The file is a tar archive, so it can be looked into anywhere: `inventory.json` f
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import io
 import json
@@ -21,7 +20,7 @@ import stat
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Iterator
+from typing import IO, Any, Callable, ContextManager, Iterator
 
 from . import VERSION
 from .cancel import Cancel
@@ -35,10 +34,9 @@ from .files import (
     os_error,
     remove_tree,
     replacing,
-    sha256_of,
     unique,
 )
-from .package import check_size, prove
+from .package import prove
 from .privileges import acting_as_owner
 from .records import ZIP, Release
 from .session import Mirror, MirrorSession
@@ -54,6 +52,10 @@ FORMAT = 1
 _KIND = "mde-mirror bundle"
 _INVENTORY, _SEAL = "inventory.json", "seal.json"
 _MAX_INVENTORY_BYTES = 4 * 1024 * 1024
+_BRING_ANOTHER = (
+    "Bring a file that `mde-mirror export` of the same or an earlier version wrote. If this is one, copy it again and "
+    "compare its SHA-256 on both sides."
+)
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -70,26 +72,34 @@ def export_bundle(settings: Settings, target: Path, base: Path | None = None, ch
     mirror = Mirror(settings.root, settings.keep_previous, settings.retain)
     state = mirror.state()
     there = _digests_in(base) if base else set()
-    entries, packages = [], {}
+    entries, packages, served = [], {}, {}
     for unit in state.units():
         release = state.current(unit)
-        if release is None or not state.is_whole(unit, release.name):
+        if release is None:
             raise _spoiled(f"the package that {unit} serves")
+        served[unit] = release
         carried = release.sha256 not in there
         entries.append({"path": unit.path, **_inventory_fields(release), "carried": carried})
         if carried:
             packages[release.sha256] = mirror.store.folder(release) / ZIP
     if not entries:
         raise MirrorError("nothing_to_export", f"{mirror.root} serves nothing yet", "Run a sync first.")
-    changed = not _carries(target, entries)
-    if changed and not check:
-        _write_whole(target, entries, packages)
+    digest = _sha256_if_same(target, entries)
+    changed = digest is None
+    writes = changed and not check
+    for unit, release in served.items():
+        # Writing a package to the bundle proves it.
+        if not (writes and release.sha256 in packages) and not state.is_whole(unit, release.name):
+            raise _spoiled(f"the package that {unit} serves")
+    if writes:
+        digest = _write_whole(target, entries, packages)
     return {
         "changed": changed,
         "path": str(target),
         "carried": [entry["path"] for entry in entries if entry["carried"]],
         "left_out": [entry["path"] for entry in entries if not entry["carried"]],
-        **(_size_and_digest(target) if not (changed and check) else {"bytes": None, "sha256": None}),
+        "bytes": None if digest is None else _size(target),
+        "sha256": digest,
     }
 
 
@@ -111,11 +121,13 @@ def import_bundle(
         if check:
             with acting_as_owner(settings.root):
                 state = mirror.state()
-                return _result(state, _plan(state, units, _verified(bundle, cancel), allow_downgrade))
+                inventory, _sha256 = _verified(bundle, cancel)
+                return _result(state, _plan(state, units, inventory, allow_downgrade))
         with workspace.occupied(settings.followed_units()):
-            inventory = _verified(bundle, cancel)
+            inventory, _length = _inventory_of(bundle, _Pass(bundle, cancel))
             # What cannot be imported is refused before the packages are read and written.
-            _plan(mirror.state(), units, inventory, allow_downgrade)
+            with _refusing_damage_first(bundle, cancel):
+                _plan(mirror.state(), units, inventory, allow_downgrade)
             folder = workspace.folder / unique("bundle")
             try:
                 make_directory(folder)
@@ -191,21 +203,24 @@ def _inventory_fields(release: Release) -> dict[str, Any]:
     }
 
 
-def _carries(target: Path, entries: list[dict[str, Any]]) -> bool:
-    """True when `target` is a whole bundle of exactly these releases."""
+def _sha256_if_same(target: Path, entries: list[dict[str, Any]]) -> str | None:
+    """The SHA-256 of `target` if it is a whole bundle of exactly these releases."""
+    cancel = Cancel()
     try:
         with _opened(target) as bundle:
-            return bool(_verified(bundle, Cancel())["channels"] == entries)
+            inventory, _size = _inventory_of(bundle, _Pass(bundle, cancel))
+            return _verified(bundle, cancel)[1] if inventory.get("channels") == entries else None
     except MirrorError:
-        return False
+        return None
 
 
-def _size_and_digest(path: Path) -> dict[str, Any]:
+def _size(path: Path) -> int:
     with advising("reading", path):
-        return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        return path.stat().st_size
 
 
-def _write_whole(target: Path, entries: list[dict[str, Any]], packages: dict[str, Path]) -> None:
+def _write_whole(target: Path, entries: list[dict[str, Any]], packages: dict[str, Path]) -> str:
+    """Writes the bundle and returns the SHA-256 of the file."""
     inventory = {
         "kind": _KIND,
         "format": FORMAT,
@@ -214,7 +229,7 @@ def _write_whole(target: Path, entries: list[dict[str, Any]], packages: dict[str
         "channels": entries,
     }
     with advising("writing", target), replacing(target) as file:
-        _write(file, inventory, packages)
+        return _write(file, inventory, packages)
 
 
 def _digests_in(path: Path) -> set[str]:
@@ -250,18 +265,19 @@ class _Hashing:
         return self._file.tell()
 
 
-def _write(file: IO[bytes], inventory: dict[str, Any], packages: dict[str, Path]) -> None:
+def _write(file: IO[bytes], inventory: dict[str, Any], packages: dict[str, Path]) -> str:
     out: Any = _Hashing(file)
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         _add(archive, _INVENTORY, json_bytes(inventory))
         for digest, package in sorted(packages.items()):
             with _package(package) as content:
                 read: Any = _Hashing(content)
-                archive.addfile(_head(f"packages/{digest}.zip", os.fstat(content.fileno()).st_size), read)
+                archive.addfile(_head(_name_of_member(digest), os.fstat(content.fileno()).st_size), read)
             if read.digest.hexdigest() != digest:
                 raise _spoiled(f"the package {package}")
         sealed = out.digest.hexdigest()
         _add(archive, _SEAL, json_bytes({"sha256": sealed}))
+    return str(out.digest.hexdigest())
 
 
 def _package(path: Path) -> IO[bytes]:
@@ -303,11 +319,13 @@ class _Bundle:
 def _opened(path: Path) -> Iterator[_Bundle]:
     with contextlib.ExitStack() as cleanup:
         with advising("reading", path):
-            # What is no file must not keep us waiting for somebody who writes to it.
+            # O_NONBLOCK: opening a FIFO must not wait for a writer.
             descriptor = os.open(str(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             cleanup.callback(os.close, descriptor)
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise MirrorError("file", f"{path} is no file", "Name a file that `mde-mirror export` wrote.")
+                raise MirrorError(
+                    "file", f"{path} is not a regular file", "Name a file that `mde-mirror export` wrote."
+                )
             file = cleanup.enter_context(os.fdopen(descriptor, "rb", closefd=False))
         yield _Bundle(path, file)
 
@@ -315,8 +333,8 @@ def _opened(path: Path) -> Iterator[_Bundle]:
 def _foreign(source: _Bundle, what: str) -> MirrorError:
     return MirrorError(
         "foreign_bundle",
-        f"{source} is no bundle that this version can read: {what}",
-        "Bring a file that `mde-mirror export` of the same or an earlier version wrote.",
+        f"{source} is not a bundle that this version can read: {what}",
+        _BRING_ANOTHER,
     )
 
 
@@ -328,70 +346,195 @@ def _damaged(source: _Bundle, what: str) -> MirrorError:
     )
 
 
-def _no_archive(source: _Bundle) -> MirrorError:
-    """What cannot even be opened as an archive: no bundle at all, or one whose first header was hit."""
-    with advising("reading", source):
-        source.file.seek(0)
-        head = source.file.read(tarfile.BLOCKSIZE)
-    if head[257:262] == b"ustar" or head.startswith(_INVENTORY.encode()):
-        return _damaged(source, "its beginning is damaged")
-    return MirrorError(
-        "foreign_bundle",
-        f"{source} is no bundle, or its beginning is damaged",
-        "Bring a file that `mde-mirror export` wrote. If this is one, copy it again and compare its SHA-256 on both "
-        "sides.",
-    )
+class _Pass:
+    """One pass over a bundle from its first byte to its last, which hashes every byte."""
+
+    def __init__(self, source: _Bundle, cancel: Cancel) -> None:
+        self._source, self._cancel = source, cancel
+        self._file = _Hashing(source.file)
+        with advising("reading", source):
+            source.file.seek(0)
+
+    @property
+    def sha256(self) -> str:
+        """The digest of what was read so far."""
+        return self._file.digest.hexdigest()
+
+    def chunks(self, size: int) -> Iterator[bytes]:
+        """The next `size` bytes, piece by piece."""
+        while size > 0:
+            self._cancel.check()
+            with advising("reading", self._source):
+                data = self._file.read(min(CHUNK, size))
+            if not data:
+                raise _damaged(self._source, "its end is missing")
+            size -= len(data)
+            yield data
+
+    def read(self, size: int) -> bytes:
+        return b"".join(self.chunks(size))
+
+    def at_end(self) -> bool:
+        with advising("reading", self._source):
+            return not self._file.read(1)
+
+
+def _verified(source: _Bundle, cancel: Cancel) -> tuple[dict[str, Any], str]:
+    """The inventory of a bundle that is whole, and the SHA-256 of the file. The bundle is read once."""
+    return _read_whole(source, cancel, lambda _digest: contextlib.nullcontext(_Nowhere()))
+
+
+def _unpack(source: _Bundle, inventory: dict[str, Any], folder: Path, policy: PackagePolicy, cancel: Cancel) -> None:
+    """Writes the packages of the bundle to `folder`, and proves them.
+
+    The bundle is read once, while its packages are written; they are then read once more, as zip archives. Nothing may
+    use them unless this returns: only the end of a bundle tells whether the bundle is whole.
+    """
+    digests = []
+
+    @contextlib.contextmanager
+    def package_file(digest: str) -> Iterator[IO[bytes]]:
+        target = folder / f"{digest}.zip"
+        with advising("writing", target), target.open("xb") as file:
+            yield file
+        digests.append(digest)
+
+    found, _sha256 = _read_whole(source, cancel, package_file)
+    if found != inventory:
+        raise _damaged(source, f"its {_INVENTORY} changed while the bundle was read")
+    for digest in digests:
+        prove(folder / f"{digest}.zip", policy, _name_of_package(digest), cancel)
 
 
 @contextlib.contextmanager
-def _reading(source: _Bundle) -> Iterator[tuple[tarfile.TarFile, IO[bytes]]]:
+def _refusing_damage_first(source: _Bundle, cancel: Cancel) -> Iterator[None]:
+    """What the inventory is refused for counts in a whole bundle only: in a damaged one, the damage is the reason."""
     try:
-        source.file.seek(0)
-        with tarfile.open(fileobj=source.file, mode="r:") as archive:
-            yield archive, source.file
-    except tarfile.ReadError as error:
-        if str(error) in ("empty file", "truncated header", "unexpected end of data"):
-            raise _damaged(source, str(error)) from None
-        raise _no_archive(source) from None
-    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-        # The last two are what tarfile makes of numbers that no archive of ours holds; EINVAL is another.
-        raise _damaged(source, str(error)) from None
-    except OSError as error:
-        if error.errno == errno.EINVAL:
-            raise _damaged(source, "a header of it names an impossible size") from None
-        raise os_error(error, "reading", source) from None
+        yield
+    except MirrorError:
+        _verified(source, cancel)
+        raise
 
 
-def _verified(source: _Bundle, cancel: Cancel) -> dict[str, Any]:
-    """The inventory of a bundle of ours whose seal fits and that holds what the inventory names."""
-    inventory = _inventory_of(source)
-    with _reading(source) as (archive, file):
-        _check_seal(source, archive, file, cancel)
-        _check_members(source, archive, inventory)
-    return inventory
+class _Nowhere:
+    """A file that keeps nothing."""
+
+    def write(self, data: bytes) -> int:
+        return len(data)
 
 
-def _inventory_of(source: _Bundle) -> dict[str, Any]:
-    with _reading(source) as (archive, _file):
-        entry = archive.next()
-        if entry is None or entry.name != _INVENTORY or entry.size > _MAX_INVENTORY_BYTES:
-            raise _foreign(source, f"it does not begin with {_INVENTORY}")
-        try:
-            fields = json.loads(_content(archive, entry).read())
-        except (ValueError, RecursionError):
-            raise _damaged(source, f"{_INVENTORY} is not readable") from None
+def _read_whole(
+    source: _Bundle, cancel: Cancel, target: Callable[[str], ContextManager[Any]]
+) -> tuple[dict[str, Any], str]:
+    """Reads a bundle once, writes each package to the file that `target` opens for its digest.
+
+    Everything but the packages is known beforehand: `_inventory_of` reads the beginning, and the rest has to be what an
+    export writes for that inventory, byte by byte. Each package has the SHA-256 that names it, the seal is that of the
+    bytes before it, and nothing follows but the zeros that fill the last record.
+    """
+    bundle = _Pass(source, cancel)
+    inventory, size = _inventory_of(source, bundle)
+    read = _member_size(size)
+    for digest, length in sorted(_carried(inventory).items()):
+        if bundle.read(tarfile.BLOCKSIZE) not in _headers(_name_of_member(digest), length):
+            raise _damaged(source, "it does not hold what its inventory names")
+        actual = hashlib.sha256()
+        with target(digest) as file:
+            for data in bundle.chunks(length):
+                actual.update(data)
+                file.write(data)
+        if actual.hexdigest() != digest:
+            raise _damaged(source, f"{_name_of_package(digest)} does not have the SHA-256 that names it")
+        _skip_zeros(source, bundle, -length % tarfile.BLOCKSIZE)
+        read += _member_size(length)
+    seal = json_bytes({"sha256": bundle.sha256})
+    if bundle.read(tarfile.BLOCKSIZE) not in _headers(_SEAL, len(seal)):
+        raise _damaged(source, "its seal is missing")
+    if bundle.read(len(seal)) != seal:
+        raise _damaged(source, "its seal does not fit its content")
+    read += tarfile.BLOCKSIZE + len(seal)
+    records = -(-(read + 2 * tarfile.BLOCKSIZE) // tarfile.RECORDSIZE)
+    _skip_zeros(source, bundle, records * tarfile.RECORDSIZE - read)
+    if not bundle.at_end():
+        raise _damaged(source, "something was added to its end")
+    return inventory, bundle.sha256
+
+
+def _inventory_of(source: _Bundle, bundle: _Pass) -> tuple[dict[str, Any], int]:
+    """The inventory at the beginning of a bundle, and its length in bytes. No seal was looked at yet."""
+    size = _inventory_size(source, bundle)
+    data = bundle.read(size)
+    try:
+        fields = json.loads(data)
+    except (ValueError, RecursionError):
+        raise _damaged(source, f"{_INVENTORY} is not readable") from None
     if not isinstance(fields, dict) or fields.get("kind") != _KIND:
-        raise _foreign(source, f"{_INVENTORY} is not ours")
+        raise _foreign(source, f"{_INVENTORY} does not say that it belongs to a bundle")
     if fields.get("format") != FORMAT:
         raise _foreign(source, f"it has format {fields.get('format')!r}, known is {FORMAT}")
-    return fields
+    _skip_zeros(source, bundle, -size % tarfile.BLOCKSIZE)
+    return fields, size
 
 
-def _content(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
-    content = archive.extractfile(entry) if entry.isreg() else None
-    if content is None:
-        raise tarfile.TarError(f"{entry.name!r} is no regular file")
-    return content
+def _inventory_size(source: _Bundle, bundle: _Pass) -> int:
+    """Reads the first header of a bundle."""
+    block = bundle.read(tarfile.BLOCKSIZE)
+    try:
+        header = tarfile.TarInfo.frombuf(block, "ascii", "surrogateescape")
+    except (tarfile.HeaderError, ValueError, OverflowError):
+        if block[257:262] == b"ustar" or block.startswith(_INVENTORY.encode()):
+            raise _damaged(source, "its beginning is damaged") from None
+        raise MirrorError(
+            "foreign_bundle",
+            f"{source} is not a bundle, or its beginning is damaged",
+            _BRING_ANOTHER,
+        ) from None
+    if header.name != _INVENTORY or not 0 <= header.size <= _MAX_INVENTORY_BYTES:
+        raise _foreign(source, f"it does not begin with {_INVENTORY}")
+    if block not in _headers(_INVENTORY, header.size):
+        raise _damaged(source, "its beginning is damaged")
+    return header.size
+
+
+def _headers(name: str, size: int) -> tuple[bytes, ...]:
+    """The header of a member as an export writes it, with either way to say that it is not a device.
+
+    Python 3.8 writes zeros as digits there, later ones write no digits.
+    """
+    try:
+        block = _head(name, size).tobuf(tarfile.USTAR_FORMAT)
+    except ValueError:
+        # The inventory names a size that no header can hold.
+        return ()
+    found = []
+    for device in (bytes(16), b"0000000\0" * 2):
+        unsigned = block[:148] + b" " * 8 + block[156:329] + device + block[345:]
+        found.append(block[:148] + b"%06o\0 " % sum(unsigned) + unsigned[156:])
+    return tuple(found)
+
+
+def _skip_zeros(source: _Bundle, bundle: _Pass, size: int) -> None:
+    for data in bundle.chunks(size):
+        if data.strip(b"\0"):
+            raise _damaged(source, "zeros that fill it up were changed")
+
+
+def _member_size(size: int) -> int:
+    """What a member with `size` bytes of content takes in an archive."""
+    return tarfile.BLOCKSIZE + size + -size % tarfile.BLOCKSIZE
+
+
+def _carried(inventory: dict[str, Any]) -> dict[str, int]:
+    """The sizes of the packages that a bundle carries, by their digests."""
+    return {entry["sha256"]: entry["bytes"] for _unit, entry in _entries(inventory) if entry["carried"]}
+
+
+def _name_of_member(digest: str) -> str:
+    return f"packages/{digest}.zip"
+
+
+def _name_of_package(digest: str) -> str:
+    return f"the package {digest[:8]} of the bundle"
 
 
 @dataclass(frozen=True)
@@ -459,7 +602,7 @@ def _entries(inventory: dict[str, Any]) -> list[tuple[Unit, dict[str, Any]]]:
         raise MirrorError(
             "foreign_bundle",
             "the inventory of the bundle names its releases in a way that this version does not know",
-            "Bring a file that `mde-mirror export` of the same or an earlier version wrote.",
+            _BRING_ANOTHER,
         ) from None
     return entries
 
@@ -496,88 +639,6 @@ def _outcome(state: State, unit: Unit, release: Release) -> str:
     if channel.current != release.name:
         return "held" if channel.hold else "updated"
     return "unchanged" if state.is_whole(unit, release.name) else "repaired"
-
-
-def _unpack(source: _Bundle, inventory: dict[str, Any], folder: Path, policy: PackagePolicy, cancel: Cancel) -> None:
-    """Takes the packages out of the bundle and verifies every byte of it: the seal, each SHA-256, each zip."""
-    with _reading(source) as (archive, file):
-        _check_seal(source, archive, file, cancel)
-        for entry in _check_members(source, archive, inventory):
-            _take(policy, source, archive, entry, folder, cancel)
-
-
-def _check_members(source: _Bundle, archive: tarfile.TarFile, inventory: dict[str, Any]) -> list[tarfile.TarInfo]:
-    """The packages of the bundle. It must hold those that its inventory names, as plain files, and nothing else."""
-    carried = [entry for _unit, entry in _entries(inventory) if entry["carried"]]
-    sizes = {f"packages/{entry['sha256']}.zip": entry["bytes"] for entry in carried}
-    members = archive.getmembers()
-    for entry in members:
-        if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or entry.issparse():
-            raise _damaged(source, f"{entry.name[:80]!r} in it is no plain file")
-    if [entry.name for entry in members] != [_INVENTORY, *sorted(sizes), _SEAL]:
-        raise _damaged(source, "it does not hold what its inventory names")
-    for entry in members[1:-1]:
-        if entry.size != sizes[entry.name]:
-            raise _damaged(source, f"{entry.name} does not have the size that its inventory names")
-    return members[1:-1]
-
-
-def _check_seal(source: _Bundle, archive: tarfile.TarFile, file: IO[bytes], cancel: Cancel) -> None:
-    """Refuses a bundle unless its last member seals everything before it and nothing but zeros follows."""
-    members = archive.getmembers()
-    seal = members[-1] if members else None
-    if seal is None or seal.name != _SEAL or seal.size > _MAX_INVENTORY_BYTES:
-        raise _damaged(source, "its seal is missing")
-    content = _content(archive, seal).read()
-    file.seek(seal.offset)
-    if file.read(tarfile.BLOCKSIZE) != _head(_SEAL, seal.size).tobuf(tarfile.USTAR_FORMAT):
-        raise _damaged(source, "the head of its seal was changed")
-    if content != json_bytes({"sha256": _digest_of_beginning(file, seal.offset, cancel)}):
-        raise _damaged(source, "its seal does not fit its content")
-    behind = seal.offset_data + seal.size
-    records = -(-(behind + 2 * tarfile.BLOCKSIZE) // tarfile.RECORDSIZE)
-    if file.seek(0, os.SEEK_END) != records * tarfile.RECORDSIZE:
-        raise _damaged(source, "its end is missing or something was added to it")
-    file.seek(behind)
-    for data in iter(lambda: file.read(CHUNK), b""):
-        if data.strip(b"\0"):
-            raise _damaged(source, "its end was changed")
-
-
-def _take(
-    policy: PackagePolicy,
-    source: _Bundle,
-    archive: tarfile.TarFile,
-    entry: tarfile.TarInfo,
-    folder: Path,
-    cancel: Cancel,
-) -> None:
-    digest = entry.name[len("packages/") : -len(".zip")]
-    where = f"the package {digest[:8]} of the bundle"
-    check_size(entry.size, policy, where)
-    target, actual = folder / f"{digest}.zip", hashlib.sha256()
-    content = _content(archive, entry)
-    with advising("writing", target), target.open("xb") as out:
-        for data in iter(lambda: content.read(CHUNK), b""):
-            cancel.check()
-            actual.update(data)
-            out.write(data)
-    if actual.hexdigest() != digest:
-        raise _damaged(source, f"{where} does not have the SHA-256 that names it")
-    prove(target, policy, where, cancel)
-
-
-def _digest_of_beginning(file: IO[bytes], length: int, cancel: Cancel) -> str:
-    digest = hashlib.sha256()
-    file.seek(0)
-    while length > 0:
-        cancel.check()
-        data = file.read(min(CHUNK, length))
-        if not data:
-            break
-        digest.update(data)
-        length -= len(data)
-    return digest.hexdigest()
 
 
 def _result(state: State, steps: list[_Step]) -> dict[str, Any]:

@@ -11,17 +11,14 @@ import contextlib
 import getpass
 import io
 import json
-import logging
-import logging.handlers
 import math
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Callable, ContextManager, Union
 
-from . import VERSION, channels, metrics
-from .bundle import export_bundle, import_bundle
+from . import VERSION, metrics
 from .errors import LockedError, MirrorError, SettingsError
 from .files import advising, replacing
 from .privileges import acting_as_owner
@@ -32,14 +29,16 @@ from .sync import sync
 from .times import age_seconds, is_future
 from .units import ARCHITECTURES, PLATFORMS, unit_name
 
+if TYPE_CHECKING:
+    from .channels import Selection
+
 DONE, FAILED, USAGE, LOCKED, STOPPED = 0, 1, 2, 75, 130
-_LOG_BYTES, _LOG_FILES = 5 * 1024 * 1024, 3
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one verb and returns the exit status that the epilog of `--help` explains."""
-    parser = _parser()
     words = sys.argv[1:] if arguments is None else arguments
+    parser = _parser(words[0] if words else None)
     for former, present in _former_names(words):
         parser.error(f"{former} is now {present}")
     options = parser.parse_args(words)
@@ -97,7 +96,18 @@ def _exit_status(error: MirrorError) -> int:
     return LOCKED if isinstance(error, LockedError) else FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
+class _NotNamed:
+    """Stands for the parser of a verb that the command line does not name: to make them all takes long."""
+
+    def add_argument(self, *_names: str, **_options: Any) -> None:
+        """Drops an option of that verb."""
+
+
+_VerbParser = Union[argparse.ArgumentParser, _NotNamed]
+
+
+def _parser(named: str | None) -> argparse.ArgumentParser:
+    """The parser with the verb of that name alone, or with all verbs where none has that name."""
     parser = argparse.ArgumentParser(
         prog="mde-mirror",
         description="Mirrors the security intelligence of Microsoft Defender for Endpoint.",
@@ -107,7 +117,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version="mde-mirror " + VERSION)
     verbs = parser.add_subparsers(dest="name", metavar="VERB", required=True)
 
-    def verb(name: str, run: Callable[[argparse.Namespace, Settings], int], text: str) -> argparse.ArgumentParser:
+    def verb(name: str, run: Callable[[argparse.Namespace, Settings], int], text: str) -> _VerbParser:
+        if named not in (None, name):
+            return _NotNamed()
         added = verbs.add_parser(name, help=text, description=text)
         added.add_argument(
             "--settings", type=Path, default=DEFAULT_PATH, metavar="FILE", help="settings (default: %(default)s)"
@@ -132,11 +144,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_channel_verbs(verb)
     added = verb("verify", _verify, "Read everything that is published and compare it with what was verified.")
     added.add_argument("--json", action="store_true", help="print the findings as JSON")
-    return parser
+    return parser if verbs.choices else _parser(None)
 
 
-def _add_channel_verbs(verb: Callable[..., argparse.ArgumentParser]) -> None:
-    def select(added: argparse.ArgumentParser) -> None:
+def _add_channel_verbs(verb: Callable[..., _VerbParser]) -> None:
+    def select(added: _VerbParser) -> None:
         added.add_argument("--platform", choices=PLATFORMS, help="only this platform")
         added.add_argument("--arch", choices=ARCHITECTURES, help="only this architecture")
         added.add_argument(
@@ -213,11 +225,15 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def _selection(options: argparse.Namespace, channel: str) -> channels.Selection:
-    return channels.Selection(channel, options.platform, options.arch)
+def _selection(options: argparse.Namespace, channel: str) -> Selection:
+    from .channels import Selection
+
+    return Selection(channel, options.platform, options.arch)
 
 
 def _promote(options: argparse.Namespace, settings: Settings) -> int:
+    from . import channels
+
     source = _selection(options, options.source)
     done = channels.promote(
         settings, source, options.target, release=options.release, by=options.by, check=options.check
@@ -226,6 +242,8 @@ def _promote(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _rollback(options: argparse.Namespace, settings: Settings) -> int:
+    from . import channels
+
     selection = _selection(options, options.channel)
     done = channels.rollback(
         settings, selection, to=options.to, reason=options.reason, by=options.by, check=options.check
@@ -234,21 +252,29 @@ def _rollback(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _hold(options: argparse.Namespace, settings: Settings) -> int:
+    from . import channels
+
     selection = _selection(options, options.channel)
     done = channels.hold(settings, selection, reason=options.reason, by=options.by, check=options.check)
     return _print_units(options, done)
 
 
 def _unhold(options: argparse.Namespace, settings: Settings) -> int:
+    from . import channels
+
     selection = _selection(options, options.channel)
     return _print_units(options, channels.unhold(settings, selection, by=options.by, check=options.check))
 
 
 def _import(options: argparse.Namespace, settings: Settings) -> int:
+    from .bundle import import_bundle
+
     return _print_units(options, import_bundle(settings, options.file, options.check, options.allow_downgrade))
 
 
 def _export(options: argparse.Namespace, settings: Settings) -> int:
+    from .bundle import export_bundle
+
     done = export_bundle(settings, options.file, options.base)
     if options.json:
         _say(json.dumps({"result": "ok", **done, "errors": []}))
@@ -296,8 +322,13 @@ def _held(hold: dict[str, str]) -> str:
 
 
 def _sync(options: argparse.Namespace, settings: Settings) -> int:
-    with acting_as_owner(settings.root), _log(settings) as log:
-        report = Silent() if options.json else Report(sys.stdout, log, options.check)
+    log: ContextManager[Callable[[str], None] | None] = contextlib.nullcontext()
+    if settings.log_file:
+        from .log_file import log_file
+
+        log = log_file(settings.log_file)
+    with acting_as_owner(settings.root), log as write_log:
+        report = Silent() if options.json else Report(sys.stdout, write_log, options.check)
         result = sync(settings, options.check, options.allow_downgrade, report)
     if report.lost:
         raise report.lost
@@ -397,46 +428,3 @@ def _age(seconds: int | None) -> str:
     if seconds < 2 * 3600:
         return f"{seconds // 60} min"
     return f"{seconds // 3600} h" if seconds < 72 * 3600 else f"{seconds // 86400} d"
-
-
-@contextlib.contextmanager
-def _log(settings: Settings) -> Iterator[Callable[[str], None] | None]:
-    """Appends to `logFilePath`, which is rotated. A log that cannot be written is reported and stops nothing."""
-    if not settings.log_file:
-        yield None
-        return
-    log = logging.getLogger("mde-mirror")
-    log.propagate = False
-    log.setLevel(logging.INFO)
-    try:
-        if Path(settings.log_file).is_symlink():
-            # The default of Microsoft's script is in /tmp, where another user can plant a link to any file.
-            raise OSError(0, "it is a symbolic link")
-        handler = _LogFile(settings.log_file, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8")
-    except OSError as error:
-        _report_no_log(settings.log_file, error)
-        yield None
-        return
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    log.addHandler(handler)
-    try:
-        yield log.info
-    finally:
-        log.removeHandler(handler)
-        with contextlib.suppress(OSError):
-            handler.close()
-
-
-class _LogFile(logging.handlers.RotatingFileHandler):
-    """A log file that reports once, in one line, that it cannot be written."""
-
-    reported = False
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        if not self.reported:
-            self.reported = True
-            _report_no_log(self.baseFilename, sys.exc_info()[1])
-
-
-def _report_no_log(path: str, error: BaseException | None) -> None:
-    sys.stderr.write(f"mde-mirror: no log in {path}: {getattr(error, 'strerror', None) or error}" + "\n")

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -144,6 +143,8 @@ class Download:
         total = None if left is None else at + left
         if total:
             check_size(total, self._policy, response.shown)
+        import hashlib
+
         digest = hashlib.sha256()
         with advising("writing", self._part):
             make_directory(self._folder)
@@ -194,6 +195,8 @@ class Download:
             self._bandwidth.spend(len(data))
 
     def _hash_part(self, digest: Hash | None = None) -> str:
+        import hashlib
+
         digest = digest or hashlib.sha256()
         with advising("reading", self._part), self._part.open("rb") as file:
             for data in iter(lambda: file.read(CHUNK), b""):

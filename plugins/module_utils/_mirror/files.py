@@ -7,16 +7,13 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import shutil
 import stat
 import sys
-import uuid
 from pathlib import Path
 from typing import IO, Any, Iterator
 
@@ -211,10 +208,12 @@ def read_or_none(path: Path) -> bytes | None:
 
 
 def unique(name: str) -> str:
-    return f"{name}.{uuid.uuid4().hex[:12]}"
+    return f"{name}.{os.urandom(6).hex()}"
 
 
 def sha256_of(path: Path) -> str:
+    import hashlib
+
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while True:
@@ -260,6 +259,8 @@ def replace_symlink(link: Path, target: str, aside: Path) -> None:
 
 def _exchange(first: Path, second: Path) -> bool:
     """Exchanges two names in one step. False where the system has no such call."""
+    import ctypes
+
     renameat2: Any | None = None
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):

@@ -6,19 +6,26 @@
 
 from __future__ import annotations
 
-import concurrent.futures.thread
 import contextlib
-import encodings.cp437
-import encodings.idna
 import importlib
 import os
 import pwd
 from pathlib import Path
 from typing import Iterator
 
-# Nothing may be imported while acting as another user, who may not be allowed to read the files of this Python. These
-# are the modules that the standard library would import late.
-_IMPORTED = (concurrent.futures.thread, encodings.cp437, encodings.idna, importlib.import_module("_strptime"))
+# What this engine and the standard library import only when they need it. Another user may not be allowed to read the
+# files of this Python, so a process imports these before it acts as one.
+_IMPORTED_LATE = (
+    "concurrent.futures.thread",
+    "ctypes",
+    "encodings.cp437",
+    "encodings.idna",
+    "hashlib",
+    "zipfile",
+    f"{__package__}.sources.microsoft",
+    f"{__package__}.sources.replica",
+    f"{__package__}.sources.script",
+)
 
 
 @contextlib.contextmanager
@@ -31,6 +38,10 @@ def acting_as_owner(root: Path) -> Iterator[None]:
     if os.geteuid() != 0 or owner is None or owner.st_uid == 0:
         yield
         return
+    for module in _IMPORTED_LATE:
+        # A module of Ansible brings only the parts of the engine that it uses.
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(module)
     groups = os.getgroups()
     try:
         os.setgroups(os.getgrouplist(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid))

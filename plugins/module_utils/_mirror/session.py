@@ -115,7 +115,9 @@ class MirrorSession:
                 self._store.link(unit, self.state.channel(unit), self._staging)
             except MirrorError as error:
                 self.broken[unit] = error
-        if not status_is_current(self.state, self._mirror.root):
+        if status_is_current(self.state, self._mirror.root):
+            self._status_saved = True
+        else:
             self._try_to_save_status()
 
     def _remove_staging(self) -> None:

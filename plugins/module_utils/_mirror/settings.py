@@ -9,10 +9,10 @@ Microsoft's six keys mean what they mean in its script, so a `settings.json` mad
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Mapping, Optional
@@ -25,6 +25,10 @@ DEFAULT_PATH = Path("/etc/mde-mirror/settings.json")
 DEFAULT_ROOT = "/srv/mde-mirror"
 SERVICE_URL = "https://go.microsoft.com/fwlink/"
 _REPOSITORY = "https://github.com/microsoft/mdatp-xplat.git"
+_HOST_AND_PORT = re.compile(
+    r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?))"
+    r"(?::(?P<port>[0-9]{1,5}))?\Z"
+)
 SERVICE_HOSTS = ("go.microsoft.com", "definitionupdates.microsoft.com")
 
 MIB = 1024 * 1024
@@ -319,18 +323,30 @@ def _url(value: Any, schemes: tuple[str, ...], sample: str, userinfo: bool = Fal
     try:
         parts = urlsplit(value)
         local = parts.scheme == "file" and parts.netloc in ("", "localhost")
-        # The codec knows which names the DNS can hold: no empty part, none of more than 63 characters.
-        named = local or (parts.hostname or "").encode("idna")
-        usable = parts.scheme in schemes and named and (parts.port is None or parts.port > 0)
+        usable = parts.scheme in schemes and (local or _is_host_and_port(parts.netloc.rpartition("@")[2]))
     except ValueError:
         usable = False
-    if not usable or parts.fragment:
+    if not usable or "#" in value:
         return advice
-    if not userinfo and parts.username is not None:
+    if not userinfo and "@" in value:
         return "must not carry a user or password"
-    if not path and (parts.path not in ("", "/") or parts.query):
+    if not path and (parts.path not in ("", "/") or "?" in value):
         return "must end after the port"
     return None
+
+
+def _is_host_and_port(text: str) -> bool:
+    """HOST or HOST:PORT, with a name that the DNS can hold or an IPv6 address in brackets."""
+    found = _HOST_AND_PORT.match(text)
+    if found is None or (found["port"] is not None and not 0 < int(found["port"]) < 65536):
+        return False
+    if found["ipv6"] is None:
+        return len(found["name"]) <= 253
+    try:
+        socket.inet_pton(socket.AF_INET6, found["ipv6"])
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _shown(value: Any) -> str:
@@ -404,6 +420,8 @@ class _Fields:
                 faults.append(f"the key {prefix}{name} is now {_RENAMED[prefix + name]}")
                 continue
             if name not in known:
+                import difflib
+
                 near = difflib.get_close_matches(str(name), known, 1, 0.7)
                 faults.append(
                     "unknown key {}{}{}".format(prefix, name, " (did you mean {}?)".format(*near) if near else "")

@@ -60,8 +60,10 @@ class State:
         for path, _link in self._store.visible():
             with contextlib.suppress(ValueError, OSError):
                 unit = unit_of_path(path)
+                if unit in self._channels or unit.channel.endswith("_back"):
+                    continue
                 current = self._store.linked_release(unit, path)
-                if unit in self._channels or unit.channel.endswith("_back") or current is None:
+                if current is None:
                     continue
                 channel = self._channel_in_status(path)
                 if channel.current != current:

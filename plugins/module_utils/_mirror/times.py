@@ -7,8 +7,11 @@
 from __future__ import annotations
 
 import datetime
+import re
 
 _FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+# Not `strptime`, which loads the calendar and the locale: that takes longer than all other work on a time.
+_WRITTEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 
 
 def now() -> datetime.datetime:
@@ -32,8 +35,10 @@ def is_future(iso: str | None) -> bool:
 
 
 def _seconds_since(iso: str | None) -> int | None:
+    if not isinstance(iso, str) or not _WRITTEN.fullmatch(iso):
+        return None
     try:
-        then = datetime.datetime.strptime(iso or "", _FORMAT).replace(tzinfo=datetime.timezone.utc)
-    except (ValueError, TypeError):
+        then = datetime.datetime.fromisoformat(iso[:-1] + "+00:00")
+    except ValueError:
         return None
     return int((now() - then).total_seconds())

@@ -74,7 +74,7 @@ class Connections:
     def __init__(self, source: SourceSettings, cancel: Cancel) -> None:
         self.source = source
         self.cancel = cancel
-        self._tls = tls_context(source)
+        self._tls = Tls(source)
 
     def client(self) -> Client:
         return Client(self.source, self._tls, self.cancel)
@@ -83,7 +83,7 @@ class Connections:
 class Client:
     """Makes requests for one unit and keeps connections open between them. Not for two threads at once."""
 
-    def __init__(self, source: SourceSettings, tls: ssl.SSLContext, cancel: Cancel) -> None:
+    def __init__(self, source: SourceSettings, tls: Tls, cancel: Cancel) -> None:
         self._source = source
         self._tls = tls
         self._cancel = cancel
@@ -513,7 +513,7 @@ class _HttpResponse(http.client.HTTPResponse):
 class _Connection:
     """A connection to one host, through the proxy if there is one."""
 
-    def __init__(self, key: tuple[str, str, int], source: SourceSettings, tls: ssl.SSLContext, cancel: Cancel) -> None:
+    def __init__(self, key: tuple[str, str, int], source: SourceSettings, tls: Tls, cancel: Cancel) -> None:
         scheme, host, port = key
         self._source = source
         self._cancel = cancel
@@ -534,7 +534,7 @@ class _Connection:
                 if proxy and scheme == "https":
                     self._open_tunnel(sock, host, port)
                 if scheme == "https":
-                    sock = tls.wrap_socket(sock, server_hostname=host)
+                    sock = tls.context().wrap_socket(sock, server_hostname=host)
         except BaseException:
             sock.close()
             raise
@@ -591,7 +591,28 @@ def _basic(user: str | None, password: str | None) -> str:
     return "Basic " + base64.b64encode(pair.encode("utf-8")).decode("ascii")
 
 
-def tls_context(source: SourceSettings) -> ssl.SSLContext:
+class Tls:
+    """The TLS context of a source, shared by its connections.
+
+    Loading the certificates of the system takes longer than all the rest of a sync that finds nothing new, so a source
+    with a plain address does that only where a redirect leads to TLS. Files that the settings name are read at once.
+    """
+
+    def __init__(self, source: SourceSettings) -> None:
+        self._source = source
+        self._lock = threading.Lock()
+        self._context: ssl.SSLContext | None = None
+        if urlsplit(source.url).scheme != "http" or source.ca_file or source.client_cert:
+            self.context()
+
+    def context(self) -> ssl.SSLContext:
+        with self._lock:
+            if self._context is None:
+                self._context = _tls_context(self._source)
+            return self._context
+
+
+def _tls_context(source: SourceSettings) -> ssl.SSLContext:
     """TLS 1.2 or later; certificates are checked against `caFile` alone if it is given, else the system's."""
     try:
         context = ssl.create_default_context(cafile=source.ca_file)

@@ -1,4 +1,4 @@
-"""What the controller knows about mdatp_managed.json: its schema and the rules that no schema can say.
+"""Validates mdatp_managed.json on the controller: its JSON Schema, and rules that a schema cannot express.
 
 Private to the mde.offline collection: no promise is made to others.
 """

@@ -1,4 +1,4 @@
-"""A managed configuration as the rules see it: plain data, read by path, never trusted to have the right type.
+"""A managed configuration as the rules read it: plain data, read by path, of any type.
 
 Private to the mde.offline collection: no promise is made to others.
 """
@@ -25,7 +25,7 @@ TOO_DEEP = rule(
     "Nested too deeply, or far too large",
     f"The data is nested deeper than {MAX_DEPTH} levels, refers to itself, or holds more than {MAX_VALUES} values. "
     "A managed configuration needs five levels; nothing else in the file was checked.",
-    "Look for a structure that contains itself or was pasted into itself, and take it out.",
+    "Look for a structure that contains itself or was pasted into itself, and remove it.",
 )
 
 
@@ -38,7 +38,7 @@ class TooDeepError(Exception):
 
 
 def plain(value: Any) -> Any:
-    """Plain copies of what Ansible hands over (tagged, lazy, encrypted); what JSON lacks stays as it is."""
+    """A plain copy of data from Ansible (tagged, lazy, encrypted). Values of types that JSON lacks stay unchanged."""
     left = MAX_VALUES
 
     def convert(value: Any, path: Path) -> Any:
@@ -104,7 +104,7 @@ class ManagedConfig:
                 yield (*path, index), item
 
     def older_than(self, version: str) -> bool:
-        """Known to be older; an unknown version is not."""
+        """Whether the agent is known to be older; False if its version is unknown."""
         return self.agent is not None and self.agent < parse(version)
 
     def level(self) -> str | None:

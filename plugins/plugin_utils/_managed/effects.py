@@ -1,4 +1,4 @@
-"""Settings that have no effect, or another one than they seem to have.
+"""Rules about settings that have no effect, or another effect than their names suggest.
 
 Private to the mde.offline collection: no promise is made to others.
 """
@@ -17,18 +17,17 @@ from .findings import ERROR, INFO, WARNING, Finding, rule, show
 NO_TIMER_UPDATES = rule(
     "no_timer_updates",
     WARNING,
-    "Offline updates that no timer will ever start",
-    "Updates on a timer need three things: enforcementLevel real_time, automaticDefinitionUpdateEnabled true, and "
-    "offlineDefinitionUpdate "
-    "enabled. Without them definitions change only with a scan or with `mdatp definitions update`.",
-    'Write "enforcementLevel": "real_time", or let a timer of the system run `mdatp definitions update`.',
+    "Offline updates that no timer starts",
+    "Updates on a timer need three settings: enforcementLevel real_time, automaticDefinitionUpdateEnabled true, and "
+    "offlineDefinitionUpdate enabled. Without them, only a scan or `mdatp definitions update` changes the definitions.",
+    'Write "enforcementLevel": "real_time", or run `mdatp definitions update` from a timer of the system.',
 )
 TIMER_UPDATES_UNSURE = rule(
     "timer_updates_unsure",
     INFO,
     "Timer updates in audit mode are not documented",
-    "Documents promise updates on a timer for real_time only. Whether audit starts them too is not said.",
-    "Watch definitions_updated in `mdatp health` on one host, or let a timer run `mdatp definitions update`.",
+    "Updates on a timer are documented for real_time only. Whether audit starts them too is not documented.",
+    "Watch definitions_updated in `mdatp health` on one host, or run `mdatp definitions update` from a timer.",
 )
 OFFLINE_URL_UNUSED = rule(
     "offline_url_unused",
@@ -36,34 +35,34 @@ OFFLINE_URL_UNUSED = rule(
     "A mirror that is not used",
     "offlineDefinitionUpdateUrl is set, but offlineDefinitionUpdate is not enabled: definitions come from "
     "Microsoft's cloud.",
-    'Write "offlineDefinitionUpdate": "enabled" beside the address, or remove the address.',
+    'Write "offlineDefinitionUpdate": "enabled" next to the address, or remove the address.',
 )
 OFFLINE_SETTING_UNUSED = rule(
     "offline_setting_unused",
     INFO,
     "A setting of offline updates without offline updates",
-    "It says how offline updates behave, and they are not enabled.",
+    "The setting configures offline updates, which are not enabled.",
     'Write "offlineDefinitionUpdate": "enabled" in antivirusEngine, or remove the setting.',
 )
 FALLBACK_TO_CLOUD_ON = rule(
     "fallback_to_cloud_on",
     INFO,
     "Updates fall back to Microsoft's cloud",
-    "Where the mirror fails, hosts ask the cloud. Without internet that costs time-outs; with it, a broken mirror "
-    "goes unnoticed.",
-    "On hosts without internet write false. Elsewhere watch definitions_update_source_uri in `mdatp health`.",
+    "If the mirror fails, hosts update from the cloud. Without internet, this ends in time-outs. With internet, nobody "
+    "notices the broken mirror.",
+    "Write false on hosts without internet. On other hosts watch definitions_update_source_uri in `mdatp health`.",
 )
 FALLBACK_TO_CLOUD_OFF = rule(
     "fallback_to_cloud_off",
     INFO,
     "Updates never fall back to Microsoft's cloud",
-    "Where the mirror fails, definitions grow old until it is mended.",
-    "Watch the age of the definitions, and of what the mirror publishes.",
+    "If the mirror fails, definitions become old until the mirror is repaired.",
+    "Watch the age of the definitions on the hosts and on the mirror.",
 )
 FALLBACK_TO_CLOUD_UNSET = rule(
     "fallback_to_cloud_unset",
     INFO,
-    "It is not said whether updates fall back to the cloud",
+    "The fallback to the cloud is not configured",
     "The default of offlineDefinitionUpdateFallbackToCloud on Linux is not documented.",
     'Write "offlineDefinitionUpdateFallbackToCloud": false on hosts without internet, true or false elsewhere.',
 )
@@ -71,8 +70,8 @@ NEEDS_REAL_TIME = rule(
     "needs_real_time",
     WARNING,
     "A protection that needs real_time",
-    "It is switched on, but works with enforcementLevel real_time only.",
-    'Write "enforcementLevel": "real_time" in antivirusEngine, or do not count on this setting.',
+    "The setting is enabled, but it works with enforcementLevel real_time only.",
+    'Write "enforcementLevel": "real_time" in antivirusEngine, or remove this setting.',
 )
 SCAN_AFTER_UPDATE_UNUSED = rule(
     "scan_after_update_unused",
@@ -85,8 +84,9 @@ NEEDS_BEHAVIOR_MONITORING = rule(
     "needs_behavior_monitoring",
     WARNING,
     "A sensor that needs behaviour monitoring",
-    "It is switched on, but works only where behaviour monitoring does.",
-    'Write "behaviorMonitoring": "enabled" and "enforcementLevel": "real_time" in antivirusEngine, or switch it off.',
+    "The sensor is enabled, but it works only with behaviour monitoring.",
+    'Write "behaviorMonitoring": "enabled" and "enforcementLevel": "real_time" in antivirusEngine, or disable the '
+    "sensor.",
 )
 SCAN_SWITCH_WITHOUT_SENSOR = rule(
     "scan_switch_without_sensor",
@@ -94,12 +94,12 @@ SCAN_SWITCH_WITHOUT_SENSOR = rule(
     "A scan on events that no sensor reports",
     "scanFileModifyPermissions, scanFileModifyOwnership and scanNetworkSocketEvent wait for events of a sensor that "
     "is off by default.",
-    "Enable the matching sensor in features.supplementarySensorConfigurations, or switch the scan off.",
+    "Enable the matching sensor in features.supplementarySensorConfigurations, or disable the scan.",
 )
 SCHEDULED_SCAN_NOT_ENABLED = rule(
     "scheduled_scan_not_enabled",
     WARNING,
-    "A schedule of scans that is not switched on",
+    "A schedule of scans that is not enabled",
     "The top-level scheduledScan takes effect only if antivirusEngine.scheduledScan is enabled.",
     'Write "antivirusEngine": {"scheduledScan": "enabled"}, or remove the schedule.',
 )
@@ -108,56 +108,56 @@ SCHEDULED_SCAN_WITHOUT_PLAN = rule(
     WARNING,
     "Scheduled scans without a schedule",
     "antivirusEngine.scheduledScan is enabled, but there is neither a dailyConfiguration nor a weeklyConfiguration "
-    "with a day: nothing runs.",
-    'Write for instance "scheduledScan": {"weeklyConfiguration": {"dayOfWeek": 1, "timeOfDay": 120, "scanType": '
+    "with a day, so no scan runs.",
+    'Write, for instance, "scheduledScan": {"weeklyConfiguration": {"dayOfWeek": 1, "timeOfDay": 120, "scanType": '
     '"quick"}}.',
 )
 DAILY_SCANS_TWICE = rule(
     "daily_scans_twice",
     INFO,
     "Daily scans at a time and at an interval",
-    "timeOfDay and interval are independent: with both set, both run.",
-    "Keep the one that was meant.",
+    "timeOfDay and interval are independent. If both are set, both kinds of scans run.",
+    "Remove one of them.",
 )
 TIME_OF_DAY_NOT_PORTABLE = rule(
     "time_of_day_not_portable",
     INFO,
-    "A time of day that the portal does not take",
-    "The portal ends at 1380 minutes (23:00), this file at 1440.",
-    "Keep to 1380 where both are used.",
+    "A time of day that the portal does not accept",
+    "The maximum is 1380 minutes (23:00) in the portal, and 1440 in this file.",
+    "Write at most 1380 if you use both.",
 )
 INTERVAL_ZERO = rule(
     "interval_zero",
     WARNING,
     "An update interval of zero",
-    "The portal accepts 0, but nothing says what it means to the agent.",
+    "The portal accepts 0, but the meaning of 0 is not documented.",
     'Write "definitionUpdatesInterval": 28800 (eight hours, the default).',
 )
 INTERVAL_SHORT = rule(
     "interval_short",
     WARNING,
     "An update interval below an hour",
-    "There is no gain in asking more often than the mirror itself downloads; with many hosts it is a load.",
-    'Write "definitionUpdatesInterval": 28800, or 3600 at least.',
+    "The mirror itself does not download more often, and many hosts become a load for it.",
+    'Write "definitionUpdatesInterval": 28800, or at least 3600.',
 )
 INTERVAL_LONG = rule(
     "interval_long",
     WARNING,
     "An update interval above a day",
-    "Definitions change several times a day. macOS and the portal allow a day at most.",
-    'Write "definitionUpdatesInterval": 28800, or 86400 at most.',
+    "Definitions change several times a day. The maximum on macOS and in the portal is one day.",
+    'Write "definitionUpdatesInterval": 28800, or at most 86400.',
 )
 MERGE_POLICY_OVERRIDDEN = rule(
     "merge_policy_overridden",
     INFO,
     "A merge policy that another one overrides",
-    "exclusionSettings.mergePolicy admin_only governs antivirusEngine.exclusions as well.",
+    "exclusionSettings.mergePolicy admin_only applies to antivirusEngine.exclusions too.",
     "Remove antivirusEngine.exclusionsMergePolicy.",
 )
 DEPRECATED_KEY = rule(
     "deprecated_key",
     WARNING,
-    "A key that enforcementLevel has replaced",
+    "A key that enforcementLevel replaces",
     "enableRealTimeProtection and passiveMode are no longer documented for Linux.",
     'Write "enforcementLevel": "real_time" or "passive" instead.',
 )
@@ -165,7 +165,7 @@ DEPRECATED_KEY_DISAGREES = rule(
     "deprecated_key_disagrees",
     ERROR,
     "An old key that contradicts enforcementLevel",
-    "Two keys say different things about real-time protection; which one counts is not documented.",
+    "Two keys contradict each other about real-time protection. Which one counts is not documented.",
     "Remove the old key and keep enforcementLevel.",
 )
 
@@ -215,14 +215,14 @@ def _offline(managed: ManagedConfig) -> Iterator[Finding]:
             yield NO_TIMER_UPDATES.at(where, message, 'Write "automaticDefinitionUpdateEnabled": true.')
         return
     if managed.value(ENGINE, "offlineDefinitionUpdate") not in (None, "disabled"):
-        return  # told as a wrong type or value; what was meant is plain
+        return  # another rule reports the wrong type or value
     if managed.text(ENGINE, "offlineDefinitionUpdateUrl"):
         yield OFFLINE_URL_UNUSED.at(
-            (ENGINE, "offlineDefinitionUpdateUrl"), "The mirror is named, but offline updates are not enabled."
+            (ENGINE, "offlineDefinitionUpdateUrl"), "The mirror is configured, but offline updates are not enabled."
         )
     for where in ((ENGINE, "offlineDefinitionUpdateFallbackToCloud"), ("features", "offlineDefinitionUpdateVerifySig")):
         if managed.has(*where):
-            yield OFFLINE_SETTING_UNUSED.at(where, "Offline updates are not enabled, so this does nothing.")
+            yield OFFLINE_SETTING_UNUSED.at(where, "Offline updates are not enabled, so this setting has no effect.")
 
 
 def _fallback(managed: ManagedConfig) -> Iterator[Finding]:
@@ -230,12 +230,12 @@ def _fallback(managed: ManagedConfig) -> Iterator[Finding]:
         return
     where = (ENGINE, "offlineDefinitionUpdateFallbackToCloud")
     if managed.value(*where) is True:
-        yield FALLBACK_TO_CLOUD_ON.at(where, "Where the mirror fails, Microsoft's cloud is asked.")
+        yield FALLBACK_TO_CLOUD_ON.at(where, "If the mirror fails, the host updates from Microsoft's cloud.")
     elif managed.value(*where) is False:
-        yield FALLBACK_TO_CLOUD_OFF.at(where, "Where the mirror fails, definitions grow old.")
+        yield FALLBACK_TO_CLOUD_OFF.at(where, "If the mirror fails, definitions become old.")
     elif not managed.has(*where):
         yield FALLBACK_TO_CLOUD_UNSET.at(
-            where, "It is not said whether Microsoft's cloud is asked where the mirror fails."
+            where, "The configuration does not set whether hosts update from the cloud if the mirror fails."
         )
 
 
@@ -243,7 +243,7 @@ def _interval(managed: ManagedConfig) -> Iterator[Finding]:
     where = ("cloudService", "definitionUpdatesInterval")
     seconds = managed.integer(*where)
     if seconds == 0:
-        yield INTERVAL_ZERO.at(where, "Nothing says what an interval of 0 means.")
+        yield INTERVAL_ZERO.at(where, "The meaning of an interval of 0 is not documented.")
     elif seconds is not None and 0 < seconds < 3600:
         yield INTERVAL_SHORT.at(where, f"{seconds} seconds is less than an hour.")
     elif seconds is not None and seconds > 86400:
@@ -269,7 +269,7 @@ def _behavior(managed: ManagedConfig) -> Iterator[Finding]:
             where = ".".join((*SENSORS, sensor))
             yield SCAN_SWITCH_WITHOUT_SENSOR.at(
                 (ENGINE, name),
-                f"It waits for events of {where}, which is off.",
+                f"This scan waits for events of {where}, which is disabled.",
                 f'Write "{sensor}": "enabled" in {where.rpartition(".")[0]}.',
             )
     if managed.value(ENGINE, "behaviorMonitoring") == "enabled" and managed.level() in (None, "real_time"):
@@ -280,32 +280,32 @@ def _behavior(managed: ManagedConfig) -> Iterator[Finding]:
     for place, value in _NEED_BEHAVIOR:
         given = managed.value(*place)
         if given == value and isinstance(given, type(value)):
-            yield NEEDS_BEHAVIOR_MONITORING.at(place, f"This does nothing, because {why}.")
+            yield NEEDS_BEHAVIOR_MONITORING.at(place, f"This setting has no effect, because {why}.")
 
 
 def _schedule(managed: ManagedConfig) -> Iterator[Finding]:
     plan, enabled = managed.value("scheduledScan"), managed.value(ENGINE, "scheduledScan") == "enabled"
     if isinstance(plan, dict) and plan and not enabled and managed.value(ENGINE, "scheduledScan") in (None, "disabled"):
         yield SCHEDULED_SCAN_NOT_ENABLED.at(
-            ("scheduledScan",), "antivirusEngine.scheduledScan is not enabled, so nothing of this runs."
+            ("scheduledScan",), "antivirusEngine.scheduledScan is not enabled, so none of these scans runs."
         )
     if enabled and not scans_run(managed):
         yield SCHEDULED_SCAN_WITHOUT_PLAN.at(
-            (ENGINE, "scheduledScan"), "There is no daily configuration and no weekly one with a day."
+            (ENGINE, "scheduledScan"), "There is no daily configuration, and no weekly configuration with a day."
         )
     daily = ("scheduledScan", "dailyConfiguration")
     if managed.integer(*daily, "interval") and managed.integer(*daily, "timeOfDay") is not None:
-        yield DAILY_SCANS_TWICE.at(daily, "Scans run at timeOfDay and every interval hours as well.")
+        yield DAILY_SCANS_TWICE.at(daily, "Scans run at timeOfDay, and also every `interval` hours.")
     for kind in ("dailyConfiguration", "weeklyConfiguration"):
         minutes = managed.integer("scheduledScan", kind, "timeOfDay")
         if minutes is not None and 1380 < minutes <= 1440:
             yield TIME_OF_DAY_NOT_PORTABLE.at(
-                ("scheduledScan", kind, "timeOfDay"), f"The portal takes 1380 at most, not {minutes}."
+                ("scheduledScan", kind, "timeOfDay"), f"The portal accepts at most 1380, not {minutes}."
             )
 
 
 def scans_run(managed: ManagedConfig) -> bool:
-    """Whether the schedule names any scan; what is not a number counts, as its type is told elsewhere."""
+    """Whether the schedule has any scan. A value of a wrong type counts as set, because another rule reports it."""
     daily, weekly = (managed.value("scheduledScan", name) for name in ("dailyConfiguration", "weeklyConfiguration"))
     by_day = isinstance(daily, dict) and ("timeOfDay" in daily or daily.get("interval", 0) != 0)
     return by_day or (isinstance(weekly, dict) and weekly.get("dayOfWeek", 0) != 0)
@@ -315,7 +315,7 @@ def _merge_policy(managed: ManagedConfig) -> Iterator[Finding]:
     where = (ENGINE, "exclusionsMergePolicy")
     if managed.has(*where) and managed.value("exclusionSettings", "mergePolicy") == "admin_only":
         yield MERGE_POLICY_OVERRIDDEN.at(
-            where, "exclusionSettings.mergePolicy is admin_only and governs these exclusions too."
+            where, "exclusionSettings.mergePolicy is admin_only and applies to these exclusions too."
         )
 
 

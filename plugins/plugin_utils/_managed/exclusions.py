@@ -1,4 +1,4 @@
-"""Exclusions: those that do nothing, and those that blind the product.
+"""Rules about exclusions without effect, and exclusions that disable protection.
 
 Private to the mde.offline collection: no promise is made to others.
 """
@@ -24,36 +24,36 @@ EXCLUSION_PATH_RELATIVE = rule(
     "exclusion_path_relative",
     ERROR,
     "An exclusion whose path is not absolute",
-    "Only absolute paths exclude anything; ~ and variables are not expanded.",
+    "Only absolute paths have an effect; ~ and variables are not expanded.",
     "Write the whole path, beginning with /.",
 )
 FOREIGN_SYSTEM_PATH = rule(
     "foreign_system_path",
     WARNING,
     "An exclusion of a path that Linux does not have",
-    "/Users, /Library and the like are folders of macOS. On Linux such an exclusion excludes nothing, and shows that "
-    "the list was made for other machines.",
-    "Remove it, or name the folder that the application uses on Linux.",
+    "/Users, /Library and similar folders exist on macOS only. On Linux such an exclusion has no effect, and the list "
+    "was probably written for other machines.",
+    "Remove it, or write the folder that the application uses on Linux.",
 )
 STRAY_BLANK = rule(
     "stray_blank",
     WARNING,
     "A value with blanks or invisible characters at its ends",
-    "They count: a path with a blank at its end is another path. They come in with copying from a page.",
-    "Take them away.",
+    "The blanks are part of the value: a path with a blank at its end is another path. They come from copying a page.",
+    "Remove them.",
 )
 SEVERAL_IN_ONE = rule(
     "several_in_one",
     WARNING,
     "Several exclusions in one value",
-    "One entry excludes one path, one extension or one process. A list in a text is taken as a single name.",
-    "Write one entry for each.",
+    "One entry excludes one path, one extension or one process. A list in one string is read as a single name.",
+    "Write one entry for each of them.",
 )
 GLOBAL_WITH_WILDCARD = rule(
     "global_with_wildcard",
     ERROR,
     "A global exclusion with a wildcard",
-    "The scope global knows no wildcards; they work with epp only. An exclusion without scopes is global.",
+    "Wildcards work with the scope epp only. An exclusion without scopes is global.",
     'Write "scopes": ["epp"], or name each path without * and ?.',
 )
 GLOBAL_WITH_EXTENSION = rule(
@@ -67,40 +67,39 @@ GLOBAL_BARE_PROCESS_NAME = rule(
     "global_bare_process_name",
     ERROR,
     "A global exclusion of a process without its path",
-    "The scope global takes processes by full path only. An exclusion without scopes is global.",
+    "The scope global needs the full path of a process. An exclusion without scopes is global.",
     'Write the full path, such as "/usr/bin/cat", or "scopes": ["epp"].',
 )
 SCOPES_MISSING = rule(
     "scopes_missing",
     WARNING,
-    "An exclusion that does not say its scopes",
-    "Without scopes an exclusion of the managed file is global: it blinds EDR as well. (The command line defaults to "
-    "epp, the opposite.)",
-    'Write "scopes": ["epp"]; add "global" only where EDR must not look either.',
+    "An exclusion without scopes",
+    "Without scopes, an exclusion in the managed file is global, so it applies to EDR too. (On the command line the "
+    "default is epp.)",
+    'Write "scopes": ["epp"]. Add "global" only if the exclusion has to apply to EDR too.',
 )
 GLOBAL_EXCLUSION = rule(
     "global_exclusion",
     WARNING,
     "A global exclusion",
-    "What is excluded globally is muted at the sensor: EDR does not see it either, and nobody can look into it "
-    "afterwards.",
-    'Prefer "scopes": ["epp"]. Where global is needed, write down why and accept this finding with that reason.',
+    "The sensor does not record what is excluded globally: EDR does not see it, and it cannot be investigated later.",
+    'Prefer "scopes": ["epp"]. If global is needed, accept this finding and give the reason.',
 )
 GLOBAL_FILE_MUST_EXIST = rule(
     "global_file_must_exist",
     INFO,
     "A global exclusion of a file",
     "A global exclusion of a file takes effect only if the file exists when it is applied.",
-    "See to it that the file exists on the host before the configuration arrives.",
+    "Create the file on the host before you write the configuration.",
 )
 DANGEROUS_PATH = rule(
     "dangerous_path",
     WARNING,
     "An exclusion of a folder that should never be excluded",
-    "Folders such as /, /bin, /usr/lib, /etc, /home, /tmp or /var hold the system itself, or what anybody may write. "
-    "Malware that lies "
-    "there is not seen. Wildcards that cover such a folder count as well.",
-    "Exclude the one folder or file that the application needs.",
+    "Folders such as /, /bin, /usr/lib, /etc, /home, /tmp or /var contain the system itself, or files that any user "
+    "can "
+    "write. Malware in them is not found. The rule also applies to wildcards that match such a folder.",
+    "Exclude only the folder or file that the application needs.",
 )
 DANGEROUS_EXTENSION = rule(
     "dangerous_extension",
@@ -108,85 +107,86 @@ DANGEROUS_EXTENSION = rule(
     "An exclusion of an extension that malware uses",
     "Scripts, programs, libraries, archives and some document types are on Microsoft's list of extensions that "
     "should never be excluded.",
-    "Exclude the folder or the process that is the reason instead.",
+    "Exclude the folder or the process that is the reason for this exclusion.",
 )
 DANGEROUS_PROCESS = rule(
     "dangerous_process",
     WARNING,
-    "An exclusion of a process that runs anything",
-    "bash, sh, zsh, java and python run whatever they are given; with the process, every file that it opens is "
-    "excluded.",
-    "Exclude the folder that the application works in, with the scope epp.",
+    "An exclusion of an interpreter",
+    "bash, sh, zsh, java and python run any script. An exclusion of a process applies to every file that the process "
+    "opens.",
+    "Exclude the folder of the application, with the scope epp.",
 )
 WORLD_WRITABLE_EXCLUSION = rule(
     "world_writable_exclusion",
     WARNING,
-    "An exclusion where anybody may write",
-    "Below /tmp, /var/tmp and /dev/shm any user can create what is excluded, and hide behind it.",
-    "Let the application use a folder of its own that only it may write to.",
+    "An exclusion in a folder that any user can write to",
+    "In /tmp, /var/tmp and /dev/shm any user can create the excluded file and hide malware in it.",
+    "Let the application use its own folder, which no other user can write to.",
 )
 PSEUDO_FILESYSTEM_EXCLUSION = rule(
     "pseudo_filesystem_exclusion",
     INFO,
     "An exclusion of a pseudo file system",
-    "Real-time protection does not look at proc and sysfs anyway.",
-    "Remove the exclusion: it changes nothing.",
+    "Real-time protection does not scan proc and sysfs.",
+    "Remove the exclusion: it has no effect.",
 )
 SYMLINKED_PATH = rule(
     "symlinked_path",
     WARNING,
-    "An exclusion behind a symbolic link",
-    "Exclusions need the real path. /bin, /sbin, /lib and /lib64 are links into /usr on current distributions, "
-    "/var/run is one to /run.",
+    "An exclusion of a path with a symbolic link",
+    "Exclusions need the real path. On current distributions /bin, /sbin, /lib and /lib64 are links into /usr, and "
+    "/var/run is a link to /run.",
     "Write the real path (`readlink -f PATH` prints it).",
 )
 BARE_PROCESS_NAME = rule(
     "bare_process_name",
     WARNING,
     "An exclusion of a process without its path",
-    "A bare name excludes every program of that name, wherever it lies: malware only has to call itself so.",
+    "A bare name excludes every program of that name in any folder, also malware with that name.",
     'Write the full path, such as "/usr/bin/cat".',
 )
 EXTENSION_EXCLUSION = rule(
     "extension_exclusion",
     WARNING,
     "An exclusion of an extension",
-    "It holds in every folder of the machine.",
-    "Exclude the folder or the process that is the reason instead.",
+    "The exclusion applies to every folder of the machine.",
+    "Exclude the folder or the process that is the reason for this exclusion.",
 )
 EXTENSION_MALFORMED = rule(
     "extension_malformed",
     WARNING,
     "An exclusion of something that is not an extension",
-    "An extension is a dot and letters. With a wildcard or a slash it will hardly match what was meant.",
+    "An extension is a dot and letters. A value with a wildcard or a slash probably matches nothing.",
     'Write ".log", or use excludedPath for a pattern.',
 )
 EXTENSION_WITHOUT_DOT = rule(
     "extension_without_dot",
     INFO,
     "An extension without its dot",
-    "Documents show both forms; those for Linux have had the dot since 2023.",
+    "The documentation shows both forms; for Linux with the dot since 2023.",
     "Write the extension with its dot.",
 )
 IS_DIRECTORY_MISSING = rule(
     "is_directory_missing",
     INFO,
-    "An exclusion that does not say whether it is a directory",
-    "Documents disagree about what the absence of isDirectory means.",
+    "An exclusion without isDirectory",
+    "The documentation contradicts itself about the default of isDirectory.",
     'Write "isDirectory": true or false.',
 )
 DIRECTORY_NOT_FLAGGED = rule(
     "directory_not_flagged",
     WARNING,
     "A directory that is excluded as a file",
-    "The path ends in a slash, so it is a directory, but isDirectory is not true: the exclusion is taken for one of "
+    "The path ends in a slash, so it is a directory. Without isDirectory true, the agent reads the exclusion as that "
+    "of "
     "a file.",
     'Write "isDirectory": true.',
 )
 DUPLICATE_EXCLUSION = rule(
     "duplicate_exclusion",
     INFO,
-    "An exclusion that stands twice",
+    "A duplicate exclusion",
     "The same exclusion is in the list already.",
     "Keep one of them.",
 )
@@ -194,15 +194,15 @@ TOO_MANY_EXCLUSIONS = rule(
     "too_many_exclusions",
     WARNING,
     "More than 600 exclusions",
-    "The portal takes 600 at most, and nobody can judge so many.",
-    "Look for what they have in common; exclude fewer and better.",
+    "The portal accepts at most 600, and nobody can review so many.",
+    "Replace them with fewer exclusions of what they have in common.",
 )
 LEGACY_EXCLUSIONS = rule(
     "legacy_exclusions",
     INFO,
     "Exclusions in their old place",
-    "antivirusEngine.exclusions is still honoured, always with the scope epp. exclusionSettings.exclusions is the "
-    "place that is developed further.",
+    "antivirusEngine.exclusions still works, always with the scope epp. New features are added to "
+    "exclusionSettings.exclusions only.",
     'Move them to exclusionSettings.exclusions with "scopes": ["epp"] (agent 101.24092.0001 or newer).',
 )
 
@@ -229,7 +229,7 @@ class Exclusion:
 
     @property
     def subject(self) -> str:
-        """What is excluded; empty where that is missing, no string, or a placeholder."""
+        """The excluded path, extension or process; empty if it is missing, not a string, or a placeholder."""
         found = self.data.get(_SUBJECT.get(self.kind, ""))
         return found if isinstance(found, str) and not is_placeholder(found) else ""
 
@@ -280,21 +280,22 @@ def _lists(managed: ManagedConfig) -> Findings:
     for where in LISTS:
         found = managed.value(*where)
         if isinstance(found, list) and len(found) > _MOST:
-            yield TOO_MANY_EXCLUSIONS.at(where, f"There are {len(found)} exclusions; the portal takes {_MOST} at most.")
+            yield TOO_MANY_EXCLUSIONS.at(
+                where, f"There are {len(found)} exclusions; the portal accepts at most {_MOST}."
+            )
     if managed.value(*LISTS[0]):
-        yield LEGACY_EXCLUSIONS.at(LISTS[0], "These exclusions stand in their old place.")
+        yield LEGACY_EXCLUSIONS.at(LISTS[0], "These exclusions are in their old place.")
 
 
 def _entry_scopes(entry: Exclusion) -> Findings:
     if "global" not in entry.scopes:
         return
     if "scopes" not in entry.data:
-        yield SCOPES_MISSING.at(
-            entry.path, "This exclusion does not say its scopes, which makes it global: EDR is blind here too."
-        )
+        yield SCOPES_MISSING.at(entry.path, "This exclusion has no scopes, so it is global and applies to EDR too.")
     else:
         yield GLOBAL_EXCLUSION.at(
-            entry.path, f"EDR does not see {show(entry.subject)} either." if entry.subject else "EDR is blind here."
+            entry.path,
+            f"EDR does not see {show(entry.subject)} either." if entry.subject else "The exclusion applies to EDR too.",
         )
     if entry.kind == "excludedFileExtension":
         yield GLOBAL_WITH_EXTENSION.at(entry.path, "The scope global does not support extensions.")
@@ -302,7 +303,7 @@ def _entry_scopes(entry: Exclusion) -> Findings:
         yield GLOBAL_WITH_WILDCARD.at(entry.place, f"{show(entry.subject)} has a wildcard, and the scope is global.")
     elif entry.kind == "excludedFileName" and entry.subject and not entry.subject.startswith("/"):
         yield GLOBAL_BARE_PROCESS_NAME.at(
-            entry.place, f"{show(entry.subject)} is no full path, and the scope is global."
+            entry.place, f"{show(entry.subject)} is not a full path, and the scope is global."
         )
     elif entry.kind == "excludedPath" and entry.data.get("isDirectory") is False:
         yield GLOBAL_FILE_MUST_EXIST.at(
@@ -312,43 +313,43 @@ def _entry_scopes(entry: Exclusion) -> Findings:
 
 
 def _written(entry: Exclusion) -> Findings:
-    """How the value is written, whatever it excludes."""
+    """The spelling of the value, for all kinds of exclusions."""
     if entry.subject.strip(_INVISIBLE) != entry.subject:
         yield STRAY_BLANK.at(entry.place, f"{show(entry.subject)} begins or ends with a blank or what looks like one.")
     parts = re.split(r"\s*[,;]\s*(?=[/.*])|:(?=/)", entry.subject)
     if entry.kind == "excludedFileExtension":
         parts = [part for part in re.split(r"[\s,;]+", entry.subject) if part]
     if len(parts) > 1:
-        yield SEVERAL_IN_ONE.at(entry.place, f"{show(entry.subject)} looks like {len(parts)} of them.")
+        yield SEVERAL_IN_ONE.at(entry.place, f"{show(entry.subject)} looks like {len(parts)} exclusions.")
 
 
 def _path(entry: Exclusion) -> Findings:
     path = entry.subject.strip(_INVISIBLE)
     if not path.startswith("/"):
         windows = re.match(r"[A-Za-z]:|\\\\|%", path)
-        advice = "This is a path of Windows. Remove it, or write that of Linux, beginning with /." if windows else ""
+        advice = "This is a Windows path. Remove it, or write a Linux path that begins with /." if windows else ""
         yield EXCLUSION_PATH_RELATIVE.at(entry.place, f"{show(path)} is not an absolute path.", advice)
         return
     if paths.inside(path, paths.OF_MACOS):
         yield FOREIGN_SYSTEM_PATH.at(entry.place, f"{show(path)} is a path of macOS.")
     if "isDirectory" not in entry.data:
-        yield IS_DIRECTORY_MISSING.at(entry.path, f"It is not said whether {show(path)} is a directory.")
+        yield IS_DIRECTORY_MISSING.at(entry.path, f"isDirectory is not set for {show(path)}.")
     if path.endswith("/") and path.strip("/") and entry.data.get("isDirectory", False) is False:
         yield DIRECTORY_NOT_FLAGGED.at(entry.path, f"{show(path)} ends in a slash, but isDirectory is not true.")
     folder, writable = dangerous(entry), paths.inside(path, paths.WORLD_WRITABLE)
     if folder:
         yield DANGEROUS_PATH.at(entry.place, f"{show(path)} covers {folder}, which should never be excluded.")
     elif writable:
-        yield WORLD_WRITABLE_EXCLUSION.at(entry.place, f"{show(path)} lies in {writable}, where anybody may write.")
+        yield WORLD_WRITABLE_EXCLUSION.at(entry.place, f"{show(path)} is in {writable}, which any user can write to.")
     elif paths.inside(path, paths.PSEUDO_FILESYSTEMS):
-        yield PSEUDO_FILESYSTEM_EXCLUSION.at(entry.place, f"{show(path)} is not monitored anyway.")
+        yield PSEUDO_FILESYSTEM_EXCLUSION.at(entry.place, f"{show(path)} is not monitored in any case.")
     yield from _links(entry)
 
 
 def _links(entry: Exclusion) -> Findings:
     real = paths.real(entry.subject)
     if real:
-        message = f"{show(entry.subject)} leads through a symbolic link on current distributions."
+        message = f"{show(entry.subject)} contains a symbolic link on current distributions."
         yield SYMLINKED_PATH.at(entry.place, message, f"{write(_SUBJECT[entry.kind], real)} (check with readlink -f).")
 
 
@@ -372,17 +373,15 @@ def _process(entry: Exclusion) -> Findings:
     if "/" in name and not name.startswith("/"):
         yield EXCLUSION_PATH_RELATIVE.at(entry.place, f"{show(name)} is neither a name nor an absolute path.")
     elif not slash and "global" not in entry.scopes:
-        yield BARE_PROCESS_NAME.at(entry.place, f"Every program that calls itself {show(name)} is excluded.")
+        yield BARE_PROCESS_NAME.at(entry.place, f"Every program with the name {show(name)} is excluded.")
     if _runs_anything(folder, program):
-        yield DANGEROUS_PROCESS.at(entry.place, f"{show(name)} runs whatever it is given, and all of that is excluded.")
+        yield DANGEROUS_PROCESS.at(entry.place, f"{show(name)} runs any script, and every script is excluded with it.")
     yield from _links(entry)
 
 
 def _runs_anything(folder: str, program: str) -> bool:
-    if program and set(program) <= {
-        "*",
-        "?",
-    }:  # every program: dangerous where shells lie, not in a folder of one application
+    # Every program of a folder: dangerous in a folder with shells, not in the folder of one application.
+    if program and set(program) <= {"*", "?"}:
         return not folder or any(paths.matches(folder, system) for system in paths.SYSTEM_BINARIES)
     if re.fullmatch(r"python\d+(\.\d+)*", program):
         return True

@@ -1,4 +1,4 @@
-"""Rules, the findings they make, and how values and places are shown to people without giving secrets away.
+"""Rules, their findings, and the text of values and places in messages, without secrets.
 
 Private to the mde.offline collection: no promise is made to others.
 """
@@ -24,7 +24,7 @@ Path = tuple[Union[str, int], ...]
 
 
 class FindingDict(TypedDict):
-    """A finding as filters, modules and reports see it."""
+    """A finding as filters, modules and reports return it."""
 
     id: str
     severity: str
@@ -72,7 +72,7 @@ RULES: dict[str, Rule] = {}
 
 
 def rule(rule_id: str, severity: str, title: str, meaning: str, remedy: str) -> Rule:
-    """Register a rule. Every id exists once; the documentation is made from this register."""
+    """Register a rule. Every id exists once. The documentation is generated from this register."""
     if rule_id in RULES:
         raise ValueError(f"the rule {rule_id} is registered twice")
     RULES[rule_id] = Rule(rule_id, severity, title, meaning, remedy)
@@ -93,7 +93,7 @@ def dotted(path: Path) -> str:
 
 
 def redact(text: str) -> str:
-    """Hide what may be a user and a password: everything before the last @, but for a scheme."""
+    """Mask a possible user and password: everything before the last @ except a scheme."""
     return re.sub(r"\A([A-Za-z][A-Za-z0-9+.-]{0,20}://)?.*@", r"\1***@", text, flags=re.DOTALL)
 
 

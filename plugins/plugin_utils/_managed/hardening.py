@@ -1,4 +1,4 @@
-"""Settings that are valid and weaken protection, and advice that costs nothing.
+"""Rules about valid settings that weaken protection, and advice.
 
 Private to the mde.offline collection: no promise is made to others.
 """
@@ -21,15 +21,15 @@ ENFORCEMENT_LEVEL_MISSING = rule(
     "enforcement_level_missing",
     WARNING,
     "No enforcement level",
-    "Agents from 101.23062.0001 on are passive where nothing is set: nothing is checked as it is used. Older ones "
-    "were in real time.",
-    'Write "antivirusEngine": {"enforcementLevel": "real_time"}, or "passive" where that is meant.',
+    "Without this key, agents from 101.23062.0001 on are passive: they do not check files on access. The default of "
+    "older agents is real_time.",
+    'Write "antivirusEngine": {"enforcementLevel": "real_time"}, or "passive" if you want that.',
 )
 ENFORCEMENT_LEVEL_NOT_REAL_TIME = rule(
     "enforcement_level_not_real_time",
     WARNING,
     "No real-time protection",
-    "With any other level than real_time threats are not stopped as they appear. Beside another product of the kind "
+    "With any other level than real_time, threats are not stopped when they appear. Next to another antivirus product, "
     "passive is right.",
     'Write "enforcementLevel": "real_time" after a full scan, or accept this finding with the reason.',
 )
@@ -37,55 +37,55 @@ CLOUD_PROTECTION_OFF = rule(
     "cloud_protection_off",
     WARNING,
     "Cloud protection is off",
-    "New threats are recognised by the cloud first.",
-    'Write "cloudService": {"enabled": true} where hosts reach the cloud.',
+    "The cloud recognises new threats first.",
+    'Write "cloudService": {"enabled": true} if the hosts can reach the cloud.',
 )
 AUTOMATIC_UPDATES_OFF = rule(
     "automatic_updates_off",
     WARNING,
     "Automatic updates of definitions are off",
-    "Definitions grow old unless something else runs `mdatp definitions update`.",
+    "Definitions become old unless something else runs `mdatp definitions update`.",
     'Write "automaticDefinitionUpdateEnabled": true.',
 )
 SAMPLE_SUBMISSION_NONE = rule(
     "sample_submission_none",
     WARNING,
     "No samples are submitted",
-    "Unknown files cannot be judged by the cloud.",
+    "The cloud cannot analyse unknown files.",
     'Write "automaticSampleSubmissionConsent": "safe", which leaves files with personal data out.',
 )
 PUA_OFF = rule(
     "pua_off",
     WARNING,
     "Potentially unwanted applications are not reported",
-    "off neither stops nor logs them.",
-    'Write "block", or "audit" at least.',
+    "With off, they are neither stopped nor logged.",
+    'Write "block", or at least "audit".',
 )
 ALLOWED_THREATS = rule(
     "allowed_threats",
     WARNING,
     "Threats that are allowed",
-    "Whatever carries one of these names may run.",
-    "Remove the name, or exclude the one file that is wrongly detected.",
+    "Files that are detected under one of these names can run.",
+    "Remove the name, or exclude only the file that is wrongly detected.",
 )
 EICAR_ALLOWED = rule(
     "eicar_allowed",
     WARNING,
     "The EICAR test file is allowed",
-    "The entry stands in Microsoft's sample. With it the usual test of an installation finds nothing.",
+    "The entry is from Microsoft's sample. With it, the usual test of an installation finds nothing.",
     "Remove the entry.",
 )
 MERGE_POLICY_OPEN = rule(
     "merge_policy_open",
     INFO,
-    "Exclusions of the host count as well",
-    "With the merge policy merge (the default) whoever is root on a host can add exclusions of his own.",
+    "Exclusions of the host apply too",
+    "With the merge policy merge (the default), root on a host can add exclusions.",
     'Write "exclusionSettings": {"mergePolicy": "admin_only"}.',
 )
 THREAT_ACTIONS_OPEN = rule(
     "threat_actions_open",
     INFO,
-    "Users of the host may allow or restore threats",
+    "Users of the host can allow or restore threats",
     "disallowedThreatActions does not name both allow and restore.",
     'Write "disallowedThreatActions": ["allow", "restore"] in antivirusEngine.',
 )
@@ -99,69 +99,70 @@ NOEXEC_MOUNTS_MUTED = rule(
 FILESYSTEM_UNMONITORED = rule(
     "filesystem_unmonitored",
     WARNING,
-    "A file system that would be watched is left out",
-    "Only cifs, fuse, nfs, nfs4 and smb are left out by default.",
-    "Remove the name from unmonitoredFilesystems, or exclude the one mount that is the reason.",
+    "A file system is not watched, against the default",
+    "By default only cifs, fuse, nfs, nfs4 and smb are not watched.",
+    "Remove the name from unmonitoredFilesystems, or exclude only the mount that is the reason.",
 )
 FILESYSTEM_NAME_CASE = rule(
     "filesystem_name_case",
     WARNING,
     "The name of a file system with upper-case letters",
-    "The names are in lower case; another case may match nothing, while the list still replaces the agent's own.",
+    "The names are in lower case. Another case may match nothing, and the list still replaces the agent's default.",
     'Write it in lower case, such as "fuse".',
 )
 NFS_MONITORED = rule(
     "nfs_monitored",
     INFO,
     "NFS is watched",
-    "The list replaces the agent's own, and NFS is not in it. To scan NFS version 3, the export needs no_root_squash.",
-    'Add "nfs" and "nfs4" to unmonitoredFilesystems if that was not meant.',
+    "The list replaces the agent's default and has no NFS in it. To scan NFS version 3, the export needs "
+    "no_root_squash.",
+    'Add "nfs" and "nfs4" to unmonitoredFilesystems if NFS must not be watched.',
 )
 BROAD_EXCLUSIONS_NEVER_SCANNED = rule(
     "broad_exclusions_never_scanned",
     WARNING,
-    "Broad exclusions, and scheduled scans that respect them",
-    "Folders that should never be excluded are, and scheduled scans leave them out too: nothing looks there.",
+    "Broad exclusions that scheduled scans respect",
+    "Folders that should never be excluded are excluded, and scheduled scans skip them too: nothing scans them.",
     'Write "scheduledScan": {"ignoreExclusions": true}, or exclude less.',
 )
 NETWORK_PROTECTION_PREVIEW = rule(
     "network_protection_preview",
     WARNING,
     "Network protection outside Insiders channels",
-    "It is a preview for the Insiders channels on x86_64; on the production channel the agent calls it unsupported.",
+    "Network protection is a preview for the Insiders channels on x86_64. On production the agent reports it as "
+    "unsupported.",
     'Write "enforcementLevel": "disabled" in networkProtection for hosts on the production channel.',
 )
 DIAGNOSTIC_LEVEL_OPTIONAL = rule(
     "diagnostic_level_optional",
     INFO,
     "Optional diagnostic data is sent",
-    "More is sent than Microsoft needs to keep the product going. A change takes effect after a restart of the "
-    "service.",
+    "The agent sends more data than the product needs to work. A change takes effect after a restart of the service.",
     'Write "diagnosticLevel": "required" to send as little as possible.',
 )
 THREAT_TYPE_REPEATED = rule(
     "threat_type_repeated",
     WARNING,
     "Two settings for one kind of threat",
-    "threatTypeSettings has one entry per kind; which of two counts is not documented.",
+    "threatTypeSettings has one entry per kind. Which of two entries counts is not documented.",
     "Keep one of them.",
 )
 EDR_TAG_REPEATED = rule(
     "edr_tag_repeated",
     ERROR,
     "Two tags with the same key",
-    "A device has one value per key. A second one is not added to the first.",
+    "A device has one value per key. A second value is not added.",
     "Keep one entry with the key GROUP.",
 )
 
 _NOT_WATCHED = {"cifs", "fuse", "nfs", "nfs4", "smb"}
 _CHECKED_VALUES = (
-    (("cloudService", "enabled"), False, CLOUD_PROTECTION_OFF, "Cloud protection is switched off."),
+    (("cloudService", "enabled"), False, CLOUD_PROTECTION_OFF, "Cloud protection is off."),
     (
         ("cloudService", "automaticDefinitionUpdateEnabled"),
         False,
         AUTOMATIC_UPDATES_OFF,
-        "Automatic updates are switched off.",
+        "Automatic updates are off.",
     ),
     (("cloudService", "automaticSampleSubmissionConsent"), "none", SAMPLE_SUBMISSION_NONE, "No samples are submitted."),
     (("cloudService", "diagnosticLevel"), "optional", DIAGNOSTIC_LEVEL_OPTIONAL, "Optional diagnostic data is sent."),
@@ -170,14 +171,14 @@ _CHECKED_VALUES = (
 
 
 def check(managed: ManagedConfig) -> Findings:
-    for where, value, told, message in _CHECKED_VALUES:
+    for where, value, broken, message in _CHECKED_VALUES:
         given = managed.value(*where)
         if given == value and isinstance(given, type(value)):
-            yield told.at(where, message)
+            yield broken.at(where, message)
     if managed.value("networkProtection", "enforcementLevel") in ("audit", "block"):
         where = ("networkProtection", "enforcementLevel")
         yield NETWORK_PROTECTION_PREVIEW.at(
-            where, "Network protection is switched on, which the production channel does not support."
+            where, "Network protection is enabled, which the production channel does not support."
         )
     for topic in (_level, _threats, _policies, _filesystems, _broad, _tags):
         yield from topic(managed)
@@ -187,9 +188,9 @@ def _level(managed: ManagedConfig) -> Iterator[Finding]:
     where = (ENGINE, "enforcementLevel")
     if not managed.has(*where):
         default = "real_time" if managed.older_than("101.23062.0001") else "passive"
-        message = f"Nothing is set, so the agent's default counts: {default}."
+        message = f"enforcementLevel is not set, so the agent uses its default: {default}."
         if managed.has(ENGINE, "enableRealTimeProtection") or managed.has(ENGINE, "passiveMode"):
-            message = "Only keys that enforcementLevel has replaced are set."
+            message = "Only keys that enforcementLevel replaces are set."
         yield ENFORCEMENT_LEVEL_MISSING.at(where, message)
     elif managed.level() not in (None, "real_time"):
         yield ENFORCEMENT_LEVEL_NOT_REAL_TIME.at(where, f"enforcementLevel is {managed.level()}.")
@@ -200,9 +201,9 @@ def _threats(managed: ManagedConfig) -> Iterator[Finding]:
         if not name.strip():
             continue
         if "eicar" in name.lower():
-            yield EICAR_ALLOWED.at(path, "The EICAR test file would not be found.")
+            yield EICAR_ALLOWED.at(path, "The EICAR test file is not found.")
         else:
-            yield ALLOWED_THREATS.at(path, f"{show(name)} may run.")
+            yield ALLOWED_THREATS.at(path, f"{show(name)} can run.")
     seen: set[str] = set()
     for path, entry in managed.objects(ENGINE, "threatTypeSettings"):
         kind = entry.get("key")
@@ -216,11 +217,11 @@ def _threats(managed: ManagedConfig) -> Iterator[Finding]:
 def _policies(managed: ManagedConfig) -> Iterator[Finding]:
     policy = ("exclusionSettings", "mergePolicy")
     if managed.value(*policy) in (None, "merge"):
-        yield MERGE_POLICY_OPEN.at(policy, "Whoever is root on a host can add exclusions.")
+        yield MERGE_POLICY_OPEN.at(policy, "Root on a host can add exclusions.")
     given = {action for _path, action in managed.strings(ENGINE, "disallowedThreatActions")}
     open_actions = sorted({"allow", "restore"} - given)
     if open_actions:
-        message = f"Users of the host may {' and '.join(open_actions)} threats."
+        message = f"Users of the host can {' and '.join(open_actions)} threats."
         yield THREAT_ACTIONS_OPEN.at((ENGINE, "disallowedThreatActions"), message)
 
 
@@ -234,18 +235,16 @@ def _filesystems(managed: ManagedConfig) -> Iterator[Finding]:
         if name != name.lower():
             yield FILESYSTEM_NAME_CASE.at(path, f"{show(name)} is not in lower case.", f"Write {show(name.lower())}.")
         if name.lower() not in _NOT_WATCHED:
-            yield FILESYSTEM_UNMONITORED.at(path, f"{show(name)} is not left out by default.")
+            yield FILESYSTEM_UNMONITORED.at(path, f"{show(name)} is watched by default.")
     if isinstance(managed.value(*where), list) and not names & {"nfs", "nfs4"}:
-        yield NFS_MONITORED.at(where, "The list replaces the agent's own, and NFS is not in it.")
+        yield NFS_MONITORED.at(where, "The list replaces the agent's default and has no NFS in it.")
 
 
 def _broad(managed: ManagedConfig) -> Iterator[Finding]:
     runs = managed.value(ENGINE, "scheduledScan") == "enabled" and scans_run(managed)
     where = ("scheduledScan", "ignoreExclusions")
     if runs and managed.value(*where) in (None, False) and any(map(dangerous, exclusions(managed))):
-        yield BROAD_EXCLUSIONS_NEVER_SCANNED.at(
-            where, "Scheduled scans leave out folders that should never be excluded."
-        )
+        yield BROAD_EXCLUSIONS_NEVER_SCANNED.at(where, "Scheduled scans skip folders that should never be excluded.")
 
 
 def _tags(managed: ManagedConfig) -> Iterator[Finding]:

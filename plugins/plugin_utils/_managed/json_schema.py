@@ -1,4 +1,4 @@
-"""The JSON Schema of mdatp_managed.json: loading it, walking it, and the validator made from it.
+"""Loads the JSON Schema of mdatp_managed.json, walks it, and makes the validator.
 
 Private to the mde.offline collection: no promise is made to others.
 """
@@ -19,7 +19,7 @@ from typing import Any
 
 try:
     from jsonschema import Draft202012Validator
-except ImportError:  # told by validator(), to whoever really needs it
+except ImportError:  # validator() raises MissingLibraryError
     HAS_JSONSCHEMA = False
 else:
     HAS_JSONSCHEMA = True
@@ -91,7 +91,7 @@ def walk(node: Node | None = None, place: Place = ()) -> Iterator[tuple[Place, N
 
 @functools.cache
 def places() -> dict[str, list[Place]]:
-    """Where each name of a key lives."""
+    """All places of each key name."""
     found: dict[str, list[Place]] = {}
     for place, _node in walk():
         found.setdefault(place[-1], []).append(place)

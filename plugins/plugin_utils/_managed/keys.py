@@ -1,4 +1,4 @@
-"""Keys that the schema does not know: what they were meant to be, and where they belong.
+"""Rules about keys that the schema does not have: which key was meant, and where it belongs.
 
 Private to the mde.offline collection: no promise is made to others.
 """
@@ -23,62 +23,58 @@ from .structure import corrected
 UNKNOWN_KEY = rule(
     "unknown_key",
     ERROR,
-    "A key that nobody documents",
-    "The agent does not know this key. At best it does nothing; whether the agent then drops the rest of the file is "
-    "not documented.",
+    "An undocumented key",
+    "The agent does not know this key, so the key has no effect. Whether the agent then ignores the whole file is not "
+    "documented.",
     "Remove it, or look up the right name on the reference page of all keys.",
 )
 MISSPELT_KEY = rule(
     "misspelt_key",
     ERROR,
-    "A key that is misspelt",
+    "A misspelt key",
     "The name differs from a known one by a few letters, by case or by underscores. The agent ignores it silently.",
-    "Write the name as the hint has it; case counts.",
+    "Write the name exactly as in the hint, in upper and lower case.",
 )
 MISPLACED_KEY = rule(
     "misplaced_key",
     ERROR,
     "A key in the wrong section",
-    "The key exists, but in another section. Where it stands now the agent ignores it silently.",
+    "The key exists, but in another section. The agent silently ignores it in this place.",
     "Move it to the section that the hint names.",
 )
 NOT_LINUX_KEY = rule(
     "not_linux_key",
     ERROR,
     "A key of macOS, of Windows or of the command line",
-    "The key is known on macOS or Windows, or as an option of the command line. The managed file of Linux does not "
-    "have it.",
+    "The key exists on macOS or Windows, or as an option of the command line, but not in the managed file of Linux.",
     "Remove it from the file for Linux hosts.",
 )
 MEMORY_SCAN_UNRESOLVED = rule(
     "memory_scan_unresolved",
     INFO,
-    "MemoryScan is not settled",
-    "Documents disagree on the spelling, the parent and the type of this preview key, so it can be neither confirmed "
-    "nor refused here. "
-    "It needs agent 101.26071.0005 (Insiders slow) or 101.26072.0005.",
+    "The definition of MemoryScan is unclear",
+    "The documentation contradicts itself about the spelling, the section and the type of this preview key, so the key "
+    "is not checked. It needs agent 101.26071.0005 (Insiders slow) or 101.26072.0005.",
     "Try it on one host and look at `mdatp health --details features` before you roll it out.",
 )
 EDITOR_KEY = rule(
     "editor_key",
     INFO,
     "The $schema key of editors",
-    "$schema tells an editor which schema to use; it sets nothing and weakens nothing. The agent does not know it. "
-    "What it does with unknown keys is not documented, but Microsoft itself publishes a sample full of them.",
-    "Keep it in the source if it helps you. To be on the safe side leave it out of the file on hosts: editors can "
-    "also be told the schema by file name.",
+    "$schema names the schema for an editor; it configures nothing. The agent does not know this key. How the agent "
+    "treats unknown keys is not documented, but Microsoft publishes a sample with many of them.",
+    "Leave it out of the file on hosts, to be safe. An editor can also find the schema by the name of the file.",
 )
 
-# Wrong names that are no slip of a finger, as bare() has them: the key that is meant, and why.
+# Wrong names that are not typing errors, normalised by bare(): the key that is meant, and the reason.
 _WRONG_NAMES = {
     "offlinedefintionupdatefallbacktocloud": (
         ("antivirusEngine", "offlineDefinitionUpdateFallbackToCloud"),
-        "An i is missing (Defintion), as in documentation that was printed for years; the agent ignores it and falls "
-        "back as it likes.",
+        "An i is missing (Defintion), as in the documentation for years. The agent ignores the key.",
     ),
     "enablepassivemode": (
         ("antivirusEngine", "enforcementLevel"),
-        'No document knows this name. Passive mode is "enforcementLevel": "passive", real-time protection is '
+        'This name is not documented. Passive mode is "enforcementLevel": "passive", real-time protection is '
         '"real_time".',
     ),
     "automaticsamplesubmission": (
@@ -86,7 +82,7 @@ _WRONG_NAMES = {
         'This is an old boolean of macOS. Linux has "automaticSampleSubmissionConsent": "none", "safe" or "all".',
     ),
 }
-# Names that people make up, or take from `mdatp health`, as bare() has them.
+# Names that people guess, or take from `mdatp health`, normalised by bare().
 _MEANT = {
     ("antivirusEngine",): "antivirus av",
     ("cloudService",): "cloud cloudprotection",
@@ -108,7 +104,7 @@ _MEANT = {
     ("scheduledScan", "dailyConfiguration"): "daily dailyscan quickscan",
 }
 _MADE_UP = {word: place for place, words in _MEANT.items() for word in words.split()}
-# In the entries of lists: (the list, the wrong name) -> the property that is meant.
+# In entries of lists: (list, wrong name) -> the property that is meant.
 _IN_ENTRIES = {
     ("tags", "name"): "key",
     ("tags", "tag"): "value",
@@ -149,7 +145,7 @@ _NOT_LINUX = {
         }.items()
     },
 }
-# What a switch that does not exist was to mean, in the words of the key that does.
+# For a boolean key that does not exist: the value of the existing key.
 _MEANING = {
     "enablepassivemode": "passive",
     "passivemodeenabled": "passive",
@@ -170,7 +166,7 @@ _COMMENTS = {
     "//",
     "#",
 }
-_TOO_COMMON = {"enabled", "$schema"}  # a name that says nothing about where it belongs
+_TOO_COMMON = {"enabled", "$schema"}  # names that occur in many places
 
 
 def check(managed: ManagedConfig) -> Findings:
@@ -186,7 +182,7 @@ def _check(value: Any, node: json_schema.Node, path: Path) -> Findings:
             elif "type" not in known:
                 yield _memory_scan((*path, name))
             elif path == () and name == "$schema":
-                yield EDITOR_KEY.at((name,), "The agent does not know this key; it is meant for editors.")
+                yield EDITOR_KEY.at((name,), "The agent does not know this key; it is for editors.")
             else:
                 yield from _check(below, known, (*path, name))
     elif isinstance(value, list) and node.get("type") == "array":
@@ -196,7 +192,7 @@ def _check(value: Any, node: json_schema.Node, path: Path) -> Findings:
 
 def _memory_scan(path: Path) -> Finding:
     return MEMORY_SCAN_UNRESOLVED.at(
-        path, "Spelling, place and type of this preview key are not settled; it was not checked."
+        path, "The documentation of this preview key contradicts itself, so the key is not checked."
     )
 
 
@@ -210,9 +206,9 @@ def _unknown(path: Path, parent: dict[str, Any], node: json_schema.Node) -> Find
         return MISSPELT_KEY.at(path, f"{shown} is not a key of the managed file.", f"{why} {_line(right, value, name)}")
     for candidate in siblings:
         if bare(candidate) == bare(name):
-            return _misspelt(path, candidate, "Upper and lower case and underscores count.", value)
+            return _misspelt(path, candidate, "Upper and lower case and underscores matter.", value)
     if "." in name and json_schema.at(tuple(name.split("."))) is not None:
-        return MISPLACED_KEY.at(path, "Dots in a name do not make sections.", _line(tuple(name.split(".")), value))
+        return MISPLACED_KEY.at(path, "Dots in a name do not separate sections.", _line(tuple(name.split(".")), value))
     other = _other_file(path, value, siblings) if len(path) == 1 else None
     if other is not None:
         return other
@@ -252,19 +248,19 @@ def _unknown(path: Path, parent: dict[str, Any], node: json_schema.Node) -> Find
 
 
 def _other_file(path: Path, value: Any, sections: json_schema.Node) -> Finding | None:
-    """Another file than the managed one, or the managed one wrapped into one level too many."""
+    """The finding if this is another file, or the managed file inside of one more level."""
     if path == ("onboardingInfo",):
-        advice = "Put it where it belongs, /etc/opt/microsoft/mdatp/mdatp_onboard.json, and keep it to yourself."
+        advice = "Put it where it belongs, /etc/opt/microsoft/mdatp/mdatp_onboard.json, and keep it secret."
         return UNKNOWN_KEY.at(path, "This is the onboarding file, not the managed configuration.", advice)
     if isinstance(value, dict) and any(section in sections for section in value):
         name = show(path[-1])
-        advice = f"Take the level {name} away: what is in it belongs at the top level."
-        return UNKNOWN_KEY.at(path, f"{name} is not a key, and hides the sections in it from the agent.", advice)
+        advice = f"Remove the level {name}: its content belongs at the top level."
+        return UNKNOWN_KEY.at(path, f"{name} is not a key, so the agent does not find the sections in it.", advice)
     return None
 
 
 def _longer(name: str, candidates: Iterable[str]) -> str | None:
-    """The longest candidate that the name only adds words to, or cuts words from."""
+    """The longest candidate that begins the name, or the only candidate that the name begins."""
     word = bare(name)
     found = [known for known in candidates if len(bare(known)) >= 10 and word.startswith(bare(known))]
     cut = [known for known in candidates if len(word) >= 10 and bare(known).startswith(word)]
@@ -286,11 +282,11 @@ def _misplaced(path: Path, place: json_schema.Place, value: Any) -> Finding:
         if place == ("exclusionSettings", "exclusions"):
             advice += ', and give each entry "scopes": ["epp"]: without it an exclusion is global there'
     slip = "" if place[-1] == path[-1] else f" It is also misspelt: the name is {place[-1]}."
-    return MISPLACED_KEY.at(path, f"{show(path[-1])} does nothing here; it belongs at {right}.{slip}", advice)
+    return MISPLACED_KEY.at(path, f"{show(path[-1])} has no effect here; it belongs at {right}.{slip}", advice)
 
 
 def _elsewhere(name: str, path: Path, value: Any) -> json_schema.Place | None:
-    """The place of a key of this name, the likeliest where there are several."""
+    """The place of a key of this name; of several places the likeliest."""
     names = [known for known in json_schema.places() if bare(known) == bare(name) and known not in _TOO_COMMON]
     places = [place for known in names for place in json_schema.places()[known]]
     found = [place for place in places if "[]" not in place or _same_kind(path, place)]
@@ -298,7 +294,7 @@ def _elsewhere(name: str, path: Path, value: Any) -> json_schema.Place | None:
 
 
 def _same_kind(path: Path, place: json_schema.Place) -> bool:
-    """Both are properties of the entries of lists of one name, such as the two lists of exclusions."""
+    """Whether both are properties of entries of lists with the same name, such as the two lists of exclusions."""
     return len(path) >= 3 and isinstance(path[-2], int) and place[-2] == "[]" and path[-3] == place[-3]
 
 
@@ -317,7 +313,7 @@ def _unlikely(place: json_schema.Place, value: Any) -> tuple[bool, bool]:
 
 
 def _line(place: json_schema.Place, value: Any, name: str = "") -> str:
-    """`Write {"edr": {"groupIds": ...}}`; a value is copied only where it cannot be a secret."""
+    """`Write {"edr": {"groupIds": ...}}`; the value is copied only if it cannot be a secret."""
     node = json_schema.at(place) or {}
     literal = "..."
     if place == ("cloudService", "proxy"):

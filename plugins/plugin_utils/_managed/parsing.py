@@ -1,4 +1,4 @@
-"""From the bytes or the text of a file to data: encoding, duplicate names, and what keeps it from being JSON.
+"""Parses the bytes or the text of a file: encoding, duplicate names, and the reason why a text is not JSON.
 
 Private to the mde.offline collection: no promise is made to others.
 """
@@ -45,14 +45,14 @@ NOT_JSON = rule(
     ERROR,
     "The file is not JSON",
     "Broken syntax makes the agent ignore the whole file, and with it every setting.",
-    "Mend the syntax at the line and column named; `python3 -m json.tool FILE` shows the next fault, if any.",
+    "Fix the syntax at this line and column; `python3 -m json.tool FILE` shows the next fault, if any.",
 )
 DUPLICATE_NAME = rule(
     "duplicate_name",
     ERROR,
-    "A name stands twice in the same object",
-    "JSON leaves open which of them counts; most parsers silently take the last, so one of the settings is lost.",
-    "Keep one of them; two sections of the same name are merged into one.",
+    "A name occurs twice in the same object",
+    "JSON does not define which one counts. Most parsers silently take the last one, so one of the settings is lost.",
+    "Keep one of them. Merge two sections of the same name into one.",
 )
 ROOT_NOT_OBJECT = rule(
     "root_not_object",
@@ -62,30 +62,31 @@ ROOT_NOT_OBJECT = rule(
     'Write { "antivirusEngine": { ... }, "cloudService": { ... } } and so on.',
 )
 
+_LONGEST_NUMBER = 400  # digits; a managed configuration needs ten
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# What stands at the fault, and what it usually is. The first that fits is told.
+# (text at the fault, text before it, advice). The first row that matches gives the advice.
 _ADVICE = (
-    (r"\x00", "", "Zero bytes stand here, as after a crash or on a full disk: bring the file back from its source."),
+    (r"\x00", "", "Zero bytes are here, as after a crash or on a full disk: restore the file from its source."),
     (
         r"\s*[\u00a0\u2000-\u200f\u2028\u2029\u202f\u3000\ufeff]",
         "",
-        "An invisible character stands here, as copied from a page: put a plain blank in its place.",
+        "An invisible character is here, as copied from a web page: replace it with a plain blank.",
     ),
     (r"\s*<%|\s*\$\{|\s*@\w+@|\s*__\w+__", "", "This looks like a template: fill it in first, and check the result."),
-    (r"[\s,]*(//|/\*|#)", "", "JSON has no comments: take them out."),
-    (r"\s*```", "", "These are the marks of a code block in Markdown: take them out."),
-    (r"\s*[}\]]", r",\s*$", "The comma before this closing bracket is one too many."),
-    (r"\s*'", "", "JSON knows double quotes only: write \" instead of '."),
+    (r"[\s,]*(//|/\*|#)", "", "JSON has no comments: remove them."),
+    (r"\s*```", "", "This is the mark of a code block in Markdown: remove it."),
+    (r"\s*[}\]]", r",\s*$", "Remove the comma before this closing bracket."),
+    (r"\s*'", "", "JSON has double quotes only: write \" instead of '."),
     (r"\s*[\u201c\u201d\u2018\u2019\u201e\u00ab\u00bb]", "", 'These are typographic quotes: write " instead.'),
     (r"\s*(True|False|None)\b", "", "Write true, false or null in lower case."),
     (r"\s*(TRUE|FALSE|NULL|yes|no|on|off)\b", "", "Write true, false or null; the other words are not JSON."),
     (r"\s*<", "", "This looks like XML or HTML, not JSON."),
-    (r"\s*,", r"[,\[{:]\s*$", "A value is missing before this comma, or the comma is one too many."),
+    (r"\s*,", r"[,\[{:]\s*$", "A value is missing before this comma, or the comma has to be removed."),
     (r"\s*$", "", "The file ends too early: a bracket, a brace or a quote was never closed."),
     (r"---|[A-Za-z]\w*:\s", r"^\s*$", "This looks like YAML: convert it to JSON."),
     (r"\s*[A-Za-z_$][\w$]*\s*:", "", "Names need double quotes."),
@@ -99,25 +100,29 @@ _ADVICE = (
         "",
         "This is not a number as JSON writes it: no leading 0 or +, digits before and after the dot.",
     ),
-    (r"\s*\S", r"\A\s*$", "The file has to begin with {: take out what stands before it."),
-    (r"\s*[A-Za-z_$%@]", "", "A text needs double quotes."),
+    (r"\s*\S", r"\A\s*$", "The file has to begin with {: remove the text before it."),
+    (r"\s*[A-Za-z_$%@]", "", "A string needs double quotes."),
 )
 
 
 class _Pairs(dict[str, Any]):
-    """An object that remembers every pair, those with the same name too."""
+    """An object that keeps all its pairs, also those with the same name."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
         self.pairs = pairs
 
 
-class _NotFinite(Exception):
-    pass
+class _NotANumber(Exception):
+    """A literal that Python accepts as a number, and other parsers refuse."""
+
+    def __init__(self, literal: str, message: str) -> None:
+        super().__init__(message)
+        self.literal = literal
 
 
 def read(source: str | bytes) -> tuple[Any, list[Finding]]:
-    """The data (None where there is none) and what is wrong with the text."""
+    """The data (None if the text has none) and the findings about the text."""
     text, findings = decode(source)
     if not text.strip():
         return None, [
@@ -127,11 +132,13 @@ def read(source: str | bytes) -> tuple[Any, list[Finding]]:
             ),
         ]
     try:
-        data = json.loads(text, object_pairs_hook=_Pairs, parse_constant=_refuse, parse_int=_integer)
+        data = json.loads(
+            text, object_pairs_hook=_Pairs, parse_constant=_refuse, parse_int=_integer, parse_float=_float
+        )
     except json.JSONDecodeError as error:
         return None, [*findings, _syntax(text, error)]
-    except _NotFinite as error:
-        message = f"{_where(text, str(error))}{error} is a word of JavaScript and Python, not a number of JSON."
+    except _NotANumber as error:
+        message = f"{_where(text, error.literal)}{error}"
         return None, [*findings, NOT_JSON.at((), message, "Write a number, or leave the key out.")]
     except RecursionError:
         return None, [*findings, TOO_DEEP.at((), TOO_DEEP.meaning)]
@@ -140,7 +147,7 @@ def read(source: str | bytes) -> tuple[Any, list[Finding]]:
 
 
 def decode(source: str | bytes) -> tuple[str, list[Finding]]:
-    """Text from bytes, whatever they are; text that came decoded is looked at as well."""
+    """The text of any bytes, and the findings about its encoding. Text that is already decoded is checked too."""
     if isinstance(source, bytes):
         return _decode_bytes(source)
     findings = []
@@ -169,15 +176,15 @@ def _decode_bytes(source: bytes) -> tuple[str, list[Finding]]:
 
 
 def _unmarked(source: bytes) -> Iterator[tuple[bytes, str]]:
-    """UTF-16 and UTF-32 without a mark show in the zero bytes beside the first character."""
+    """UTF-16 and UTF-32 without a byte order mark have zero bytes next to the first character."""
     if source[:4].count(0) == 3 and len(source) >= 4:
         yield b"", "utf-32-be" if source[0] == 0 else "utf-32-le"
-    elif source[:2].count(0) == 1 and len(source) >= 2:
+    elif 0 in source[:2] and source.strip(b"\x00"):
         yield b"", "utf-16-be" if source[0] == 0 else "utf-16-le"
 
 
 def _where(text: str, word: str) -> str:
-    """The line and column of a bare word, strings left aside."""
+    """The line and column of a word outside of strings."""
     for match in re.finditer(r'"(?:[^"\\]|\\.)*"|' + re.escape(word), text):
         if match.group() == word:
             line = text.count("\n", 0, match.start()) + 1
@@ -186,32 +193,46 @@ def _where(text: str, word: str) -> str:
 
 
 def _refuse(word: str) -> None:
-    raise _NotFinite(word)
+    raise _NotANumber(word, f"{word} is a word of JavaScript and Python, not a number of JSON.")
 
 
-def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) < 1000 else float("inf")  # Python refuses to convert more than 4300
+def _integer(digits: str) -> int:
+    _float(digits)
+    return int(digits)
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if len(digits) > _LONGEST_NUMBER or value in (float("inf"), float("-inf")):
+        raise _NotANumber(digits, "a number is too large.")
+    return value
 
 
 def _syntax(text: str, error: json.JSONDecodeError) -> Finding:
     where = f"Line {error.lineno}, column {error.colno}: "
+    number = re.search(r"-?[0-9][0-9.eE+-]*\Z", text[max(0, error.pos - _LONGEST_NUMBER) : error.pos])
+    if number and re.match(r"[0-9A-Za-z_.+-]", text[error.pos :]):
+        # Python reads the beginning as a number of its own and complains about the rest.
+        where = f"Line {error.lineno}, column {error.colno - len(number.group())}: "
+        advice = "Write no leading 0 or +, and digits before and after the dot."
+        return NOT_JSON.at((), f"{where}this is not a number of JSON.", advice)
     if error.msg.startswith("Invalid control character"):
         code = ord(text[error.pos]) if error.pos < len(text) else 0
         what = "a line break" if code in (10, 13) else "a tab" if code == 9 else f"the control character U+{code:04X}"
         advice = "A closing quote is missing, or write it as an escape (\\n, \\t, \\u0000)."
-        return NOT_JSON.at((), f"{where}{what} stands inside a string.", advice)
+        return NOT_JSON.at((), f"{where}{what} is inside a string.", advice)
     if error.msg.startswith("Extra data"):
         advice = "Keep one object; merge a second one into it."
         if re.match(r"\s*,", text[error.pos :]):
-            advice = "Take the comma behind the last brace out; what follows it, if anything, belongs inside."
+            advice = "Remove the comma after the last brace. Anything after it belongs inside the braces."
         if re.match(r"\s*:", text[error.pos :]):
-            advice = "The outermost braces are missing: put { before everything and } behind it."
+            advice = "The outermost braces are missing: put { before the whole text and } after it."
         if re.match(r"\s*\x00", text[error.pos :]):
-            advice = "Zero bytes follow, as after a crash or on a full disk: bring the file back from its source."
+            advice = "Zero bytes follow, as after a crash or on a full disk: restore the file from its source."
         if re.match(r"\s*[\]}]", text[error.pos :]):
             advice = "A closing bracket is one too many, or an opening one is missing."
         if re.match(r"\s*(//|/\*|#)", text[error.pos :]):
-            advice = "JSON has no comments: take them out."
+            advice = "JSON has no comments: remove them."
         return NOT_JSON.at((), f"{where}there is more after the end of the JSON value.", advice)
     if error.msg.startswith("Invalid \\"):
         return NOT_JSON.at((), f"{where}this is not an escape of JSON.", "Write \\\\ for a backslash.")
@@ -220,9 +241,9 @@ def _syntax(text: str, error: json.JSONDecodeError) -> Finding:
     if error.msg.startswith("Unterminated string"):
         return NOT_JSON.at((), f"{where}a string begins here and never ends.", "Add the closing double quote.")
     if re.search(r"\{[{%#]", text[max(0, error.pos - 1) : error.pos + 2]):
-        advice = "If this is a template, render it first and check what comes out; if not, one { is too many."
+        advice = "If this is a template, render it first and check the result. If not, remove one {."
         return NOT_JSON.at((), f"{where}a name in double quotes was expected.", advice)
-    # Since 3.13 Python points at the comma that is too many, before that at the bracket behind it.
+    # Python 3.13 and newer report the position of the trailing comma, older versions that of the bracket after it.
     comma = error.msg.startswith("Illegal trailing comma")
     before, after = text[max(0, error.pos - 200) : error.pos + comma], text[error.pos + comma : error.pos + 200]
     for here, behind, advice in _ADVICE:
@@ -232,9 +253,9 @@ def _syntax(text: str, error: json.JSONDecodeError) -> Finding:
 
 
 def _duplicates(value: Any, path: Path) -> Iterator[Finding]:
-    """Also inside the values that were overwritten by a later one of the same name."""
+    """Also inside of values that a later value of the same name replaced."""
     pending: list[tuple[Any, Path]] = [(value, path)]
-    told: set[Path] = set()
+    reported: set[Path] = set()
     while pending:
         value, path = pending.pop()
         if isinstance(value, list):
@@ -243,9 +264,9 @@ def _duplicates(value: Any, path: Path) -> Iterator[Finding]:
             seen: set[str] = set()
             for name, item in value.pairs:
                 place = (*path, name)
-                if name in seen and place not in told:
-                    told.add(place)
+                if name in seen and place not in reported:
+                    reported.add(place)
                     count = sum(other == name for other, _value in value.pairs)
-                    yield DUPLICATE_NAME.at(place, f"This name stands {count} times in the same object.")
+                    yield DUPLICATE_NAME.at(place, f"This name occurs {count} times in the same object.")
                 seen.add(name)
                 pending.append((item, place))

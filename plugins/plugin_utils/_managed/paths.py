@@ -1,4 +1,4 @@
-"""Paths of exclusions: how far a pattern reaches, and which places never belong in one.
+"""Matches the paths of exclusions against folders that should never be excluded.
 
 Private to the mde.offline collection: no promise is made to others.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import posixpath
 import re
 
-# Microsoft's own list for Linux is /, /bin, /sbin and /usr/lib; the others were added by people who run it.
+# Microsoft's list for Linux is /, /bin, /sbin and /usr/lib. The others are from the practice of operators.
 DANGEROUS_FOLDERS = (
     "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/usr/lib", "/usr/lib32", "/usr/lib64",
     "/usr/bin", "/usr/sbin", "/usr/local/bin", "/etc", "/opt", "/var", "/home", "/root",
@@ -46,7 +46,7 @@ def has_wildcard(text: str) -> bool:
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether a pattern with * and ? can stand for the text."""
+    """Whether a pattern with * and ? matches the text."""
     parts = (
         "." if mark == "?" else ".*" if mark.startswith("*") else re.escape(mark)
         for mark in re.split(r"(\?|\*+)", pattern)
@@ -55,7 +55,7 @@ def matches(pattern: str, text: str) -> bool:
 
 
 def normal(path: str) -> str:
-    """Without doubled and trailing slashes and without . and .."""
+    """The path without double and trailing slashes, and without . and .."""
     return "/" + posixpath.normpath(path).lstrip("/") if path.startswith("/") else path
 
 
@@ -64,7 +64,7 @@ def _segments(path: str) -> list[str]:
 
 
 def reach(path: str) -> str | None:
-    """The dangerous folder that the pattern covers as a whole, None if it covers none."""
+    """The dangerous folder that the pattern covers completely; None if there is none."""
     pattern = _segments(path)
     while pattern and set(pattern[-1]) == {"*"}:
         pattern.pop()
@@ -79,12 +79,12 @@ def _covers(pattern: list[str], folder: str) -> bool:
 
 
 def inside(path: str, folders: tuple[str, ...]) -> str | None:
-    """The one of `folders` that the path is in, or is."""
+    """The folder of `folders` that is the path or contains it."""
     own = normal(path)
     return next((folder for folder in folders if own == folder or own.startswith(folder + "/")), None)
 
 
 def real(path: str) -> str | None:
-    """The path behind a directory that is a symbolic link on current distributions."""
+    """The real path, if it begins with a symbolic link of current distributions."""
     link = inside(path, tuple(_LINKS))
     return _LINKS[link] + normal(path)[len(link) :] if link else None

@@ -1,4 +1,4 @@
-"""Values that were copied from documentation, or never filled in.
+"""Rules about values that are copied from documentation or never filled in.
 
 Private to the mde.offline collection: no promise is made to others.
 """
@@ -19,9 +19,9 @@ PLACEHOLDER_VALUE = rule(
     "placeholder_value",
     ERROR,
     "A placeholder that was never filled in",
-    "The value stands in the sample of the documentation, or is plainly meant to be replaced: <EXAMPLE DO NOT USE>, "
-    "proxy.server:port, GroupIdExample, Tag, {{ variable }}, $VARIABLE, __TOKEN__, your-proxy. A proxy like that has "
-    "cut real machines off from every update.",
+    "The value is from a sample of the documentation, or has to be replaced: <EXAMPLE DO NOT USE>, proxy.server:port, "
+    "GroupIdExample, Tag, {{ variable }}, $VARIABLE, __TOKEN__, your-proxy. Machines with such a proxy received no "
+    "updates.",
     "Put in the real value, or remove the key.",
 )
 

@@ -1,4 +1,4 @@
-"""How near a wrong word is to a right one.
+"""Finds the known word that is nearest to a misspelt one.
 
 Private to the mde.offline collection: no promise is made to others.
 """
@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 
 _LONGEST = 80
-# What people write for a value, after bare(); only counted where the right word is allowed.
+# Other words for a value, normalised by bare(). They count only if the right word is allowed.
 _SYNONYMS = {
     "enabled": ("true", "yes", "on", "1", "enable", "active"),
     "disabled": ("false", "no", "off", "0", "disable", "inactive"),
@@ -40,12 +40,12 @@ _SYNONYMS = {
 
 
 def bare(word: str) -> str:
-    """Without case, underscores, hyphens, dots and blanks."""
+    """The word in lower case, without underscores, hyphens, dots and blanks."""
     return re.sub(r"[\s._-]", "", word).casefold()
 
 
 def distance(one: str, other: str) -> int:
-    """Insertions, deletions, replacements and swaps of neighbours between two words."""
+    """The number of insertions, deletions, replacements and swaps between two words."""
     before: list[int] = []
     row = list(range(len(other) + 1))
     for i, left in enumerate(one, 1):
@@ -59,7 +59,7 @@ def distance(one: str, other: str) -> int:
 
 
 def near(word: str, candidates: Iterable[str]) -> str | None:
-    """The candidate that `word` was probably meant to be."""
+    """The candidate that `word` probably means."""
     candidates = list(candidates)
     plain = bare(word)
     for candidate in candidates:
@@ -77,7 +77,7 @@ def near(word: str, candidates: Iterable[str]) -> str | None:
 
 
 def near_value(word: str, allowed: Iterable[str]) -> str | None:
-    """As near(), and knowing the words that people use instead."""
+    """Like near(), but knows other words for a value too."""
     allowed = list(allowed)
     found = near(word, allowed)
     return found or next((right for right in allowed if bare(word) in _SYNONYMS.get(right, ())), None)

@@ -1,4 +1,4 @@
-"""What the JSON Schema says about a configuration, translated into findings with advice.
+"""Translates the errors of the JSON Schema into findings with advice.
 
 Private to the mde.offline collection: no promise is made to others.
 """
@@ -22,32 +22,31 @@ WRONG_TYPE = rule(
     "wrong_type",
     ERROR,
     "A value of the wrong type",
-    'The agent expects another JSON type here, such as true instead of "true". It may ignore the value, or the whole '
-    "file.",
-    "Write the value with the type that the reference page names.",
+    'The agent expects another JSON type, such as true instead of "true". It may ignore the value or the whole file.',
+    "Write the value with the type from the reference page.",
 )
 NUMBER_AS_STRING = rule(
     "number_as_string",
     WARNING,
     "A number written as a string",
-    "Documents call this key a string and show it as a number. The number is the safe form; agents may not read the "
-    "other.",
-    "Take the quotes away.",
+    "The documentation calls this key a string and shows it as a number. The number is safe; an agent may not read the "
+    "string.",
+    "Remove the quotes.",
 )
 INVALID_VALUE = rule(
     "invalid_value",
     ERROR,
-    "A value that is not one of those allowed",
-    "The key takes a fixed set of words, in exactly this spelling. A wrong one can make the agent drop the whole file.",
+    "A value that is not allowed",
+    "The key takes one of a fixed set of words, spelled exactly. A wrong word can make the agent ignore the whole "
+    "file.",
     "Write one of the allowed values.",
 )
 INVALID_EXCLUSION_TYPE = rule(
     "invalid_exclusion_type",
     ERROR,
     "An exclusion of a type that does not exist",
-    "`$type` is excludedPath, excludedFileExtension or excludedFileName. The words of the command line (folder, "
-    "file, process) are "
-    "invalid here and were seen to make the agent drop the whole file without a word.",
+    "`$type` is excludedPath, excludedFileExtension or excludedFileName. The words of the command line (folder, file, "
+    "process) are invalid here; agents were seen to ignore the whole file silently because of them.",
     "Write excludedPath for files and folders, excludedFileExtension for extensions, excludedFileName for processes.",
 )
 OUT_OF_RANGE = rule(
@@ -55,13 +54,13 @@ OUT_OF_RANGE = rule(
     ERROR,
     "A number out of its range",
     "The agent accepts numbers of a certain range here.",
-    "Write a number of the range.",
+    "Write a number in this range.",
 )
 MISSING_PROPERTY = rule(
     "missing_property",
     ERROR,
     "A property is missing or empty",
-    "An entry of this kind does nothing without it.",
+    "An entry of this kind has no effect without it.",
     "Add the property, or remove the entry.",
 )
 FOREIGN_PROPERTY = rule(
@@ -69,7 +68,7 @@ FOREIGN_PROPERTY = rule(
     ERROR,
     "A property of another type of exclusion",
     "excludedPath takes path and isDirectory, excludedFileExtension takes extension, excludedFileName takes name. "
-    "Agents were seen to ignore an exclusion with another property without a word.",
+    "Agents were seen to silently ignore an exclusion with another property.",
     "Give the property that belongs to the type, or change the type.",
 )
 SCOPES_EMPTY = rule(
@@ -83,9 +82,8 @@ FILESYSTEM_NAME_LIST = rule(
     "filesystem_name_list",
     ERROR,
     "Several file systems in one string",
-    'Every element is the name of one file system type. A combined one such as "nfs,fuse" (printed in the '
-    "documentation) matches "
-    "nothing, while the list still replaces the agent's own.",
+    'Every element is the name of one file system type. A combined element such as "nfs,fuse" (from the documentation) '
+    "matches nothing, and the list still replaces the agent's default.",
     'Write one name per element: ["nfs", "fuse"].',
 )
 
@@ -97,7 +95,7 @@ _TYPES = {
     "integer": "an integer",
     "boolean": "true or false",
 }
-# What a value looks like where its type alone does not say enough.
+# Examples of values, for types that do not explain themselves.
 _SHAPES = {
     "exclusions": '[{"$type": "excludedPath", "path": "/...", "isDirectory": true}, ...]',
     "threatTypeSettings": '[{"key": "potentially_unwanted_application", "value": "block"}, ...]',
@@ -120,7 +118,7 @@ def check(managed: ManagedConfig) -> Findings:
         path: Path = tuple(error.absolute_path)
         if error.validator == "not":  # the property belongs to another type of exclusion
             yield _foreign(managed, path)
-        elif error.validator != "additionalProperties":  # unknown keys are told by keys.py, with their right place
+        elif error.validator != "additionalProperties":  # keys.py reports unknown keys, with their right place
             yield TRANSLATIONS[error.validator](path, error.instance, error.schema)
 
 
@@ -129,7 +127,7 @@ def _type(path: Path, value: Any, node: json_schema.Node) -> Finding:
     if key in _DOCUMENTED_AS_STRING and isinstance(value, str) and re.fullmatch("[0-9]+", value, flags=re.ASCII):
         if corrected(value, node) is None:
             return _range(path, value, node)
-        return NUMBER_AS_STRING.at(path, f"The number stands in quotes: {show(value)}.", write(key, int(value)))
+        return NUMBER_AS_STRING.at(path, f"The number is in quotes: {show(value)}.", write(key, int(value)))
     wanted = _TYPES[node["type"]]
     seen = kind_of(value) if key in ("proxy", "offlineDefinitionUpdateUrl") else show(value)
     if isinstance(value, (str, int, float)) and not isinstance(value, bool) and seen != kind_of(value):
@@ -138,10 +136,10 @@ def _type(path: Path, value: Any, node: json_schema.Node) -> Finding:
 
 
 def type_advice(path: Path, value: Any, node: json_schema.Node) -> str:
-    """How the value would be written rightly; empty where nobody can know."""
+    """The corrected value; empty if it cannot be known."""
     key = next((part for part in reversed(path) if isinstance(part, str)), "")
     if value is None:
-        return "Remove the key: JSON has null, but absence is what leaves the agent's default in place."
+        return "Remove the key: only a missing key leaves the agent's default in place."
     if key == "scheduledScan":
         if node["type"] == "string":
             return 'Write "scheduledScan": "enabled" here; the times belong in "scheduledScan" at the top level.'
@@ -154,7 +152,7 @@ def type_advice(path: Path, value: Any, node: json_schema.Node) -> str:
     if literal is not None:
         return write(key, literal) if isinstance(path[-1], str) else f"Write {show(literal)}"
     if isinstance(value, str) and node["type"] in ("object", "array") and re.match(r"\s*[{\[]", value):
-        return "This is JSON in a text: take the quotes around it away, and the backslashes in it."
+        return "This is JSON in a text: remove the quotes around it and the backslashes in it."
     if isinstance(value, list) and node["type"] not in ("object", "array"):
         return f"Write {_TYPES[node['type']]}, without the brackets."
     if "enum" in node:
@@ -169,7 +167,7 @@ def type_advice(path: Path, value: Any, node: json_schema.Node) -> str:
 
 
 def _on_the_clock(key: str, value: Any) -> int | None:
-    """Minutes for 02:30, the number for Sunday; None for everything else."""
+    """The minutes of 02:30, the number of Sunday; None for any other value."""
     word = value.strip().lower() if isinstance(value, str) else ""
     clock = re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", word)
     if key == "timeOfDay" and clock:
@@ -209,7 +207,7 @@ def _as_array(value: Any, items: json_schema.Node) -> Any:
 
 def _enum(path: Path, value: Any, node: json_schema.Node) -> Finding:
     key = next((part for part in reversed(path) if isinstance(part, str)), "")
-    if not isinstance(value, str):  # told as wrong_type already; the schema says both
+    if not isinstance(value, str):  # the schema reports both; wrong_type is enough
         return _type(path, value, node)
     allowed = ", ".join(node["enum"])
     found = near_value(value, node["enum"])
@@ -234,10 +232,10 @@ def _required(path: Path, value: Any, node: json_schema.Node) -> Finding:
     missing = [name for name in node["required"] if name not in value]
     if missing == ["$type"]:
         found = next((_FOR_TYPE[name] for name in ("path", "extension", "name") if name in value), "excludedPath")
-        return MISSING_PROPERTY.at(path, "This exclusion does not say what it excludes.", f'Add "$type": "{found}".')
+        return MISSING_PROPERTY.at(path, "This exclusion has no $type.", f'Add "$type": "{found}".')
     names = " and ".join(f'"{name}"' for name in missing)
     what = f"an exclusion of the type {value['$type']}" if "$type" in value else "this entry"
-    return MISSING_PROPERTY.at(path, f"Without {names} {what} does nothing.", f"Add {names}, or remove the entry.")
+    return MISSING_PROPERTY.at(path, f"Without {names} {what} has no effect.", f"Add {names}, or remove the entry.")
 
 
 def _foreign(managed: ManagedConfig, path: Path) -> Finding:
@@ -257,7 +255,7 @@ def _empty(path: Path, value: Any, node: json_schema.Node) -> Finding:
 
 def _pattern(path: Path, value: Any, node: json_schema.Node) -> Finding:
     names = [part for part in re.split(r"[\s,]+", value.lower()) if part]
-    advice = f"Write {', '.join(show(name) for name in names[:6])} as elements of their own." if names else ""
+    advice = f"Write {', '.join(show(name) for name in names[:6])} as separate elements." if names else ""
     return FILESYSTEM_NAME_LIST.at(path, f"{show(value)} is not the name of one file system type.", advice)
 
 

@@ -1,4 +1,4 @@
-"""The door: a managed configuration goes in, findings come out.
+"""Validates a managed configuration: the entry point of this package.
 
 Private to the mde.offline collection: no promise is made to others.
 """
@@ -35,10 +35,11 @@ TOPICS = (structure, keys, placeholders, exclusions, addresses, effects, hardeni
 
 
 def config_findings(config: Any, agent_version: Any = None) -> list[FindingDict]:
-    """What is wrong with a managed configuration: errors first, then by path, always in the same order.
+    """The findings about a managed configuration: errors first, then by path, always in the same order.
 
-    `config` is a mapping, or the text or bytes of a file; then encoding and duplicate names are looked at as well.
-    Nothing in it raises: AgentVersionError tells of a wrong `agent_version`, MissingLibraryError of no jsonschema.
+    `config` is a mapping, or the text or bytes of a file. Of a file, encoding and duplicate names are checked too.
+    No `config` raises. AgentVersionError means that `agent_version` is invalid, MissingLibraryError that jsonschema is
+    not installed.
     """
     json_schema.validator()
     if agent_version is not None:
@@ -60,7 +61,7 @@ def config_findings(config: Any, agent_version: Any = None) -> list[FindingDict]
 def _data(data: Any, agent: str | None) -> Iterable[Finding]:
     if not isinstance(data, Mapping):
         twice = isinstance(data, str) and data.lstrip().startswith(("{", '"'))
-        advice = "This is JSON in a text, encoded twice: take the outermost quotes and the backslashes away."
+        advice = "This is JSON that was encoded twice, as a string: remove the outermost quotes and the backslashes."
         message = f"The outermost value is {kind_of(data)}, not an object."
         return [parsing.ROOT_NOT_OBJECT.at((), message, advice if twice else "")]
     managed = ManagedConfig(dict(data), agent)

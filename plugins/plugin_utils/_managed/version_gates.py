@@ -1,4 +1,4 @@
-"""What an agent of a certain version knows, and what it knows no longer.
+"""Rules about keys and values that an agent of a certain version does not know yet, or ignores.
 
 Private to the mde.offline collection: no promise is made to others.
 """
@@ -19,29 +19,28 @@ KEY_TOO_NEW = rule(
     "key_too_new",
     ERROR,
     "A key that is newer than the agent",
-    "The agent of this host does not know the key yet: at best it does nothing.",
+    "The agent of this host does not know the key yet, so the key has no effect.",
     "Upgrade the agent, or leave the key out for hosts with this version.",
 )
 VALUE_TOO_NEW = rule(
     "value_too_new",
     ERROR,
     "A value that is newer than the agent",
-    "The agent of this host knows the key, but not this value of it. A wrong value can make it drop the whole file.",
-    "Upgrade the agent, or take an older value for hosts with this version.",
+    "The agent of this host knows the key, but not this value. A wrong value can make it ignore the whole file.",
+    "Upgrade the agent, or write an older value for hosts with this version.",
 )
 VERIFY_SIG_DEAD = rule(
     "verify_sig_dead",
     INFO,
-    "A switch that newer agents ignore",
-    "From 101.26062.0005 on the engine's signature is always checked; offlineDefinitionUpdateVerifySig does nothing "
-    "there.",
+    "A setting that newer agents ignore",
+    "Agents from 101.26062.0005 on always check the engine's signature and ignore offlineDefinitionUpdateVerifySig.",
     "Remove it once no host has an older agent.",
 )
 EDR_TAGS_BROKEN = rule(
     "edr_tags_broken",
     WARNING,
     "An agent that does not enrol by tag",
-    "Enrolment by the tag MDE-Management was broken in 101.24032.0007 and mended in 101.24042.0002.",
+    "Enrolment by the tag MDE-Management was broken in 101.24032.0007 and fixed in 101.24042.0002.",
     "Upgrade the agent to 101.24042.0002 or newer.",
 )
 
@@ -51,7 +50,7 @@ def check(managed: ManagedConfig) -> Findings:
     where = ("features", "offlineDefinitionUpdateVerifySig")
     since = (json_schema.at(where) or {})["x-deprecated-since"]
     if managed.has(*where) and not managed.older_than(since):
-        yield VERIFY_SIG_DEAD.at(where, f"This does nothing on agents from {since} on.")
+        yield VERIFY_SIG_DEAD.at(where, f"Agents from {since} on ignore this key.")
     if managed.older_than("101.24042.0002") and not managed.older_than("101.24032.0007"):
         for path, tag in managed.objects("edr", "tags"):
             if tag.get("value") == "MDE-Management":
@@ -70,7 +69,7 @@ def _walk(managed: ManagedConfig, value: Any, node: json_schema.Node, path: Path
 
 
 def _gate(managed: ManagedConfig, value: Any, node: json_schema.Node, path: Path) -> Findings:
-    """The outermost key that is too new is told; what is inside it goes without saying."""
+    """Reports the outermost key that is too new, and nothing inside of it."""
     needed = node.get("x-minimum-agent-version")
     if needed and managed.older_than(needed):
         yield KEY_TOO_NEW.at(

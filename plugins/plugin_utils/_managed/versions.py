@@ -1,4 +1,4 @@
-"""Versions of the agent, in both of their shapes: 101.98.89 and 101.24022.0001.
+"""Parses versions of the agent, in both formats: 101.98.89 and 101.24022.0001.
 
 Private to the mde.offline collection: no promise is made to others.
 """
@@ -17,15 +17,14 @@ AgentVersion = tuple[int, ...]
 
 
 class AgentVersionError(ValueError):
-    """What was given as the version of the agent is not one."""
+    """The value is not a version of the agent."""
 
 
 def parse(text: object) -> AgentVersion:
-    """Numbers to compare; raises AgentVersionError with advice."""
+    """The numbers of a version, for comparison. Raises AgentVersionError with advice."""
     if isinstance(text, str) and re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9}){2}", text.strip(), flags=re.ASCII):
         return tuple(int(number) for number in text.strip().split("."))
     raise AgentVersionError(
         "agent_version must be a string of three numbers such as '101.24022.0001', as `mdatp health --field "
-        "app_version` "
-        f"prints it, but it is {show(text)}. Leave it out where the version is not known."
+        f"app_version` prints it, but it is {show(text)}. Do not set it if the version is unknown."
     )

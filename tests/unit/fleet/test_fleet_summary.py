@@ -1,4 +1,4 @@
-"""The health of many hosts as one structure and one text: nobody is lost, the worst comes first, hints come once."""
+"""The results of many hosts as one structure and one text: every host has a row, the worst findings come first."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.mde.offline.plugins.filter.fleet_summary import FilterModule
-from ansible_collections.mde.offline.plugins.plugin_utils._fleet import summary
+from ansible_collections.mde.offline.plugins.plugin_utils._fleet import lines, summary
 
 fleet_summary = FilterModule().filters()["fleet_summary"]
 NOW = "2026-02-03T09:30:00Z"
 MIRROR = "http://mirror/linux/production/"
 
 
-def finding(name: str, severity: str = "error", message: str = "It is so.", hint: str = "Mend it.") -> dict[str, str]:
+def finding(name: str, severity: str = "error", message: str = "It is so.", hint: str = "Fix it.") -> dict[str, str]:
     return {"id": name, "severity": severity, "message": message, "hint": hint}
 
 
@@ -84,7 +84,7 @@ def test_a_host_that_does_not_answer_is_named(result: dict[str, Any] | None, ans
     found = summed({"web": result}, {"m": result})
     for entry in (found["hosts"][0], found["mirrors"][0]):
         assert (entry["answer"], entry["verdict"], ids(entry)) == (answer, "error", [finding_id])
-    text = "\n".join(summary.lines(found))
+    text = "\n".join(lines.lines(found))
     assert "web" in text
     if result and result.get("msg"):
         assert result["msg"] in text
@@ -101,7 +101,7 @@ def test_the_worst_finding_is_the_verdict(severities: tuple[str, ...], verdict: 
     assert found["hosts"][0]["verdict"] == "ok"
 
 
-def test_a_host_that_is_reached_keeps_its_findings_although_its_agent_said_nothing() -> None:
+def test_a_host_without_health_keeps_its_findings() -> None:
     found = summed({"web": {"health": {"fields": {}}, "findings": [finding("not_installed")]}})
     assert (found["hosts"][0]["answer"], ids(found["hosts"][0])) == ("yes", ["not_installed"])
 
@@ -118,10 +118,10 @@ def test_the_same_advice_is_given_once_with_all_hosts_and_messages() -> None:
         ("daemon_unreachable", ["web1"]),
         ("behind_mirror", ["web2", "web10"]),
     ]
-    told = summary.lines(found)
-    assert sum("Wait." in line for line in told) == 1
-    assert any("web2: It has 1, the mirror 3." in line for line in told)
-    assert any("web10: It has 2, the mirror 3." in line for line in told)
+    shown = lines.lines(found)
+    assert sum("Wait." in line for line in shown) == 1
+    assert any("web2: It has 1, the mirror 3." in line for line in shown)
+    assert any("web10: It has 2, the mirror 3." in line for line in shown)
 
 
 @pytest.mark.parametrize(
@@ -162,28 +162,28 @@ def test_hosts_are_sorted_as_people_count() -> None:
     assert [host["name"] for host in found["hosts"]] == ["9", "10", "db1", "web9", "web10"]
 
 
-def test_a_large_fleet_is_short_and_leaves_nobody_with_a_fault_out() -> None:
+def test_the_text_of_a_large_fleet_is_short_and_has_every_host_with_a_fault() -> None:
     fleet = {f"host{number}": endpoint() for number in range(3000)}
     fleet["host1777"] = endpoint(finding("agent_too_old"))
     found = summed(fleet)
-    told = summary.lines(found)
-    assert len(told) < 2 * summary.SHOWN_OK_HOSTS
-    assert any(line.startswith("host1777 ") for line in told)
-    assert any("2799 more endpoints that are ok" in line for line in told)
-    assert "3000 endpoints: 2999 ok, 1 with errors" in told
+    shown = lines.lines(found)
+    assert len(shown) < 2 * lines.SHOWN_OK_HOSTS
+    assert any(line.startswith("host1777 ") for line in shown)
+    assert any("2799 more endpoints that are ok" in line for line in shown)
+    assert "3000 endpoints: 2999 ok, 1 with errors" in shown
 
 
 def test_many_different_messages_do_not_flood_the_screen() -> None:
     found = summed({f"host{number}": endpoint(finding("x", message=f"number {number}")) for number in range(500)})
-    assert len([line for line in summary.lines(found) if "number " in line]) == summary.SHOWN_NAMES
+    assert len([line for line in lines.lines(found) if "number " in line]) == lines.SHOWN_NAMES
 
 
 def test_lines_survive_ansibles_yaml_output() -> None:
     yaml = pytest.importorskip("yaml")
     words = "word " * 60
     found = summed({"a": endpoint(finding("x", message=words, hint=words)), "b": endpoint()}, {"m": mirror()})
-    told = summary.lines(found)
-    assert yaml.safe_dump(told, allow_unicode=True).count("\n") == len(told)
+    shown = lines.lines(found)
+    assert yaml.safe_dump(shown, allow_unicode=True).count("\n") == len(shown)
 
 
 def test_filter_takes_hostvars_and_reports_hosts_without_result() -> None:
@@ -192,7 +192,7 @@ def test_filter_takes_hostvars_and_reports_hosts_without_result() -> None:
     answers = {host["name"]: host["answer"] for host in found["hosts"]}
     assert answers == {"gone": "none", "web1": "yes", "web2": "none"}
     assert found["mirrors"][0]["answer"] == "yes"
-    assert found["lines"] == summary.lines(found)
+    assert found["lines"] == lines.lines(found)
 
 
 def test_filter_takes_other_variables() -> None:

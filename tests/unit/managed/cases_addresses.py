@@ -38,6 +38,10 @@ CASES = {
         [proxy("http://:1/"), proxy("http:///"), proxy("http://a b:1/"), proxy(" http://h:1/"), proxy("http://h:1/\n")],
         [proxy("http://h:1/"), proxy("http://10.0.0.1:1/")],
     ),
+    "proxy_example": (
+        [proxy("http://proxy.example.com:3128/"), proxy("http://PROXY.example.com")],
+        [proxy("http://myproxy.example.com:3128/"), proxy("http://h:1/")],
+    ),
     "offline_url_missing": (
         [av(offlineDefinitionUpdate="enabled"), mirror(""), mirror(" ")],
         [mirror(GOOD_URL), av(offlineDefinitionUpdate="disabled"), av(offlineDefinitionUpdateUrl="")],

@@ -61,7 +61,7 @@ def test_every_rule_has_cases_and_every_case_a_rule():
     assert all(positive and negative for positive, negative in CASES.values())
 
 
-def test_rules_are_told_in_full():
+def test_rules_have_all_their_texts():
     for rule in validate.RULES.values():
         assert rule.severity in ("error", "warning", "info")
         assert rule.id == rule.id.lower() and rule.id.replace("_", "").isalnum()
@@ -233,7 +233,7 @@ def test_old_keys_are_translated_into_one_level(old_keys, level):
     assert hints == {f'Remove it and write "enforcementLevel": "{level}".'}
 
 
-def test_an_editor_key_is_told_and_stops_nothing():
+def test_an_editor_key_is_reported_and_is_not_an_error():
     found = by_id({"$schema": "https://example.com/schema.json", **RECOMMENDED})
     assert found["editor_key"]["path"] == "$schema"
     assert {finding["severity"] for finding in found.values()} == {"info"}

@@ -78,7 +78,7 @@ def test_findings_of_lazy_data_and_of_text(run):
     assert "hunter2-geheim" not in json.dumps(result)
 
 
-def test_a_wrong_version_is_told_as_advice(run):
+def test_a_wrong_version_is_refused_with_advice(run):
     done, _out = run
     assert done.returncode != 0
     assert "agent_version must be a string of three numbers" in done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""The schema itself: it is one, it is told in full, and every way it can fail has words."""
+"""The schema is valid and fully described, and each of its keywords has a translation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_it_is_a_schema_with_a_name():
 
 
 @pytest.mark.parametrize(("place", "node"), KEYS)
-def test_every_key_is_told_in_full(place, node):
+def test_every_key_is_described(place, node):
     assert node["description"].strip().endswith(".")
     if "exclusions" not in place or place[-1] == "exclusions":
         assert node.get("x-source")
@@ -98,7 +98,7 @@ def test_without_jsonschema_it_says_what_to_install():
     assert "jsonschema" in done.stdout and "pip install" in done.stdout, done.stderr
 
 
-def test_an_editor_key_is_allowed_by_the_schema_and_told_by_the_rules():
+def test_an_editor_key_is_allowed_by_the_schema_and_reported_by_the_rules():
     config = {"$schema": json_schema.load()["$id"]}
     assert json_schema.validator().is_valid(config)
     assert "editor_key" in {finding["id"] for finding in validate.config_findings(config)}

@@ -9,6 +9,8 @@ __metaclass__ = type
 
 import re
 
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.host_names import is_host
+
 NAMES = ("https_proxy", "http_proxy", "all_proxy", "auto_proxy")
 UNITS = ("etc/systemd/system/mdatp.service", "lib/systemd/system/mdatp.service", "usr/lib/systemd/system/mdatp.service")
 DROP_INS = "etc/systemd/system/mdatp.service.d"
@@ -16,7 +18,7 @@ _ASSIGNMENT = re.compile(
     r"""(?:^|[\s"'=])({0})\s*=\s*("[^"]*"|'[^']*'|[^\s"']+)""".format("|".join(NAMES)), re.IGNORECASE | re.MULTILINE
 )
 _FILE = re.compile(r"^\s*EnvironmentFile\s*=\s*-?(/\S+)", re.MULTILINE)
-_STATIC = re.compile(r"^https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]+))?/?$", re.IGNORECASE)
+_STATIC = re.compile(r"https?://(\[[0-9a-f:.]+\]|[^\[\]:/]+)(?::([0-9]{1,5}))?/?\Z", re.IGNORECASE)
 
 
 def configured(host, managed=None, unit_environment="", task=True):
@@ -46,7 +48,7 @@ def assignments(text):
 def problem(value):
     """Why the agent cannot use a proxy, None if it can. The text does not have the value, which may have a password."""
     lower = value.lower()
-    if "wpad" in lower or lower.startswith("pac+") or re.search(r"\.pac($|[?#])", lower):
+    if "wpad" in lower or lower.startswith("pac+") or re.search(r"\.pac\b", lower):
         return "it is a PAC or WPAD address, and only static proxies are supported"
     if "@" in value:
         return "it has a user or a password, and proxies that ask for them are not supported"
@@ -54,7 +56,7 @@ def problem(value):
     if scheme and scheme.group(1) not in ("http", "https"):
         return "it is a {0} proxy, and only http ones are supported".format(scheme.group(1))
     match = _STATIC.match(value)
-    if match is None or int(match.group(2) or 1) not in range(1, 65536):
+    if match is None or not 0 < int(match.group(2) or 1) < 65536 or not is_host(match.group(1)):
         return "it is not of the form http://host:port"
     if match.group(1).lower() in ("proxy.server", "proxy.example.com"):
         return "it is an example from the documentation"

@@ -10,13 +10,15 @@ __metaclass__ = type
 import os
 import re
 
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.host_names import is_host
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode, masked_address
 
 PORTS = {"http": 80, "https": 443}
 FOLDER = "folder"
 _ARCHITECTURES = {"amd64": "x86_64", "aarch64": "arm64"}
 _ADDRESS = re.compile(r"^([a-z][a-z0-9+.-]*)://([^/?#]*)([^?#]*)([?#].*)?$", re.IGNORECASE)
-_HOST = re.compile(r"^(?:\[([0-9a-f:.]+(?:%[\w.-]+)?)\]|([^\s\[\]:@<>\"']+))(:[0-9]*)?$", re.IGNORECASE)
+_HOST = re.compile(r"^(\[[^\]]*\]|[^\[\]:]+)(:[0-9]{0,5})?\Z")
+_NOT_PLAIN = re.compile(r"[\x00-\x1f\x7f]|/\.\.(?:/|\Z)|//[^/]*@")
 _FILE_SCHEME = re.compile(r"^file://", re.IGNORECASE)
 # What lies below the folder of a channel.
 _BELOW_CHANNEL = re.compile(r"(/arch_[^/]*)?(/[^/]*\.(zip|json))?/*$", re.IGNORECASE)
@@ -41,6 +43,8 @@ class Address:
         self.kind, self.host, self.port, self.path, self.problem = None, None, None, "", None
         if self.location.startswith("/"):
             self.kind, self.path = FOLDER, self.location.rstrip("/") or "/"
+            if _NOT_PLAIN.search(self.location):
+                self.problem = "it is not a plain absolute path"
             return
         match = _ADDRESS.match(self.location)
         if match is None:
@@ -52,12 +56,15 @@ class Address:
             self.problem = "its scheme is {0}, and only http and https are documented".format(self.kind)
             return
         host = _HOST.match(authority.rpartition("@")[2])
-        port = int(host.group(3)[1:] or 0) if host and host.group(3) else PORTS[self.kind]
-        if not host or not 0 < port < 65536 or re.search(r"\s", self.location):
+        port = int(host.group(2)[1:] or 0) if host and host.group(2) else PORTS[self.kind]
+        if not host or not is_host(host.group(1)) or not 0 < port < 65536:
             self.problem = "it has no usable host and port"
             return
-        self.host, self.port = host.group(1) or host.group(2), port
-        if "@" in authority:
+        if re.search("[^!-~]", self.location):
+            self.problem = "it has a blank or a character outside of ASCII, which has to be percent-encoded"
+            return
+        self.host, self.port = host.group(1).strip("[]"), port
+        if "@" in self.location:
             self.problem = "it has a user or a password, and the agent sends none"
         elif rest:
             self.problem = "it has a query or a fragment, and the agent appends a path to it"
@@ -124,8 +131,8 @@ def _comparable(location):
 
 def points_below_channel(location):
     """Whether an address goes on below the folder of a channel, which the agent does not expect."""
-    path = re.split(r"[?#]", location)[0]
-    return bool(re.search(r"/arch_[^/]*(/|$)", path)) or path.lower().rstrip("/").endswith(".zip")
+    path = location if location.startswith("/") else re.sub(r"^[^/?#]*//[^/?#]*|[?#].*", "", location)
+    return bool(re.search(r"/(?:arch_[^/]*|[^/]*\.zip|manifest\.json)(?:/|$)", path, re.IGNORECASE))
 
 
 def is_microsoft(location):

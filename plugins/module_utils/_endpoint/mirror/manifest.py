@@ -77,7 +77,7 @@ def _versions(data, shown):
         )
     found = manifest if isinstance(manifest, dict) else {}
     definitions, engine = found.get("DefinitionVersion"), found.get("EngineVersion")
-    if versions.parse(definitions) is None or versions.parse(engine) is None:
+    if not versions.is_version(definitions) or not versions.is_version(engine):
         raise FindingError(
             "mirror_answer_unusable",
             "{0} names no DefinitionVersion and EngineVersion; it starts: {1}".format(shown, start),

@@ -12,15 +12,18 @@ from ..transport import Connections
 from ..workspace import Workspace
 from .base import Source
 from .microsoft import Microsoft
-from .replica import Replica
-from .script import Script
 
 
 def open_source(settings: Settings, workspace: Workspace, cancel: Cancel) -> Source:
     connections = Connections(settings.source, cancel)
+    # A source is imported where it is used: the script source takes long to load.
     if settings.is_replica:
+        from .replica import Replica
+
         return Replica(connections)
     service = Microsoft(connections)
     if settings.source.type == "microsoft":
         return service
+    from .script import Script
+
     return Script(service, settings.platforms, settings.rings, workspace)

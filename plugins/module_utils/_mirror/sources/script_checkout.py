@@ -39,7 +39,7 @@ from ..files import (
 from ..retry import retrying
 from ..settings import SourceSettings
 from ..times import now_iso
-from ..transport import CHUNK, Client, Response, shown, tls_context, truncated
+from ..transport import CHUNK, Client, Response, Tls, shown, truncated
 from ..workspace import Workspace
 from .base import OnRetry
 from .git import Git, without_user
@@ -234,7 +234,7 @@ class ScriptCheckout:
         others = () if parts.username else (*_HOSTS_OF.get(host, ()), *self._source.allowed_hosts)
         source = dataclasses.replace(self._source, allowed_hosts=(host, *others))
         path = folder / "origin.zip"
-        with Client(source, tls_context(source), self._cancel) as client, client.get(address, headers) as answer:
+        with Client(source, Tls(source), self._cancel) as client, client.get(address, headers) as answer:
             if answer.status == 304 and present:
                 return present
             answer.expect(200)
