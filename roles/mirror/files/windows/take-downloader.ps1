@@ -28,7 +28,7 @@ function Read-FromZip {
         $bytes = [IO.File]::ReadAllBytes($Source)
         $comment = [Text.Encoding]::ASCII.GetString($bytes, [Math]::Max(0, $bytes.Length - 40), [Math]::Min(40, $bytes.Length))
         if ($Commit -and $comment -ne $Commit -and -not $entries[0].FullName.Split('/')[0].EndsWith("-$Commit")) {
-            throw "$Source is not of the commit $Commit. Nothing was changed. Give the zip of that commit, or change mirror_source_commit."
+            throw "$Source is not of the commit $Commit. Nothing was changed. Give the zip of that commit, or change mirror_source_script_commit."
         }
         $memory = New-Object IO.MemoryStream
         $stream = $entries[0].Open()
