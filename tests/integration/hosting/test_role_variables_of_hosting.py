@@ -87,10 +87,10 @@ def test_texts_for_the_mount(tmp_path: Path, core: str) -> None:
     assert sorted(path.name for path in units.iterdir()) == ["mnt-mde\\x2dmirror.mount", "mnt-second.mount"]
     assert "Options=ro,nosuid,nodev,noexec,_netdev,nfsvers=4,soft\n" in (units / "mnt-second.mount").read_text()
 
-    # An element with a comma would be several options, of which the last ones count.
-    refused = apply(
-        ansible, "mirror_nfs_client", [{"mirror_nfs_client_options": ["nfsvers=4,exec,rw"]}], *words(**texts)
-    )
+    # An element with a comma would be several options, of which the last ones count. A variable of -e would win.
+    del texts["mirror_nfs_client_options"]
+    several = {"mirror_nfs_client_options": ["nfsvers=4,exec,rw"]}
+    refused = apply(ansible, "mirror_nfs_client", [several], *words(**texts))
     assert refused.status == 2
     assert "each without commas" in refused.flat()
 
