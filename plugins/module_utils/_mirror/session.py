@@ -73,7 +73,9 @@ class MirrorSession:
         self._store, self._integrity = mirror.store, mirror.integrity
         self._cleanup = contextlib.ExitStack()
         self._status_saved = False
-        self._staging = mirror.root / ".incoming" / SESSION
+        self._folder = mirror.root / ".incoming" / SESSION
+        # One level deeper, so that the path of a new link is not that of a channel below the root.
+        self._staging = self._folder / "new"
         # Units whose links could not be repaired, and why.
         self.broken: dict[Unit, MirrorError] = {}
 
@@ -85,7 +87,7 @@ class MirrorSession:
             self._look_up_releases()
             opening.enter_context(locked(self._mirror.root / ".state" / "lock", PATIENCE_SECONDS))
             with advising("preparing", self._staging):
-                remove_tree(self._staging)
+                remove_tree(self._folder)
                 make_directory(self._staging)
             opening.callback(self._remove_staging)
             self.state = State(self._store, self._integrity, under_lock=True)
@@ -122,7 +124,7 @@ class MirrorSession:
 
     def _remove_staging(self) -> None:
         with contextlib.suppress(OSError):
-            remove_tree(self._staging)
+            remove_tree(self._folder)
 
     # --- writing ------------------------------------------------------------------------------------------------
 

@@ -46,6 +46,10 @@ class Workspace:
         kept = {SESSION, *(self.download(unit).name for unit in units)}
         with acting_as_owner(self.root):
             prepare(self.root)
+            with advising("preparing", self.root):
+                probe = self.folder / unique("probe")
+                probe.mkdir()
+                probe.rmdir()
             with locked(self.state / "sync.lock"):
                 with advising("tidying", self.folder):
                     for leftover in self.folder.iterdir():
@@ -104,11 +108,7 @@ def prepare(root: Path) -> None:
         make_directory(root)
         for name in (".releases", ".state"):
             make_directory(root / name)
-        incoming = root / ".incoming"
-        make_directory(incoming, 0o700)
-        probe = incoming / unique("probe")
-        probe.mkdir()
-        probe.rmdir()
+        make_directory(root / ".incoming", 0o700)
 
 
 def _flush(path: Path) -> None:
