@@ -1,4 +1,4 @@
-"""The mirrors of scenario broken_agents on one web server: a good one at the root, and a folder for each other."""
+"""Serves the mirrors of the scenario broken_agents: a good one at the root, each broken one in its own folder."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Site(http.server.SimpleHTTPRequestHandler):
         return super().send_head()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nobody reads it."""
+        """Writes no log."""
 
 
 def publish(name: str, definitions: str) -> list[Path]:

@@ -2,11 +2,11 @@
 
     containers.py start|remove SCENARIO <PLATFORMS
 
-Standard input has the platforms of the scenario as JSON. The `rig` of a platform has these keys:
+Standard input has the platforms of the scenario as JSON. The mapping `rig` of a platform has its options:
 
-    network    the network of the scenario; default: `main`. No network has internet access.
-    systemd    false: a process that only waits, instead of systemd
-    options    further words for `podman run`
+    network    network of the scenario, default `main`. No network has a route to others.
+    systemd    false: run a process that waits instead of systemd
+    options    further options of `podman run`
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ def _packed(desired: t.Any, instead_of: str | None) -> str:
     def refuse(value: object) -> t.NoReturn:
         raise Refused(
             f"config has a value that JSON does not have ({type(value).__name__.lstrip('_')}). "
-            "Quote it if it is a text."
+            "Put it in quotes if it is a text."
         )
 
     try:

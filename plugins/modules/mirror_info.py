@@ -2,24 +2,24 @@
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tells what a mirror serves and how it is doing: the module's door to `mde-mirror status` and `mde-mirror verify`."""
+"""Returns the status of a mirror, as `mde-mirror status` and `mde-mirror verify` print it."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: mirror_info
-short_description: Tell what a mirror of Defender's security intelligence serves
+short_description: Get the status of a mirror of Defender's security intelligence
 version_added: 0.1.0
 author:
   - The mde.offline contributors (@mde-offline)
 description:
   - Returns the channels of a mirror with their versions, sizes and ages, what they served before, and how the last sync
     went.
-  - It looks from outside, so it needs no lock and works while a sync is running.
+  - The module takes no lock, so it works while a sync is running.
 options:
   verify:
     description:
-      - Also read every published file and compare it with what was proven when it was stored.
+      - Also read every published file and compare it with what was verified when it was stored.
       - This reads some hundred megabytes for each unit.
     type: bool
     default: false
@@ -105,15 +105,15 @@ mirror:
           type: str
           sample: 1.443.508.0-1.1.25110.3002-3fa9c1d2
         definitions_version:
-          description: Version of the definitions, null if the release is gone.
+          description: Version of the definitions, null if the release is missing.
           type: str
           sample: 1.443.508.0
         engine_version:
-          description: Version of the engine, null if the release is gone.
+          description: Version of the engine, null if the release is missing.
           type: str
           sample: 1.1.25110.3002
         definitions_date:
-          description: Date of the definitions as the source told it, in ISO 8601 UTC; null if it did not.
+          description: Date of the definitions according to the source, in ISO 8601 UTC; null if the source gave none.
           type: str
           sample: "2026-02-03T08:15:42Z"
         sha256:
@@ -140,8 +140,8 @@ mirror:
           sample: "2026-02-03T09:00:12Z"
         offered:
           description:
-            - The versions that the source had at the last sync; null if it was not asked or gave no answer, and for
-              channels that promotions feed.
+            - The versions that the source had at the last sync; null if the source was not asked or did not answer, and
+              for channels that promotions feed.
           type: dict
           sample: {definitions_version: 1.443.508.0, engine_version: 1.1.25110.3002}
         behind_since:
@@ -152,8 +152,8 @@ mirror:
           sample: "2026-02-03T10:00:00Z"
         behind_seconds:
           description:
-            - For how many seconds it has, at RV(mirror.generated); 0 if the channel serves what the source has, null if
-              that is not known.
+            - The number of seconds since RV(mirror.channels[].behind_since), at RV(mirror.generated); 0 if the channel
+              serves what the source has, null if that is not known.
           type: int
           sample: 0
         held:
@@ -161,7 +161,7 @@ mirror:
           type: dict
           sample: {kind: hold, reason: Freeze, by: root, since: "2026-02-03T10:00:00Z"}
         history:
-          description: The last twenty things that happened to the channel, newest last.
+          description: The last twenty changes of the channel, the newest last.
           type: list
           elements: dict
           sample:
@@ -183,7 +183,7 @@ mirror:
       type: str
       sample: "2026-02-03T10:00:00Z"
 damages:
-  description: Published folders that are not as they were proven; empty when all is well.
+  description: Published folders that are not as they were verified; empty when all is well.
   returned: when O(verify=true)
   type: list
   elements: dict
@@ -200,9 +200,9 @@ damages:
       description: What is wrong with it.
       type: list
       elements: str
-      sample: [updates.zip is not the file that was proven (SHA-256 differs)]
+      sample: [updates.zip is not the file that was verified (SHA-256 differs)]
 error:
-  description: Why the mirror could not be looked at, with a stable code, a message and what to do.
+  description: Why the status could not be read, with a stable code, a message and a hint.
   returned: failure
   type: dict
   sample: {code: settings, message: cannot read the settings, hint: Name the file.}

@@ -2,7 +2,7 @@
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Brings a mirror up to date: the module's door to the same sync that the command `mde-mirror` runs."""
+"""Brings a mirror up to date, as `mde-mirror sync` does."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ author:
   - The mde.offline contributors (@mde-offline)
 description:
   - Asks the source for the versions of every platform, ring and architecture of the settings, downloads what is new,
-    proves it, and publishes it in one step per unit.
+    verifies it, and publishes it in one step per unit.
   - A failure of one unit does not stop the others. What is published is never removed or replaced by a failure.
-  - It does exactly what C(mde-mirror sync) does, with the same settings.
-  - Run it as the user who owns the mirror. As root it acts as that user.
+  - The module does what C(mde-mirror sync) does, with the same settings.
+  - Run the module as the user who owns the mirror. Under root it acts as that user.
+  - A channel that an operator holds or rolls back while a sync is running stays where the operator put it.
 options:
   allow_downgrade:
     description:
-      - Take versions that are lower than the published ones. Without it such an offer is refused, because an old file
-        from a cache looks just like it.
+      - Accept versions that are lower than the published ones. By default they are refused, because they may be an old
+        file from a cache.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -72,7 +73,7 @@ units:
       type: str
       sample: linux
     channel:
-      description: The channel, which is Microsoft's ring.
+      description: The channel.
       type: str
       sample: production
     arch:
@@ -94,7 +95,8 @@ units:
       sample: {definitions_version: 1.443.510.0, engine_version: 1.1.25110.3002}
     offered:
       description:
-        - The versions that the source had, also for a channel that is held; null if it was not asked or gave no answer.
+        - The versions that the source had, also for a channel that is held; null if the source was not asked
+          or did not answer.
       type: dict
       sample: {definitions_version: 1.443.510.0, engine_version: 1.1.25110.3002}
     behind_since:
@@ -104,11 +106,12 @@ units:
       sample: "2026-02-03T10:00:00Z"
     behind_seconds:
       description:
-        - For how many seconds it has; 0 if what it offers is published, null if that is not known.
+        - The number of seconds since RV(units[].behind_since); 0 if what the source offers is published, null if that
+          is not known.
       type: int
       sample: 0
     bytes:
-      description: Bytes that came over the network for the package, all tries together.
+      description: Bytes that were received for the package in all tries.
       type: int
       sample: 157286400
     seconds:
@@ -116,22 +119,22 @@ units:
       type: float
       sample: 12.4
     error:
-      description: What went wrong, with a stable code, a message and what to do; null if nothing did.
+      description: The error, with a stable code, a message and a hint; null if the unit did not fail.
       type: dict
       sample: {code: http_status, message: the service answered with status 503, hint: If it stays so, try later.}
     notes:
-      description: What is worth knowing besides, such as failures that a retry overcame.
+      description: Notes, such as failures that a retry overcame.
       type: list
       elements: str
       sample: []
 errors:
-  description: What went wrong and belongs to no unit, with a stable code, a message and what to do.
+  description: Errors that do not belong to a unit, each with a stable code, a message and a hint.
   returned: when the mirror could be worked on
   type: list
   elements: dict
   sample: []
 pruned:
-  description: Old releases that were removed, as shelf and name.
+  description: Old releases that were removed, each as platform and architecture, and name.
   returned: when the mirror could be worked on
   type: list
   elements: str
@@ -147,7 +150,7 @@ finished:
   type: str
   sample: "2026-02-03T09:00:12Z"
 error:
-  description: Why nothing could be done at all, with a stable code, a message and what to do.
+  description: Why nothing could be done at all, with a stable code, a message and a hint.
   returned: when the settings are wrong, another run holds the lock, or the mirror cannot be worked on
   type: dict
   sample: {code: locked, message: another run works on this mirror, hint: Wait for it to end.}

@@ -187,8 +187,8 @@ distribution:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_rules
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent.mdatp import Mdatp
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.finding import has_errors
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host.host import Host
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.preflight import preflight
 
@@ -197,7 +197,7 @@ def run(module):
     """The result of the module."""
     agent = Mdatp(path=module.params["mdatp"], timeout=module.params["timeout"])
     result = preflight.look(Host(), agent)
-    return dict(result, changed=False, ready=not health_rules.has_errors(result["findings"]))
+    return dict(result, changed=False, ready=not has_errors(result["findings"]))
 
 
 def main():

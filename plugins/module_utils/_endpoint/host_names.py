@@ -1,4 +1,4 @@
-"""Says whether a text can be the host of an address. Private to the mde.offline collection."""
+"""Checks whether a text can be the host of an address. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -15,7 +15,7 @@ _IPV6 = re.compile(r"\[([0-9A-Fa-f:.]+)\]\Z")
 
 
 def is_host(text):
-    """Whether the text is a name that the DNS can hold, an IPv4 address, or an IPv6 address in brackets."""
+    """Whether the text is a valid DNS name, an IPv4 address, or an IPv6 address in brackets."""
     bracketed = _IPV6.match(text)
     if bracketed is None:
         return _NAME.match(text) is not None

@@ -84,7 +84,7 @@ def _examine_folder(unit: Unit, folder: Path, policy: PackagePolicy, cancel: Can
             raise _not_adopted(f"{where} has no usable {MANIFEST}: {error}") from None
         digest = sha256_of(folder / ZIP)
         size = (folder / ZIP).stat().st_size
-    return Release(unit.shelf, versions.definitions, versions.engine, None, digest, size, now_iso(), "adopted")
+    return Release(unit.pool, versions.definitions, versions.engine, None, digest, size, now_iso(), "adopted")
 
 
 def _not_adopted(what: str) -> MirrorError:
@@ -104,7 +104,11 @@ def adopt(mirror: Mirror, workspace: Workspace, unit: Unit, adoption: Adoption) 
         if channel.current is None and adopted.current:
             session.set_channel(unit, adopted)
 
-    mirror.change(work)
+    try:
+        mirror.change(work)
+    finally:
+        for folder in prepared.values():
+            remove_tree(folder)
 
 
 def _prepare(folder: Path, workspace: Workspace, release: Release) -> Path:

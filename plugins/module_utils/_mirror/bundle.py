@@ -128,7 +128,7 @@ def import_bundle(
             # What cannot be imported is refused before the packages are read and written.
             with _refusing_damage_first(bundle, cancel):
                 _plan(mirror.state(), units, inventory, allow_downgrade)
-            folder = workspace.folder / unique("bundle")
+            folder, prepared = workspace.folder / unique("bundle"), {}
             try:
                 make_directory(folder)
                 with workspace.reserved(bundle.size):
@@ -136,7 +136,8 @@ def import_bundle(
                 prepared = _prepared(workspace, folder, units, inventory)
                 return mirror.change(lambda session: _publish(session, units, inventory, allow_downgrade, prepared))
             finally:
-                remove_tree(folder)
+                for leftover in (folder, *prepared.values()):
+                    remove_tree(leftover)
 
 
 def _prepared(workspace: Workspace, folder: Path, units: set[Unit], inventory: dict[str, Any]) -> dict[str, Path]:
@@ -175,8 +176,6 @@ def _publish(
             release = session.add(prepared.pop(release.key), release)
         channel = state.channel(step.unit)
         session.set_channel(step.unit, channel.publish(release.name, "import", current_is_whole=whole[step.unit]))
-    for folder in prepared.values():
-        remove_tree(folder)
     session.prune()
     session.record(last_import=now_iso())
     return result
@@ -189,7 +188,7 @@ def _spoiled(what: str) -> MirrorError:
     return MirrorError(
         "damaged",
         f"{what} was damaged or deleted, so it cannot be exported",
-        "Run a sync, which mends what the source still has, and export again.",
+        "Run a sync, which repairs what the source still has, and export again.",
     )
 
 
@@ -570,7 +569,7 @@ def _plan(state: State, units: set[Unit], inventory: dict[str, Any], allow_downg
 
 def _release(unit: Unit, entry: dict[str, Any], inventory: dict[str, Any]) -> Release:
     return Release(
-        unit.shelf,
+        unit.pool,
         entry["definitions_version"],
         entry["engine_version"],
         entry["definitions_date"],

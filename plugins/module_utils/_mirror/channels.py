@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from .errors import MirrorError
+from .privileges import acting_as_owner
 from .records import Channel
 from .session import Mirror, MirrorSession
 from .settings import Settings
@@ -148,7 +149,8 @@ def _apply(settings: Settings, check: bool, plan: Callable[[State], list[_Change
                 session.set_channel(change.unit, change.after)
         return changes
 
-    changes = plan(mirror.state()) if check else mirror.change(work)
+    with acting_as_owner(settings.root):
+        changes = plan(mirror.state()) if check else mirror.change(work)
     return {
         "changed": any(change.changed for change in changes),
         "units": [change.as_dict() for change in changes],

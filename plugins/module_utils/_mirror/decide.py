@@ -27,11 +27,13 @@ NOTHING, OFFERED, PEEK = "nothing", "offered", "peek"
 class Found:
     """What was found in the folder of a unit.
 
-    `versions` is what the unit serves, also where its release is missing. `adoptable`: Microsoft's script left it, in a
-    folder that is no link yet. `damaged`: the package is missing or is not the one that was verified. `repairable`: the
-    package is whole, and a small file beside it or a link is not. `to_repair`: the releases whose small files differ,
-    n-1 included. `previous_damaged`: the name of an n-1 whose package is missing or damaged. `broken`: why nothing can
-    be done with the unit.
+    - `versions`: what the unit serves, also where its release is missing.
+    - `adoptable`: Microsoft's script left it in a folder, which no link has replaced yet.
+    - `damaged`: the package is missing or is not the one that was verified.
+    - `repairable`: the package is whole, and a small file beside it or a link is not.
+    - `to_repair`: the releases whose small files differ, n-1 included.
+    - `previous_damaged`: the name of an n-1 whose package is missing or damaged.
+    - `broken`: why nothing can be done with the unit.
     """
 
     name: str | None = None
@@ -277,7 +279,7 @@ def _downgrade(step: Step, offered: Versions, served: Versions, view: View) -> M
 
 
 def _upstream_rolled_back(unit: Unit, offered: Offer, served: Versions, view: View) -> MirrorError:
-    """The other mirror serves less than before. This one does so only when it is told to, and the hint says how."""
+    """The other mirror serves an older release than before. The hint says how to make this one serve it too."""
     hint = "To take what that mirror serves, run `mde-mirror sync --allow-downgrade` (module: allow_downgrade)."
     name = release_name(offered.definitions, offered.engine, offered.sha256)
     if name in view.stored.get(unit, ()):

@@ -15,7 +15,7 @@ from .versions import Versions, is_version
 
 
 def is_behind(served: Versions | None, offered: Versions) -> bool:
-    """True when the source offers something newer. Lower versions are no lag."""
+    """True when the source offers something newer. Older versions are not a lag."""
     return served is None or not (offered.same_as(served) or offered.lower_than(served))
 
 

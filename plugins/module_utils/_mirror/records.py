@@ -18,6 +18,8 @@ FORMAT = 1
 ZIP, MANIFEST, METADATA = "updates.zip", "manifest.json", "release.json"
 # Enough to explain how a channel came to serve what it serves.
 _LONGEST_HISTORY = 200
+# The name of the field in the files of version 0.1.0.
+_POOL_FIELD = "shelf"
 
 
 def release_name(definitions: str, engine: str, sha256: str) -> str:
@@ -26,12 +28,9 @@ def release_name(definitions: str, engine: str, sha256: str) -> str:
 
 @dataclass(frozen=True)
 class Release:
-    """A package that was verified and stored. Times are ISO 8601 UTC.
+    """A package that was verified and stored. `pool` is its folder below `.releases`; times are ISO 8601 UTC."""
 
-    `shelf` is its folder below `.releases`; release.json of version 0.1.0 has the field under this name.
-    """
-
-    shelf: str
+    pool: str
     definitions_version: str
     engine_version: str
     definitions_date: str | None
@@ -47,7 +46,7 @@ class Release:
     @property
     def key(self) -> str:
         """The folder of the release below `.releases`."""
-        return f"{self.shelf}/{self.name}"
+        return f"{self.pool}/{self.name}"
 
     @property
     def versions(self) -> Versions:
@@ -55,7 +54,15 @@ class Release:
 
     def small_files(self) -> dict[str, bytes]:
         """The files beside the package, by name."""
-        return {MANIFEST: self.versions.manifest(), METADATA: json_bytes({"format": FORMAT, **asdict(self)})}
+        fields = asdict(self)
+        metadata = {"format": FORMAT, _POOL_FIELD: fields.pop("pool"), **fields}
+        return {MANIFEST: self.versions.manifest(), METADATA: json_bytes(metadata)}
+
+
+def read_release(metadata: Any) -> Release:
+    """A release from its metadata. Raises `KeyError` or `TypeError` for anything else."""
+    names = {name: _POOL_FIELD if name == "pool" else name for name in Release.__dataclass_fields__}
+    return Release(**{name: metadata[field] for name, field in names.items()})
 
 
 @dataclass(frozen=True)

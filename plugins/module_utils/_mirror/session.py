@@ -163,7 +163,7 @@ class MirrorSession:
         for unit, channel in self.state.channels.items():
             recent = list(dict.fromkeys(entry["release"] for entry in reversed(channel.history)))
             wanted.update(
-                (unit.shelf, name)
+                (unit.pool, name)
                 for name in (channel.current, channel.previous, *recent[: self._mirror.retain])
                 if name
             )

@@ -28,7 +28,7 @@ from .files import (
     target_of,
     unique,
 )
-from .records import METADATA, ZIP, Channel, Release
+from .records import METADATA, ZIP, Channel, Release, read_release
 from .times import now_iso
 from .units import Unit
 from .versions import is_version, version_key
@@ -51,27 +51,27 @@ class Store:
         return self.releases / release.key
 
     def folder_of(self, unit: Unit, name: str) -> Path:
-        return self.releases / unit.shelf / name
+        return self.releases / unit.pool / name
 
     def release(self, unit: Unit, name: str) -> Release | None:
         """The stored release of that name, by its metadata; None where that is missing or damaged."""
-        return self._read(unit.shelf, name)
+        return self._read(unit.pool, name)
 
-    def _read(self, shelf: str, name: str) -> Release | None:
+    def _read(self, pool: str, name: str) -> Release | None:
         with self._lock:
-            known = self._known.get((shelf, name))
+            known = self._known.get((pool, name))
         if known is not None:
             return known
-        fields = read_json(self.releases / shelf / name / METADATA)
+        fields = read_json(self.releases / pool / name / METADATA)
         with contextlib.suppress(KeyError, TypeError):
-            release = Release(**{key: fields[key] for key in Release.__dataclass_fields__})
-            if release.name == name and release.shelf == shelf:
+            release = read_release(fields)
+            if release.name == name and release.pool == pool:
                 return self._remember(release)
         return None
 
     def needs_recovery(self, unit: Unit, name: str) -> bool:
         """True where the metadata of a release is lost and `recovered` was not tried yet."""
-        return (unit.shelf, name) not in self._lost and (self.folder_of(unit, name) / ZIP).is_file()
+        return (unit.pool, name) not in self._lost and (self.folder_of(unit, name) / ZIP).is_file()
 
     def recovered(self, unit: Unit, name: str) -> Release | None:
         """A release whose metadata is lost, from its name and its package, which is read; None without both."""
@@ -81,18 +81,18 @@ class Store:
             digest = sha256_of(folder / ZIP)
             if digest.startswith(beginning) and is_version(definitions) and is_version(engine):
                 size = (folder / ZIP).stat().st_size
-                found = Release(unit.shelf, definitions, engine, None, digest, size, now_iso(), "recovered")
+                found = Release(unit.pool, definitions, engine, None, digest, size, now_iso(), "recovered")
                 return self._remember(found)
-        self._lost.add((unit.shelf, name))
+        self._lost.add((unit.pool, name))
         return None
 
     def _remember(self, release: Release) -> Release:
         with self._lock:
-            return self._known.setdefault((release.shelf, release.name), release)
+            return self._known.setdefault((release.pool, release.name), release)
 
     def names(self, unit: Unit) -> list[str]:
         """Names of the releases that are stored for a platform and architecture, oldest first."""
-        folders = (folder.name for folder in (self.releases / unit.shelf).glob("*") if folder.is_dir())
+        folders = (folder.name for folder in (self.releases / unit.pool).glob("*") if folder.is_dir())
         return sorted(folders, key=lambda name: (_sortable(name), name))
 
     def add(self, prepared: Path, release: Release, staging: Path) -> Release:
@@ -101,7 +101,7 @@ class Store:
         Where the release is stored already, its package is replaced: that repairs one that was damaged.
         """
         folder = self.folder(release)
-        stored = self._read(release.shelf, release.name) or release
+        stored = self._read(release.pool, release.name) or release
         with advising("storing", folder):
             if stored.sha256 == release.sha256 and folder.is_dir():
                 (prepared / ZIP).replace(folder / ZIP)
@@ -159,7 +159,7 @@ class Store:
     def linked_release(self, unit: Unit, path: str) -> str | None:
         """The release of a unit that the link at `path` leads to."""
         link = self.root / path
-        if link.is_symlink() and target_of(link).parent == target_of(self.releases / unit.shelf):
+        if link.is_symlink() and target_of(link).parent == target_of(self.releases / unit.pool):
             return target_of(link).name
         return None
 
@@ -187,7 +187,7 @@ class Store:
         """The links of one unit with the target that each must have; None for no link."""
         previous = channel.previous if self._previous_links else None
         return [
-            (self.root / path, f"../../.releases/{unit.shelf}/{name}" if name else None)
+            (self.root / path, f"../../.releases/{unit.pool}/{name}" if name else None)
             for path, name in ((unit.path, channel.current), (unit.back_path, previous))
         ]
 

@@ -34,7 +34,7 @@ from .decide import (
     question,
 )
 from .download import Download
-from .errors import Cancelled, MirrorError
+from .errors import Cancelled, LockedError, MirrorError
 from .files import remove_tree
 from .privileges import acting_as_owner
 from .progress import Report, Silent
@@ -135,6 +135,8 @@ class _Sync:
         try:
             broken = self.mirror.change(lambda session: session.broken)
             units, errors = self._work_on_all(followed, promoted, broken, wrong_links)
+        except LockedError:
+            raise
         except MirrorError as error:
             units, errors = (), (error,)
         result = self._finish(started, units, errors)
@@ -243,8 +245,10 @@ class _Sync:
                     self._act(task)
                 return task
         except MirrorError as error:
-            served = Found(versions=found.versions or snapshot.state.served_versions(unit), broken=error)
-            step = decide(unit, dataclasses.replace(view, found={unit: served}))
+            versions = found.versions or snapshot.state.served_versions(unit)
+            found = dataclasses.replace(found, versions=versions, broken=error, previous_damaged=None)
+            view = dataclasses.replace(view, found={unit: found})
+            step = decide(unit, view)
             return _Task(unit, view, step, started, retries)
 
     def _find(self, unit: Unit, snapshot: _Snapshot) -> tuple[Found, Adoption | None]:
@@ -349,7 +353,7 @@ class _Sync:
             yield
             return
         with self.fetching_lock:
-            lock = self.fetching.setdefault(f"{unit.shelf}/{offered.sha256}", threading.Lock())
+            lock = self.fetching.setdefault(f"{unit.pool}/{offered.sha256}", threading.Lock())
         with lock:
             yield
 
@@ -369,7 +373,7 @@ class _Sync:
         with self.source.client() as client:
             downloaded, versions = self.source.fetch(client, unit, offered, download, task.retries)
         release = Release(
-            unit.shelf,
+            unit.pool,
             versions.definitions,
             versions.engine,
             versions.date,

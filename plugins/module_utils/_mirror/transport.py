@@ -272,7 +272,7 @@ class Client:
 def _no_address(url: str) -> MirrorError:
     return MirrorError(
         "redirect_refused",
-        f"{shown(url)} redirects to something that is no web address",
+        f"{shown(url)} redirects to something that is not a web address",
         "The service or a proxy before it is at fault: open the address by hand from this host.",
     )
 

@@ -31,7 +31,7 @@ class Unit:
         return f"{self.platform}/{self.channel}_back/arch_{self.arch}"
 
     @property
-    def shelf(self) -> str:
+    def pool(self) -> str:
         """The folder below `.releases` with its releases; the channels of one platform and architecture share it."""
         return f"{self.platform}-{self.arch}"
 

@@ -100,7 +100,7 @@ def from_manifest(data: bytes) -> Versions:
 def from_xml(data: bytes, where: str) -> Versions:
     """The versions in the answer to `action=info`: root `versions`, children `engine` and `signatures` (with `date`).
 
-    Refuses a document type, and with it every kind of entity, an answer over 64 KiB, and values that are no versions.
+    Refuses a document type, and with it every kind of entity, an answer over 64 KiB, and values that are not versions.
     """
     if len(data) > MAX_XML_BYTES:
         raise _bad(where, f"is larger than {MAX_XML_BYTES} bytes")

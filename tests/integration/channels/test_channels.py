@@ -626,6 +626,16 @@ VERBS_OF_CHANNELS = (
 )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "present"),
+    [(["release", "production"], "unhold"), (["export", "bundle.tar", "--lacking", "status.json"], "--base")],
+)
+def test_a_former_name_is_refused_with_the_present_one(mirror, arguments, present):
+    run = mirror.run(*arguments)
+    assert run.status == 2
+    assert f"is now {present}" in run.stderr
+
+
 def test_simultaneous_promotions_are_complete(mirror):
     mirror.publish(2)
     for one, other in ((1, 2), (2, 1)):

@@ -1,4 +1,4 @@
-"""What mirror_http changes on a server: from nothing, back when it goes wrong, and away; other sites never notice."""
+"""What mirror_http changes on a server: a new site, a restore after a failure, and a removal. Other sites stay."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_port_that_is_taken_brings_the_former_site_back(hosting: Hosting) -> N
     assert hosting.works().recap["m"].changed == 0
 
 
-def test_a_server_that_another_site_broke_is_told_apart(hosting: Hosting) -> None:
+def test_a_server_that_another_site_broke_is_recognised(hosting: Hosting) -> None:
     hosting.works()
     good = state(hosting.server.conf)
     other = hosting.server.conf / "sites-enabled" / "broken"
@@ -154,8 +154,8 @@ def test_a_run_that_was_killed_before_the_reload_is_made_good(hosting: Hosting) 
     later = time.time() + 3
     os.utime(hosting.server.site, (later, later))
     assert hosting.server.ask("/").status == 403
-    mended = hosting.works(mirror_http_listing=True)
-    assert mended.recap["m"].changed == 1, mended.output
+    repaired = hosting.works(mirror_http_listing=True)
+    assert repaired.recap["m"].changed == 1, repaired.output
     assert hosting.server.ask("/").status == 200
 
 

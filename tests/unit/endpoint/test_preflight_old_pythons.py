@@ -81,7 +81,8 @@ def cases(root: Path, servers: tuple[str, str]) -> list[dict[str, Any]]:
     plain, secure = servers
     common = {"root": str(root), "mdatp": str(root / "usr/bin/mdatp"), "now": NOW, "proxy": "http://u:p@ä:1"}
     folder = str(root.parent / "mirror/linux/production")
-    urls = [plain, folder, "http://127.0.0.1:1/häuser/", "http://häuser.invalid/x/", "ftp://x/ä", "/mnt/ä/nichts"]
+    urls = [plain, folder, "http://127.0.0.1:1/x/", "http://mirror.invalid/x/", "http://127.0.0.1:1/häuser/"]
+    urls += ["ftp://x/ä", "/mnt/ä/nichts"]
     found = [{"kind": "preflight"}, {"kind": "preflight", "mdatp": "/nonexistent/mdatp"}]
     found += [{"kind": "diagnosis", "url": plain}, {"kind": "diagnosis", "url": None, "mdatp": "/nonexistent/mdatp"}]
     found += [{"kind": "probe", "url": url} for url in [*urls, secure]]

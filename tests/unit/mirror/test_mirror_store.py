@@ -73,7 +73,7 @@ class Mirror:
         path = self.package(definitions, workspace.download(unit))
         data = path.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
-        release = Release(unit.shelf, definitions, ENGINE, None, digest, len(data), "2026-02-03T09:00:00Z", "test")
+        release = Release(unit.pool, definitions, ENGINE, None, digest, len(data), "2026-02-03T09:00:00Z", "test")
         prepared = workspace.prepared(path, release)
 
         def work(session):
@@ -344,6 +344,31 @@ def test_a_lost_state_is_read_off_the_links(mirror, data):
     mirror.publish(FOUR, opened=opened)
     assert mirror.pair() == (FOUR, TWO)
     assert mirror.pair(PREVIEW) == (THREE, None)
+
+
+def test_the_state_of_version_0_1_0_is_read(mirror):
+    """As that version wrote it: the history has the word `release` for what is called unhold now."""
+    release = mirror.publish(ONE)
+    metadata = json.loads((mirror.root / UNIT.path / "release.json").read_bytes())
+    assert metadata["shelf"] == "linux-x86_64"
+    assert "pool" not in metadata
+    hold = {"kind": "hold", "reason": "freeze", "by": "anna", "since": "2026-02-03T10:00:00Z"}
+    entry = {"release": release.name, "at": "2026-02-03T10:00:00Z", "by": "anna"}
+    channel = {
+        "current": release.name,
+        "previous": None,
+        "published": "2026-02-03T09:00:00Z",
+        "hold": hold,
+        "history": [{**entry, "action": action} for action in ("sync", "hold", "release", "hold")],
+        "own": False,
+    }
+    state = {"format": 1, "channels": {UNIT.path: channel}}
+    (mirror.root / ".state" / "channels.json").write_text(json.dumps(state), encoding="utf-8")
+    found = mirror.recovered().state().channel(UNIT)
+    assert (found.current, found.hold) == (release.name, hold)
+    assert [change["action"] for change in found.history] == ["sync", "hold", "release", "hold"]
+    unheld = found.set_hold(None, "ben")
+    assert unheld.history[-1]["action"] == "release"
 
 
 @pytest.mark.parametrize("name", ["seen.json", "last-sync.json"])

@@ -17,11 +17,12 @@ PORTS = {"http": 80, "https": 443}
 FOLDER = "folder"
 _ARCHITECTURES = {"amd64": "x86_64", "aarch64": "arm64"}
 _ADDRESS = re.compile(r"^([a-z][a-z0-9+.-]*)://([^/?#]*)([^?#]*)([?#].*)?$", re.IGNORECASE)
-_HOST = re.compile(r"^(\[[^\]]*\]|[^\[\]:]+)(:[0-9]{0,5})?\Z")
-_NOT_PLAIN = re.compile(r"[\x00-\x1f\x7f]|/\.\.(?:/|\Z)|//[^/]*@")
+_HOST = re.compile(r"^(\[[^\]]*\]|[^\[\]:]+)(?::([0-9]{1,5}))?\Z")
+_ODD_FOLDER = re.compile(r"[\x00-\x1f\x7f]|/\.\.(/|\Z)|//[^/]*@")
+_BELOW_CHANNEL = re.compile(r"/(arch_[^/]*|[^/]*\.zip|manifest\.json)(/|$)", re.IGNORECASE)
 _FILE_SCHEME = re.compile(r"^file://", re.IGNORECASE)
 # What lies below the folder of a channel.
-_BELOW_CHANNEL = re.compile(r"(/arch_[^/]*)?(/[^/]*\.(zip|json))?/*$", re.IGNORECASE)
+_TAIL = re.compile(r"(/arch_[^/]*)?(/[^/]*\.(zip|json))?/*$", re.IGNORECASE)
 
 
 def architecture(machine=None):
@@ -43,7 +44,7 @@ class Address:
         self.kind, self.host, self.port, self.path, self.problem = None, None, None, "", None
         if self.location.startswith("/"):
             self.kind, self.path = FOLDER, self.location.rstrip("/") or "/"
-            if _NOT_PLAIN.search(self.location):
+            if _ODD_FOLDER.search(self.location):
                 self.problem = "it is not a plain absolute path"
             return
         match = _ADDRESS.match(self.location)
@@ -56,12 +57,12 @@ class Address:
             self.problem = "its scheme is {0}, and only http and https are documented".format(self.kind)
             return
         host = _HOST.match(authority.rpartition("@")[2])
-        port = int(host.group(2)[1:] or 0) if host and host.group(2) else PORTS[self.kind]
+        port = int(host.group(2) or PORTS[self.kind]) if host else 0
         if not host or not is_host(host.group(1)) or not 0 < port < 65536:
             self.problem = "it has no usable host and port"
             return
         if re.search("[^!-~]", self.location):
-            self.problem = "it has a blank or a character outside of ASCII, which has to be percent-encoded"
+            self.problem = "it has a space or a character that is not ASCII, which has to be percent-encoded"
             return
         self.host, self.port = host.group(1).strip("[]"), port
         if "@" in self.location:
@@ -72,7 +73,7 @@ class Address:
     @property
     def channel(self):
         """The path without what lies below the folder of a channel."""
-        return _BELOW_CHANNEL.sub("", self.path) or ("/" if self.kind == FOLDER else "")
+        return _TAIL.sub("", self.path) or ("/" if self.kind == FOLDER else "")
 
     @property
     def host_header(self):
@@ -132,7 +133,7 @@ def _comparable(location):
 def points_below_channel(location):
     """Whether an address goes on below the folder of a channel, which the agent does not expect."""
     path = location if location.startswith("/") else re.sub(r"^[^/?#]*//[^/?#]*|[?#].*", "", location)
-    return bool(re.search(r"/(?:arch_[^/]*|[^/]*\.zip|manifest\.json)(?:/|$)", path, re.IGNORECASE))
+    return _BELOW_CHANNEL.search(path) is not None
 
 
 def is_microsoft(location):

@@ -30,7 +30,7 @@ class Watchdog:
     """When a program is ended: after `patience` seconds without progress, or where `folder` exceeds `most` bytes.
 
     Progress is a change of the size of `folder` by `step` bytes. Output does not count, because curl keeps printing
-    while it is stalled. With 0, `most` is no limit.
+    while it is stalled. The value 0 of `most` means no limit.
     """
 
     name: str
