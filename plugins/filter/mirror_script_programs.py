@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from ansible_collections.mde.offline.plugins.module_utils._mirror.sources import script_checkout
 
 
-def mirror_script_programs(source: Mapping[str, t.Any]) -> list[str]:
-    if source.get("type") != "script":
+def mirror_script_programs(source: t.Any) -> list[str]:
+    # The settings are not validated yet, and the command names what is wrong in them.
+    if not isinstance(source, Mapping) or source.get("type") != "script":
         return []
-    address = str(source.get("origin") or "")
-    git = address and not script_checkout.is_zip_address(address) and not address.lower().endswith(".zip")
-    return ["bash", "curl", "jq", *(["git"] if git else [])]
+    script = source.get("script")
+    address = str(script.get("url") or "") if isinstance(script, Mapping) else ""
+    from_zip = script_checkout.is_zip_address(address) or address.lower().endswith(".zip")
+    return ["bash", "curl", "jq", *(["git"] if address and not from_zip else [])]
 
 
 class FilterModule:

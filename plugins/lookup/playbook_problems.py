@@ -12,8 +12,8 @@ author:
 version_added: 0.1.0
 short_description: Check the variables of the playbooks of the collection
 description:
-  - Returns one sentence for each variable whose name is close to that of a variable of the playbooks, and for each value
-    that is out of range.
+  - Returns one sentence for each variable whose name is close to that of a variable of the playbooks, and for each
+    value that is out of range.
   - The playbooks of this collection use the lookup in their first play. It is of no use outside of them.
 options:
   _terms:

@@ -96,8 +96,8 @@ def _cron(variables: Variables) -> Iterator[str]:
     if fault is not None:
         wrong = "" if fault == schedule else f" The field {fault} is not valid."
         yield (
-            f'mirror_schedule_cron is "{schedule}".{wrong} Give the five fields of crontab(5): minute, hour, day, month '
-            'and weekday, such as "0 */2 * * *".'
+            f'mirror_schedule_cron is "{schedule}".{wrong} Give the five fields of crontab(5): minute, hour, day, '
+            'month and weekday, such as "0 */2 * * *".'
         )
     if not _CRON_FILE.match(PurePosixPath(variables["cron_file"]).name):
         yield "The file name in mirror_cron_file may hold letters, digits, _ and - only. cron ignores other files."

@@ -55,7 +55,7 @@ def is_span(text: str, systemd: bool) -> bool:
     return bool((_SYSTEMD_SPAN if systemd else _SPAN).match(text))
 
 
-def iso_duration(text: str) -> str | None:
-    """A span of one unit as Task Scheduler takes it (30min is PT30M), or None."""
+def iso_duration(text: str) -> str:
+    """A span of one unit as Task Scheduler takes it (30min is PT30M); empty for any other text."""
     found = _SPAN_OF_ONE_UNIT.match(text)
-    return f"PT{found.group(1)}{found.group(2)[0].upper()}" if found else None
+    return f"PT{found.group(1)}{found.group(2)[0].upper()}" if found else ""

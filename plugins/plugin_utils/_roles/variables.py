@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -62,6 +63,9 @@ def converted(name: str, value: object, option: Option) -> t.Any:
         prepared = _prepared(value, option)
     except _Invalid as error:
         raise VariableError(_sentence(name, error.noun, error.value, secret)) from None
+    odd = next(_odd(prepared), None)
+    if odd is not None:
+        raise VariableError(f"{name} holds a {odd}, which JSON does not have. Put it in quotes if text is meant.")
     result = ArgumentSpecValidator({name: _for_validator(option)}).validate({name: prepared})
     for fault in result.errors.errors:
         if isinstance(fault, ArgumentValueError) and "choices" in option:
@@ -73,6 +77,20 @@ def converted(name: str, value: object, option: Option) -> t.Any:
         reason = "." if secret else f": {fault}"
         raise VariableError(f"{name} is not valid{reason}")
     return result.validated_parameters[name]
+
+
+def _odd(value: t.Any) -> Iterator[str]:
+    """Types of YAML that JSON lacks. Before ansible-core 2.19 such a value turns the mapping around it into text."""
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from _odd(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _odd(item)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield "number without a finite value"
+    elif not isinstance(value, (str, bool, int, float, type(None))):
+        yield type(value).__name__.lstrip("_")
 
 
 def _prepared(value: t.Any, option: Option) -> t.Any:

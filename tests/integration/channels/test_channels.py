@@ -596,6 +596,7 @@ def test_an_import_during_a_sync_ends_and_names_it(mirror, tmp_path):
 def test_a_verb_waits_a_limited_time_for_another_session_and_names_it(mirror, patched):
     impatient = patched("from _mirror import session", "session.PATIENCE_SECONDS = 0.2")
     holder = "import fcntl, json, os, sys\nlock = open(sys.argv[1], 'r+')\nfcntl.flock(lock, fcntl.LOCK_EX)\n"
+    holder += "lock.truncate(0)\n"
     holder += "lock.write(json.dumps({'pid': os.getpid(), 'host': 'h', 'since': 's'}))\nlock.flush()\n"
     holder += "print('locked', flush=True)\nsys.stdin.read()"
     with subprocess.Popen(

@@ -91,7 +91,7 @@ def test_from_nothing_to_a_mirror_and_away(
     before = tree(place)
     rehearsal = ansible.roles("mirror", "mirrors", "--check", mirror_retain=5)
     assert rehearsal.status == 0, rehearsal.output
-    assert "changed: [m]" in rehearsal.task("Let the command judge them, then put them in place")
+    assert "changed: [m]" in rehearsal.task("Validate the settings with the command and write them")
     assert tree(place) == before
 
     changed = ansible.roles("mirror", "mirrors", mirror_retain=5)
@@ -147,7 +147,7 @@ def test_what_cannot_work_is_refused_in_words(ansible: Ansible, host: dict[str, 
 
     shared = ansible.roles("mirror", "mirrors", mirror_log_file="/var/log/sync.log")
     assert shared.status == 2
-    assert "need a folder each that holds nothing else" in shared.flat()
+    assert "each need a folder that holds nothing else" in shared.flat()
 
     pager = ansible.roles(
         "mirror",
@@ -157,10 +157,11 @@ def test_what_cannot_work_is_refused_in_words(ansible: Ansible, host: dict[str, 
         mirror_metrics_file="/x",
     )
     assert pager.status == 2
-    assert "mirror_alarm_command is a program by its absolute path" in pager.flat()
+    assert "mirror_alarm_command has to begin with the absolute path of a program." in pager.flat()
+    assert "mirror_metrics_file has to end in .prom" in pager.flat()
 
     if shutil.which("systemd-analyze"):
         never = ansible.roles("mirror", "mirrors", mirror_scheduler="systemd", mirror_schedule="now and then")
         assert never.status == 2
-        assert "now and then" in never.task("The schedule is one that systemd understands")
+        assert "now and then" in never.task("Refuse a schedule that systemd does not understand")
     assert not (tmp_path / "mirror").exists()

@@ -67,7 +67,7 @@ def test_spans_of_time_are_judged_for_systemd_too(ansible: Ansible, tmp_path: Pa
     run = ansible.roles("mirror", "mirrors", "--check")
     found = refusals(run)
     assert set(found) == set(NO_SPAN), run.output
-    assert all("are spans of time" in message for message in found.values())
+    assert all("Give a span of time" in message for message in found.values())
     assert not (tmp_path / "mirror").exists()
 
 

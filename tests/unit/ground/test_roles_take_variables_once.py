@@ -16,8 +16,6 @@ from tools.collection_tree import CHECKOUT
 ROLES = sorted(path.parent for path in (CHECKOUT / "roles").glob("*/tasks"))
 
 each_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
-# Roles that still read public variables. An entry is removed with the role's last direct read.
-NOT_YET = {"mirror"}
 # Values of these keys are expressions without braces.
 CONDITIONS = {"when", "that", "until", "changed_when", "failed_when", "var"}
 # `{{ __role.update }}` is the method of the mapping, not the variable.
@@ -96,17 +94,11 @@ def direct_reads(role: Path) -> list[str]:
 
 @each_role
 def test_public_variables_are_read_once(role: Path) -> None:
-    found = direct_reads(role)
-    if role.name in NOT_YET:
-        assert found, f"{role.name} reads no public variable directly any more: remove it from NOT_YET"
-    else:
-        assert found == []
+    assert direct_reads(role) == []
 
 
 @each_role
 def test_each_entry_point_begins_with_its_variables(role: Path) -> None:
-    if role.name in NOT_YET:
-        pytest.skip(f"{role.name} still reads public variables")
     for entry_point in load_specs(role):
         take, refuse = load(role / "tasks" / f"{entry_point}.yml")[:2]
         options = take["mde.offline.role_variables"] or {}

@@ -45,7 +45,7 @@ FACTS = {
 GOOD = {
     "mirror_root": r"D:\mde-mirror",
     "mirror_source_type": "script",
-    "mirror_source_origin": ZIP,
+    "mirror_source_script_url": ZIP,
     "mirror_hosting": "http",
     "mirror_http_server_name": "mirror.example.com",
     "mirror_windows_account": "LOCAL SERVICE",
@@ -101,9 +101,9 @@ class Stage:
         self.recorders = recorders
         self.answers: dict[str, dict] = {"ansible.windows.setup": {"ansible_facts": FACTS}}
         self.calls: list[tuple[str, dict]] = []
-        self.known_facts: dict[str, object] = {}
+        self.known_facts: dict[str, object] = {"os_family": "Windows", "python": {}, "service_mgr": "none"}
 
-    def play(self, hosts: dict[str, dict], *options: str, entry: str = "windows/main") -> dict[str, str]:
+    def play(self, hosts: dict[str, dict], *options: str, entry: str = "main") -> dict[str, str]:
         """The messages of the hosts that failed; the recorded calls are in `calls`, the output in `output`."""
         fixed = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
         inventory = {"all": {"hosts": {name: {**fixed, **variables} for name, variables in hosts.items()}}}
@@ -111,7 +111,7 @@ class Stage:
         facts = {"ansible.builtin.set_fact": {"cacheable": True, **self.known_facts}}
         role = {"ansible.builtin.include_role": {"name": "mde.offline.mirror", "tasks_from": entry}}
         address = {"ansible.builtin.debug": {"msg": "address is {{ mirror_address | default('unknown') }}"}}
-        play = {"hosts": "all", "gather_facts": False, "tasks": [*([facts] if self.known_facts else []), role, address]}
+        play = {"hosts": "all", "gather_facts": False, "tasks": [facts, role, address]}
         (self.folder / "play.yml").write_text(json.dumps([play]), encoding="utf-8")
         (self.folder / "answers.json").write_text(json.dumps(self.answers), encoding="utf-8")
         calls = self.folder / "calls"
@@ -151,7 +151,7 @@ def test_mirror_is_built_hosted_and_synced(stage):
     variables = {
         **GOOD,
         "mirror_root": "D:/mde-mirror/",
-        "mirror_source_commit": COMMIT,
+        "mirror_source_script_commit": COMMIT,
         "mirror_preview": True,
         "mirror_architectures": ["x86_64"],
         "mirror_source_proxy": "http://proxy.example.com:3128",
@@ -223,8 +223,8 @@ def test_share_is_for_its_readers_and_replaces_the_site(stage):
         "mirror_hosting": "smb",
         "mirror_windows_readers": [r"EXAMPLE\linux-servers", r"EXAMPLE\admins"],
         "mirror_windows_account": r"EXAMPLE\mde-mirror$",
-        "mirror_source_origin": "",
-        "mirror_source_path": r"D:\clones\mdatp-xplat",
+        "mirror_source_script_url": "",
+        "mirror_source_script_path": r"D:\clones\mdatp-xplat",
         "mirror_scheduler": "none",
         "mirror_log_file": r"D:\logs\mde\downloader.log",
     }
@@ -265,7 +265,6 @@ def test_everything_but_the_data_is_removed(stage):
 
 @pytest.mark.parametrize("entry", ["main", "sync"])
 def test_role_selects_the_tasks_for_windows_itself(entry, stage):
-    stage.known_facts = {"os_family": "Windows", "python": {}, "service_mgr": "none"}
     assert stage.play({"win": GOOD}, entry=entry) == {}
     assert stage.calls[-1][0] == "ansible.windows.win_powershell"
 
@@ -273,7 +272,7 @@ def test_role_selects_the_tasks_for_windows_itself(entry, stage):
 def test_a_failed_sync_reports_the_error_of_the_host(stage):
     error = [{"exception": {"message": "linux/production/arch_x86_64: updates.zip is empty"}}]
     stage.answers["ansible.windows.win_powershell"] = {"failed": True, "error": error}
-    failures = stage.play({"win": GOOD}, entry="windows/sync")
+    failures = stage.play({"win": GOOD}, entry="sync")
     assert "updates.zip is empty" in failures["win"]
 
 
@@ -282,9 +281,9 @@ def test_what_cannot_work_is_refused_with_advice(stage):
         "channels": ({"mirror_retain": 5}, "mirror_retain has no meaning"),
         "settings": ({"mirror_settings": {"source": {"retries": 5}}}, "mirror_settings has no meaning"),
         "source": ({"mirror_source_type": "microsoft"}, "mirror_source_type to script"),
-        "both": ({"mirror_source_path": r"D:\clone"}, "either mirror_source_origin"),
-        "clone": ({"mirror_source_origin": "https://example.com/mdatp-xplat.git"}, "zip of the mdatp-xplat repository"),
-        "commit": ({"mirror_source_commit": "0123456"}, "40 digits"),
+        "both": ({"mirror_source_script_path": r"D:\clone"}, "either mirror_source_script_url"),
+        "clone": ({"mirror_source_script_url": "https://example.com/x.git"}, "zip of the mdatp-xplat repository"),
+        "commit": ({"mirror_source_script_commit": "0123456"}, "40 digits"),
         "linux_root": ({"mirror_root": "/srv/mde-mirror"}, "paths of Windows"),
         "drive": ({"mirror_root": "D:\\"}, "paths of Windows"),
         "shared_root": ({"mirror_root": r"c:\program files"}, "holds nothing else"),

@@ -129,9 +129,9 @@ def test_spans_of_time(text: str, systemd: bool, elsewhere: bool) -> None:
 
 @pytest.mark.parametrize(
     ("text", "duration"),
-    [("30min", "PT30M"), ("6 h", "PT6H"), ("90s", "PT90S"), ("1h 30min", None), ("0s", None), ("30min\n", None)],
+    [("30min", "PT30M"), ("6 h", "PT6H"), ("90s", "PT90S"), ("1h 30min", ""), ("0s", ""), ("30min\n", "")],
 )
-def test_durations_of_task_scheduler(text: str, duration: str | None) -> None:
+def test_durations_of_task_scheduler(text: str, duration: str) -> None:
     assert schedules.iso_duration(text) == duration
 
 
@@ -147,6 +147,9 @@ def test_git_is_needed_where_the_command_calls_it() -> None:
     )
     expected = {address: not is_zip_address(address) for address in addresses}
     expected.update({"": False, "/srv/mdatp-xplat": True, "/srv/mdatp-xplat.zip": False})
-    found = {address: "git" in mirror_script_programs({"type": "script", "origin": address}) for address in expected}
+    sources = {address: {"type": "script", "script": {"url": address}} for address in expected}
+    found = {address: "git" in mirror_script_programs(source) for address, source in sources.items()}
     assert found == expected
-    assert mirror_script_programs({"type": "mirror"}) == []
+    for other in ({"type": "mirror"}, {}, "text"):
+        assert mirror_script_programs(other) == []
+    assert mirror_script_programs({"type": "script", "script": "text"}) == ["bash", "curl", "jq"]

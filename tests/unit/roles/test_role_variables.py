@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import math
 from typing import Any
 
 import pytest
@@ -94,6 +96,24 @@ def test_invalid_values_are_refused_in_a_sentence(option: dict[str, Any], value:
     with pytest.raises(VariableError) as refused:
         converted("x", value, option)
     assert str(refused.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ({"a": [datetime.date(2026, 1, 1)]}, "date"),
+        ({"a": math.inf}, "number without a finite value"),
+        ([b"x"], "bytes"),
+    ],
+)
+def test_what_json_does_not_have_is_refused(value: object, kind: str) -> None:
+    with pytest.raises(VariableError, match=f"x holds a {kind}, which JSON does not have"):
+        converted("x", value, {"type": "raw"})
+
+
+def test_text_of_a_mapping_is_checked_as_well() -> None:
+    with pytest.raises(VariableError, match="x holds a date"):
+        converted("x", "a: 2026-01-01", DICT)
 
 
 def test_a_fault_in_a_suboption_is_named() -> None:

@@ -23,12 +23,12 @@ function Read-FromZip {
     $zip = [IO.Compression.ZipFile]::OpenRead($Source)
     try {
         $entries = @($zip.Entries | Where-Object { $_.Name -eq $name })
-        if ($entries.Count -ne 1) { throw "$Source is no zip of Microsoft's mdatp-xplat repository: it holds $($entries.Count) files $name." }
+        if ($entries.Count -ne 1) { throw "$Source is not a zip of Microsoft's mdatp-xplat repository: it holds $($entries.Count) files $name." }
         # git writes the commit at the very end of a zip, as its comment; GitHub also names the folder in it so.
         $bytes = [IO.File]::ReadAllBytes($Source)
         $comment = [Text.Encoding]::ASCII.GetString($bytes, [Math]::Max(0, $bytes.Length - 40), [Math]::Min(40, $bytes.Length))
         if ($Commit -and $comment -ne $Commit -and -not $entries[0].FullName.Split('/')[0].EndsWith("-$Commit")) {
-            throw "$Source is not of the commit $Commit. Nothing was changed. Give the zip of that commit, or change mirror_source_commit."
+            throw "$Source is not of the commit $Commit. Nothing was changed. Give the zip of that commit, or change mirror_source_script_commit."
         }
         $memory = New-Object IO.MemoryStream
         $stream = $entries[0].Open()
