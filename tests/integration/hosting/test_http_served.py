@@ -1,4 +1,4 @@
-"""The responses of a real nginx that the role mirror_http configured, over plain HTTP."""
+"""What clients get from the role mirror_http over plain HTTP, asked of the real nginx that the role configured."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_packages_behind_links_are_served(site: Hosting) -> None:
 
 @contextlib.contextmanager
 def published(release: Path) -> Iterator[None]:
-    """Lets the channel serve this release for the duration of a block."""
+    """The channel leads to this release for a while."""
     link = release.parents[2] / "linux" / "production" / "arch_x86_64"
     former, staged = link.readlink(), link.with_name(".staged")
     try:
@@ -60,7 +60,7 @@ def test_a_new_release_is_served_at_once(site: Hosting) -> None:
         assert (answer.status, answer.body) == (200, b"new package")
 
 
-def test_another_release_of_the_same_second_is_not_mistaken_for_the_previous(site: Hosting) -> None:
+def test_another_release_of_the_same_second_is_not_taken_for_the_former(site: Hosting) -> None:
     release = site.server.root / ".releases" / "linux-x86_64" / "twin"
     release.mkdir()
     twin = MANIFEST.replace(b"1.449.108.0", b"1.449.107.0")
@@ -75,7 +75,7 @@ def test_another_release_of_the_same_second_is_not_mistaken_for_the_previous(sit
             assert (answer.status, answer.body) == (200, twin)
 
 
-def test_head_returns_the_size_without_the_package(site: Hosting) -> None:
+def test_head_tells_the_size_without_the_package(site: Hosting) -> None:
     answer = site.server.ask(PACKAGE_PATH, "HEAD")
     assert (answer.status, answer.headers["content-length"], answer.body) == (200, str(len(PACKAGE)), b"")
 
@@ -90,20 +90,20 @@ def test_downloads_can_be_resumed(site: Hosting) -> None:
     assert beyond.status == 416
 
 
-def test_caches_revalidate_packages_and_keep_json_for_a_short_time(site: Hosting) -> None:
+def test_caches_ask_again_for_packages_and_keep_json_for_a_short_while(site: Hosting) -> None:
     package = site.server.ask(PACKAGE_PATH, "HEAD")
     assert package.headers["cache-control"] == "no-cache"
     assert site.server.ask(PACKAGE_PATH, headers={"If-None-Match": package.headers["etag"]}).status == 304
     since = {"If-Modified-Since": package.headers["last-modified"]}
     assert site.server.ask(PACKAGE_PATH, headers=since).status == 304
-    # After a rollback the file is older: only exactly the same time counts as unchanged.
+    # A rollback brings an older file: only the very same time counts as unchanged.
     later = parsedate_to_datetime(package.headers["last-modified"]).timestamp() + 60
     assert site.server.ask(PACKAGE_PATH, headers={"If-Modified-Since": formatdate(later, usegmt=True)}).status == 200
     for path in ("/status.json", FOLDER + "manifest.json", FOLDER + "release.json"):
         assert site.server.ask(path).headers["cache-control"] == "public, max-age=60, must-revalidate"
 
 
-def test_a_large_request_body_is_refused_because_of_its_method(site: Hosting) -> None:
+def test_much_that_is_sent_is_refused_as_another_method_and_not_as_much(site: Hosting) -> None:
     answer = site.server.ask("/new", "PUT", headers={"Content-Length": "99999999"})
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
 
@@ -117,7 +117,7 @@ def test_a_large_request_body_is_refused_because_of_its_method(site: Hosting) ->
 def test_other_methods_are_refused(site: Hosting, method: str, path: str) -> None:
     answer = site.server.ask(path, method)
     assert answer.status == 405
-    # nginx itself answers TRACE, before it selects a site.
+    # nginx itself answers TRACE, before any site.
     assert method == "TRACE" or answer.headers["allow"] == "GET, HEAD"
     assert not (site.server.root / "new").exists()
 
@@ -176,25 +176,25 @@ def test_folders_are_not_listed(site: Hosting, path: str) -> None:
     assert b"updates.zip" not in answer.body
 
 
-def test_a_folder_without_its_slash_is_redirected_without_a_host_name(site: Hosting) -> None:
+def test_a_folder_without_its_slash_is_shown_the_way_without_naming_a_host(site: Hosting) -> None:
     answer = site.server.ask("/linux")
     assert (answer.status, answer.headers["location"]) == (301, "/linux/")
 
 
-def test_the_server_does_not_show_its_version(site: Hosting) -> None:
+def test_the_server_does_not_tell_its_version(site: Hosting) -> None:
     for answer in (site.server.ask("/status.json"), site.server.ask("/nothing")):
         assert answer.headers["server"] == "nginx"
         assert b"nginx/" not in answer.body
 
 
-def test_other_sites_are_not_affected(site: Hosting) -> None:
+def test_other_sites_answer_as_before(site: Hosting) -> None:
     assert site.server.ask("/", name=OTHER).body == b"another site\n"
     for name in ("127.0.0.1", "unknown.test"):
         answer = site.server.ask("/status.json", name=name)
         assert (answer.status, answer.body) == (404, b"stock\n")
 
 
-def test_a_second_run_changes_nothing_and_does_not_reload_nginx(site: Hosting) -> None:
+def test_again_nothing_changes_and_nginx_is_left_alone(site: Hosting) -> None:
     log = site.server.log()
     for options in ((), ("--check", "--diff")):
         again = site.apply(*options)

@@ -41,7 +41,7 @@ def trusting(authority: Authority, client: Certificate | None = None) -> ssl.SSL
 
 def speaks(shared: Hosting, authority: Authority, version: ssl.TLSVersion) -> bool:
     context = trusting(authority)
-    # This client supports old versions, so that only the server can refuse them.
+    # Old versions are possible for this client, so that a refusal is the server's.
     context.set_ciphers("ALL:@SECLEVEL=0")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -52,7 +52,7 @@ def speaks(shared: Hosting, authority: Authority, version: ssl.TLSVersion) -> bo
         return False
 
 
-def test_tls_versions_and_both_protocols(shared: Hosting, authority: Authority) -> None:
+def test_tls_versions_and_both_ways_in(shared: Hosting, authority: Authority) -> None:
     certificate = authority.issue("both", [NAME])
     address = shared.tell("mirror_http_url", **https(certificate, mirror_http_protocols=["http", "https"]))
     assert address == f"https://{NAME}:{shared.server.tls_port}"
@@ -65,7 +65,7 @@ def test_tls_versions_and_both_protocols(shared: Hosting, authority: Authority) 
     shared.works(**https(certificate, mirror_http_tls_versions=["TLSv1.3"]))
     assert not speaks(shared, authority, ssl.TLSVersion.TLSv1_2)
     assert speaks(shared, authority, ssl.TLSVersion.TLSv1_3)
-    # Without http in mirror_http_protocols, the default server answers for the name again.
+    # Without http in mirror_http_protocols the name is the stock server's again.
     assert shared.server.ask("/status.json").body == b"stock\n"
 
 
@@ -94,7 +94,7 @@ def test_only_ciphers_with_forward_secrecy_and_authentication(shared: Hosting, a
     assert [cipher for cipher in spoken if not re.match("ECDHE-.*-(GCM-SHA|CHACHA20)", cipher)] == []
 
 
-def test_other_sites_that_refuse_handshakes_without_a_server_name(shared: Hosting, authority: Authority) -> None:
+def test_sites_that_refuse_handshakes_without_their_name_are_no_trouble(shared: Hosting, authority: Authority) -> None:
     strict = shared.server.conf / "sites-enabled" / "a-strict"
     strict.write_text(
         f"server {{ listen 127.0.0.1:{shared.server.tls_port} ssl default_server; ssl_reject_handshake on; }}\n",
@@ -129,11 +129,11 @@ def test_certificates_of_clients(shared: Hosting, authority: Authority) -> None:
     assert "Over plain HTTP, clients without a certificate would be served" in around.flat()
 
 
-def test_a_renewed_certificate_is_used(shared: Hosting, authority: Authority) -> None:
+def test_a_renewed_certificate_is_taken_over(shared: Hosting, authority: Authority) -> None:
     live = Certificate(shared.server.folder / "live.pem", shared.server.folder / "live.key")
 
     def install(certificate: Certificate) -> None:
-        # Certificate tools replace the file by a new one.
+        # As certificate tools do: a new file in place of the old one.
         for source, target in zip(certificate, live):
             staged = Path(f"{target}.new")
             shutil.copy(source, staged)
@@ -160,7 +160,7 @@ def test_a_renewed_certificate_is_used(shared: Hosting, authority: Authority) ->
     assert shown() != before
 
 
-def test_https_without_a_certificate_is_refused_with_advice(shared: Hosting) -> None:
+def test_https_without_a_certificate_is_refused_in_words(shared: Hosting) -> None:
     refused = shared.apply(mirror_http_protocols=["https"])
     assert refused.status == 2
     assert "HTTPS needs mirror_http_tls_certificate and mirror_http_tls_key" in refused.flat()

@@ -18,7 +18,7 @@ from tests.integration.roles.stage import Ansible, Run
 from .rig import find, messages, mirror_tree
 
 EXPORTS = "/etc/exports.d/mde-mirror.exports"
-# Folders of this machine that the test must not change; the namespace has other folders in their place.
+# Folders of this machine that the test must not touch; in the namespace they are others.
 PRIVATE = ("/etc/exports.d", "/var/lib/nfs")
 
 
@@ -33,7 +33,7 @@ def namespace() -> list[str]:
 
 
 class Server:
-    """Runs the role mirror_nfs, each time in a new namespace; the files in `state` are in all of them."""
+    """Runs of the role mirror_nfs, each in a namespace of its own; what is in `state` is there in all of them."""
 
     def __init__(self, folder: Path) -> None:
         self.enter = namespace()
@@ -72,7 +72,7 @@ class Server:
         }
 
     def exported_by_others(self, network: str, options: str) -> Path:
-        """Another file in /etc/exports.d that also exports the mirror."""
+        """A file beside ours that exports the mirror too."""
         theirs = self.private["/etc/exports.d"] / "theirs.exports"
         theirs.write_text(f'"{self.root}" {network}({options})\n', encoding="utf-8")
         return theirs
@@ -82,7 +82,7 @@ class Server:
         return self.ansible.roles("mirror_nfs", "mirrors", *options)
 
     def interpreter(self) -> Path:
-        """The interpreter of the host: modules run in the namespace, Ansible itself runs outside."""
+        """The Python of the "host": modules run in the namespace, Ansible itself stays outside."""
         wrapper = self.folder / "python"
         unshare = " ".join(self.enter)
         script = self.script().replace('"$@"', f'{shlex.quote(sys.executable)} "$@"')
@@ -115,7 +115,7 @@ def test_from_nothing_to_an_export_and_away(server: Server) -> None:
 
     again = server.apply(mirror_nfs_networks=networks, mirror_nfs_options=["fsid=17"])
     assert (again.status, again.recap["m"].changed) == (0, 0), again.output
-    # An export that was removed manually is restored.
+    # What somebody took back by hand comes again.
     assert server.inside("exportfs", "-u", f"10.20.0.0/16:{server.root}").returncode == 0
     assert len(server.exported()) == 3
     repaired = server.apply(mirror_nfs_networks=networks, mirror_nfs_options=["fsid=17"])
@@ -129,14 +129,14 @@ def test_from_nothing_to_an_export_and_away(server: Server) -> None:
     assert (again.status, again.recap["m"].changed) == (0, 0), again.output
 
 
-def test_an_export_that_exportfs_refuses_is_removed(server: Server) -> None:
+def test_what_exportfs_does_not_take_is_not_left_behind(server: Server) -> None:
     assert server.apply(mirror_nfs_networks=["10.20.0.0/16"]).status == 0
     good, exported = server.exports.read_bytes(), server.exported()
     unknown = server.apply(mirror_nfs_networks=["10.20.0.0/16"], mirror_nfs_options=["no_such_option"])
     assert unknown.status == 2
     assert 'unknown keyword "no_such_option"' in unknown.flat()
     assert (server.exports.read_bytes(), server.exported()) == (good, exported)
-    # exportfs succeeds nevertheless; only the list of exports shows that it ignored the name.
+    # exportfs ends well all the same; only what it exports shows that the name meant nothing to it.
     unresolved = server.apply(mirror_nfs_networks=["10.20.0.0/16", "nobody.invalid"])
     assert unresolved.status == 2
     assert "does not export to all of mirror_nfs_networks. Missing: nobody.invalid." in unresolved.flat()
@@ -153,7 +153,7 @@ def test_an_export_of_others_with_more_rights_is_reported(server: Server) -> Non
     assert not server.exports.exists()
 
 
-def test_another_export_does_not_replace_a_missing_one(server: Server) -> None:
+def test_an_export_of_others_does_not_stand_for_one_that_is_missing(server: Server) -> None:
     server.exported_by_others("10.9.0.0/16", "ro,no_subtree_check")
     networks = ["10.20.0.0/16", "fd00:1:0::/48"]
     assert server.apply(mirror_nfs_networks=networks).status == 0
@@ -163,7 +163,7 @@ def test_another_export_does_not_replace_a_missing_one(server: Server) -> None:
     assert [line.split("(")[0] for line in server.exported()] == ["10.20.0.0/16", "10.9.0.0/16", "fd00:1:0::/48"]
 
 
-def test_rights_that_were_granted_manually_are_revoked(server: Server) -> None:
+def test_rights_that_somebody_gave_by_hand_are_taken_back(server: Server) -> None:
     assert server.apply(mirror_nfs_networks=["10.20.0.0/16"]).status == 0
     good = server.exported()
     by_hand = ("exportfs", "-o", "rw,no_root_squash,no_subtree_check", f"10.21.0.0/16:{server.root}")
@@ -190,7 +190,7 @@ def test_a_root_that_is_a_link_is_refused(server: Server) -> None:
     assert not server.exports.exists()
 
 
-def test_networks_and_options_are_checked_before_any_change(server: Server) -> None:
+def test_networks_and_options_are_judged_before_anything_is_touched(server: Server) -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
         ({}, "It is empty"),
         ({"mirror_nfs_networks": ["10.300.0.0/16"]}, "10.300.0.0/16"),
@@ -251,7 +251,7 @@ def test_the_units_of_a_client(tmp_path: Path) -> None:
     assert apply(mirror_nfs_client_automount=True).status == 0
     assert {path.name for path in units.iterdir()} == {mount.name, automount.name}
     if shutil.which("systemd-analyze"):
-        # Both units are passed by path, because systemd-analyze searches only the folders of the system.
+        # The folder of the units has to be known by its name to find one from the other.
         done = subprocess.run(
             ["systemd-analyze", "verify", str(mount), str(automount)], capture_output=True, text=True, check=False
         )

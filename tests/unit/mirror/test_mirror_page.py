@@ -1,4 +1,4 @@
-"""docs/mirror.md tells of every setting and every error code, and of nothing that does not exist."""
+"""docs/mirror.md lists exactly the settings, error codes, outcomes, exit statuses and commands that exist."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def known_settings():
 
 
 def test_the_page_has_every_setting_with_its_default():
-    told = {row[0].strip("`"): json.loads(row[2].strip("`")) for row in rows("Settings")}
-    assert told == known_settings()
-    assert len(names("Settings")) == len(told)
+    listed = {row[0].strip("`"): json.loads(row[2].strip("`")) for row in rows("Settings")}
+    assert listed == known_settings()
+    assert len(names("Settings")) == len(listed)
 
 
 def raised_codes():
@@ -86,8 +86,8 @@ def test_the_page_has_every_command(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     verbs = set(re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE))
-    told = {word for row in rows("Commands") for word in re.findall(r"`([a-z]+)(?: [A-Z ]+)?`", row[0])}
-    assert told == verbs
+    listed = {word for row in rows("Commands") for word in re.findall(r"`([a-z]+)(?: [A-Z ]+)?`", row[0])}
+    assert listed == verbs
 
 
 def test_the_page_has_every_option_of_a_command():

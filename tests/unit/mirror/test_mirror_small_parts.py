@@ -22,7 +22,7 @@ from ansible_collections.mde.offline.plugins.module_utils._mirror.units import (
 
 
 class Clock:
-    """Stands in for `Cancel`: notes the pauses, and stops the run at one of them if told so."""
+    """Stands in for `Cancel`: notes the pauses, and stops the run at one of them if reported so."""
 
     def __init__(self, stop_at=None):
         self.pauses = []
@@ -115,10 +115,10 @@ def test_a_longer_retry_after_ends_the_run_with_advice():
     assert "86400" in refused.value.hint
 
 
-def test_every_pause_is_told_before_it_is_made():
-    told, clock = [], Clock()
-    retrying(Service(passing(), passing(9.0)), 3, clock, lambda error, pause: told.append((error.message, pause)))
-    assert told == [("status 503", pause) for pause in clock.pauses]
+def test_every_pause_is_reported_before_it_begins():
+    reported, clock = [], Clock()
+    retrying(Service(passing(), passing(9.0)), 3, clock, lambda error, pause: reported.append((error.message, pause)))
+    assert reported == [("status 503", pause) for pause in clock.pauses]
 
 
 def test_a_stop_ends_the_pause():

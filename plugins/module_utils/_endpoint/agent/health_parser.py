@@ -457,7 +457,7 @@ def _unread(name, value, result):
     missing = name in _TIMES and result is None and isinstance(value, TEXT)
     if not missing or value.strip().lower() in _NO_TIME + ("unavailable",):
         return []
-    return ["{0} is no time that can be read: {1}".format(name, value)]
+    return ["{0} is not a time that can be parsed: {1}".format(name, value)]
 
 
 def _is_number(value):

@@ -23,7 +23,7 @@ function Read-FromZip {
     $zip = [IO.Compression.ZipFile]::OpenRead($Source)
     try {
         $entries = @($zip.Entries | Where-Object { $_.Name -eq $name })
-        if ($entries.Count -ne 1) { throw "$Source is no zip of Microsoft's mdatp-xplat repository: it holds $($entries.Count) files $name." }
+        if ($entries.Count -ne 1) { throw "$Source is not a zip of Microsoft's mdatp-xplat repository: it holds $($entries.Count) files $name." }
         # git writes the commit at the very end of a zip, as its comment; GitHub also names the folder in it so.
         $bytes = [IO.File]::ReadAllBytes($Source)
         $comment = [Text.Encoding]::ASCII.GetString($bytes, [Math]::Max(0, $bytes.Length - 40), [Math]::Min(40, $bytes.Length))
