@@ -32,8 +32,7 @@ Vars = dict[str, t.Any]
 Result = dict[str, t.Any]
 Options = dict[str, variables.Option]
 
-# What the option compose offers. For a template with a filter, Ansible loads all filters of the collection, in each task and
-# for each host.
+# What the option compose offers. A template with a filter would make Ansible load all filters of the collection.
 COMPOSERS = {"endpoint_settings": endpoint_settings}
 
 # Older cores add the whole template to the message.
