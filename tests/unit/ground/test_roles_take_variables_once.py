@@ -118,6 +118,20 @@ def test_names_that_are_methods_are_read_by_their_key(role: Path) -> None:
     assert [f"{path.name}: {name}" for path, text in templates(role) for name in shadowed(text)] == []
 
 
+def test_a_host_without_changes_loads_no_filter_of_the_collection() -> None:
+    """Ansible loads all filters of the collection for a template with one of them, in each task and for each host."""
+    role = CHECKOUT / "roles" / "endpoint"
+    variables = load(role / "vars" / "main.yml")
+    texts = [text for name in ("main", "configure", "verify") for text in expressions(load(role / f"tasks/{name}.yml"))]
+    seen: set[str] = set()
+    for text in texts:
+        assert not re.search(r"[|]\s*mde[.]offline[.]", text), text
+        new = set(reads(text)) & set(variables) - seen
+        seen |= new
+        texts += [below for name in sorted(new) for below in expressions(variables[name])]
+    assert "__endpoint_settings" in seen
+
+
 def test_reads_are_seen() -> None:
     assert set(reads("{{ a.b | default(c) }}{% if d is match('x') %}{{ lookup('vars', 'e') }}{% endif %}")) >= set(
         "acde"
