@@ -239,7 +239,8 @@ class _Sync:
                 view = dataclasses.replace(view, found={unit: found}, stored=stored)
                 view = dataclasses.replace(view, answers={unit: answer or self._ask(unit, view, retries)})
                 step = decide(unit, view)
-                postponed = answer is None and is_left_to_promotions(unit, view.answers[unit])
+                fed = fed_by_promotion(unit, snapshot.state.channel(unit), self.options.replica)
+                postponed = answer is None and not fed and is_left_to_promotions(unit, view.answers[unit])
                 task = _Task(unit, view, step, started, retries, adoption, postponed)
                 if not self.check and not postponed:
                     self._act(task)
