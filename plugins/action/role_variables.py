@@ -13,6 +13,7 @@ from pathlib import Path
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.yaml import yaml_load
 from ansible.plugins.action import ActionBase
+from ansible_collections.mde.offline.plugins.plugin_utils._fleet.endpoint_settings import endpoint_settings
 from ansible_collections.mde.offline.plugins.plugin_utils._roles import variables
 from ansible_collections.mde.offline.plugins.plugin_utils._roles.renamed import RENAMED
 
@@ -31,6 +32,10 @@ Vars = dict[str, t.Any]
 Result = dict[str, t.Any]
 Options = dict[str, variables.Option]
 
+# What the option compose offers. For a template with a filter, Ansible loads all filters of the collection, in each task and
+# for each host.
+COMPOSERS = {"endpoint_settings": endpoint_settings}
+
 # Older cores add the whole template to the message.
 _TEMPLATE_IN_MESSAGE = re.compile(r"[.]? String: .*", re.DOTALL)
 _UNDEFINED = re.compile(r"'[\w .]+' (?:is undefined|has no attribute '\w+')|dict object has no attribute '\w+'")
@@ -47,18 +52,26 @@ class ActionModule(ActionBase):
     def run(self, tmp: t.Any = None, task_vars: Vars | None = None) -> Result:
         result: Result = super().run(tmp, task_vars)
         try:
-            values, problems = self._taken(task_vars or {})
+            args = self._arguments()
+            values, problems = self._taken(args, task_vars or {})
         except (UnusableTask, AnsibleError) as error:
-            values, problems = {}, [f"The role cannot take its variables. {error}"]
+            args, values, problems = {}, {}, [f"The role cannot take its variables. {error}"]
         result.update(changed=False, variables=values, problems=problems)
+        if args.get("compose") and not problems:
+            composed = COMPOSERS[args["compose"]](values)
+            result.update(composed=composed, problems=composed["problems"])
         return result
 
-    def _taken(self, task_vars: Vars) -> tuple[Vars, list[str]]:
+    def _arguments(self) -> Vars:
         spec = {
             "entry_point": {"type": "str", "default": "main"},
             "others": {"type": "list", "elements": "str", "default": []},
+            "compose": {"type": "str", "choices": list(COMPOSERS)},
         }
-        args = self.validate_argument_spec(spec)[1]
+        args: Vars = self.validate_argument_spec(spec)[1]
+        return args
+
+    def _taken(self, args: Vars, task_vars: Vars) -> tuple[Vars, list[str]]:
         if self._task._role is None:
             raise UnusableTask("mde.offline.role_variables works in the tasks of a role only.")
         role = Path(self._task._role._role_path)

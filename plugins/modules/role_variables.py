@@ -59,6 +59,12 @@ options:
     type: list
     elements: str
     default: []
+  compose:
+    description:
+      - What to compose from the variables if there are no problems, in the same task.
+      - V(endpoint_settings) does what the filter P(mde.offline.endpoint_settings#filter) does.
+    type: str
+    choices: [endpoint_settings]
 """
 
 EXAMPLES = r"""
@@ -96,4 +102,9 @@ problems:
   sample:
     - mirror_http_port has to be an integer. The value is "http".
     - mirror_back was renamed to mirror_keep_previous. Set mirror_keep_previous instead and remove mirror_back.
+composed:
+  description: What O(compose) names. Its problems are those of RV(problems).
+  returned: when O(compose) is set and all variables are valid
+  type: dict
+  sample: {problems: [], start: configure, mirror_url: http://mirror.example.com/linux/production/}
 """

@@ -32,6 +32,7 @@ def endpoint_settings(options: Json, present: Json | None = None) -> dict[str, t
         "problems": problems,
         "start": _start(options, problems),
         "mirror_url": url,
+        "module_defaults": {"mdatp": options["mdatp"]} if options.get("mdatp") else {},
         "config": _desired(options, updates, url),
         "present_url": found,
         "foreign": foreign,

@@ -52,8 +52,8 @@ def is_standard(name: str) -> bool:
 
 
 MODULES = files_of("modules")
-# role_variables documents an action plugin and has no code.
-MODULES_WITH_CODE = [path for path in MODULES if path.stem != "role_variables"]
+# These two document an action plugin and have no code.
+MODULES_WITH_CODE = [path for path in MODULES if path.stem not in ("endpoint_verdict", "role_variables")]
 SHELL_FOLDERS = ("action", "filter", "test", "lookup")
 SHELLS = [path for folder in SHELL_FOLDERS for path in files_of(folder)]
 EVERYTHING = [*MODULES, *SHELLS, *files_of("module_utils"), *files_of("plugin_utils")]

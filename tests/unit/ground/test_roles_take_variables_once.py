@@ -107,7 +107,7 @@ def test_each_entry_point_begins_with_its_variables(role: Path) -> None:
         if role.name == "endpoint":
             # One task is the guard and chooses the state, because each task costs time on the controller for each host.
             refuse = refuse["block"][0]
-            assert refuse["ansible.builtin.include_tasks"].startswith("{{ 'invalid' if __endpoint_problems")
+            assert refuse["ansible.builtin.include_tasks"].startswith("{{ 'invalid' if __endpoint_taken.problems")
         else:
             assert refuse["ansible.builtin.assert"]["that"] == f"not {take['register']}.problems"
         assert take["tags"] == refuse["tags"] == ["always"]
