@@ -20,7 +20,7 @@ PLAYBOOKS = CHECKOUT / "playbooks"
 MIRROR = {
     "preflight": "checks the host of the mirror",
     "install": "installs the command, its account and the packages of the servers",
-    "configure": "writes the settings and the schedule",
+    "configure": "writes the settings, the schedule and the configuration of the servers",
     "serve": "serves the mirror over HTTP or NFS",
     "verify": "syncs the mirror and verifies that it is served",
     "remove": "removes the mirror, with `mirror_state: absent`",

@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from .cancel import Cancel
 from .errors import MirrorError
@@ -23,8 +23,7 @@ from .versions import Versions, from_manifest
 from .workspace import Workspace
 
 
-@dataclass(frozen=True)
-class Adoption:
+class Adoption(NamedTuple):
     """What can be adopted of the two folders of a unit, by path, and the folders that hold a broken n-1."""
 
     releases: dict[str, Release]

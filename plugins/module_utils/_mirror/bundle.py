@@ -18,9 +18,8 @@ import os
 import re
 import stat
 import tarfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Callable, ContextManager, Iterator
+from typing import IO, Any, Callable, ContextManager, Iterator, NamedTuple
 
 from . import VERSION
 from .cancel import Cancel
@@ -536,8 +535,7 @@ def _name_of_package(digest: str) -> str:
     return f"the package {digest[:8]} of the bundle"
 
 
-@dataclass(frozen=True)
-class _Step:
+class _Step(NamedTuple):
     """What a bundle brings for one unit; `outcome` is that of a sync: updated, repaired, unchanged or held."""
 
     unit: Unit

@@ -6,8 +6,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 from .errors import MirrorError
 from .privileges import acting_as_owner
@@ -19,8 +18,7 @@ from .times import now_iso
 from .units import Unit
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """Some units of a channel: all it has, or those of one platform or architecture."""
 
     channel: str
@@ -46,8 +44,7 @@ class Selection:
         return found
 
 
-@dataclass(frozen=True)
-class _Change:
+class _Change(NamedTuple):
     """One unit, what its channel is and what it is to be."""
 
     unit: Unit

@@ -9,9 +9,7 @@ Nothing here reads a file, asks a server or changes anything. Before it publishe
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from typing import Any, Collection, Mapping
+from typing import Any, Collection, Mapping, NamedTuple
 
 from . import lag
 from .errors import MirrorError
@@ -23,8 +21,7 @@ from .versions import Offer, Versions
 NOTHING, OFFERED, PEEK = "nothing", "offered", "peek"
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """What was found in the folder of a unit.
 
     - `versions`: what the unit serves, also where its release is missing.
@@ -48,8 +45,7 @@ class Found:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What the source said about a unit. `size` is that of the offered package, asked for only where it matters."""
 
     offered: Versions | None = None
@@ -57,8 +53,7 @@ class Answer:
     size: int | None = None
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """`source` is the name of the source. `replica`: the source is another mirror, whose channels are followed too."""
 
     source: str
@@ -66,8 +61,7 @@ class Options:
     allow_downgrade: bool = False
 
 
-@dataclass(frozen=True)
-class View:
+class View(NamedTuple):
     """Everything that the decisions of a sync depend on. `stored` names the releases that a rollback could serve."""
 
     now: str
@@ -75,17 +69,16 @@ class View:
     channels: Mapping[Unit, Channel]
     found: Mapping[Unit, Found]
     answers: Mapping[Unit, Answer]
-    stored: Mapping[Unit, Collection[str]] = dataclasses.field(default_factory=dict)
-    last_results: Mapping[Unit, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    stored: Mapping[Unit, Collection[str]] = {}
+    last_results: Mapping[Unit, dict[str, Any]] = {}
 
     def with_offer(self, unit: Unit, offered: Versions) -> View:
         """The view after the source proved to have these versions of a unit."""
-        answers = {**self.answers, unit: dataclasses.replace(self.answers[unit], offered=offered)}
-        return dataclasses.replace(self, answers=answers)
+        answers = {**self.answers, unit: self.answers[unit]._replace(offered=offered)}
+        return self._replace(answers=answers)
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """What is to be done with one unit, and its result once that is done.
 
     `fetch` is the offer to download and publish. `discard_current`: what is served is not what it claims to be, so it
@@ -145,7 +138,7 @@ def decide(unit: Unit, view: View) -> Step:
     if fed_by_promotion(unit, channel, view.options.replica) or is_left_to_promotions(unit, answer):
         return _left_to_promotions(step, channel, found, answer, view)
     if channel.hold and not found.damaged:
-        return _with_lag(dataclasses.replace(step, offered=answer.offered, notes=_not_known(answer)), view)
+        return _with_lag(step._replace(offered=answer.offered, notes=_not_known(answer)), view)
     if answer.error or answer.offered is None:
         return failed(step, answer.error or _no_answer(unit), view)
     return _followed(step, channel, found, answer, answer.offered, view)
@@ -170,10 +163,10 @@ def _kept(unit: Unit, channel: Channel, found: Found) -> Step:
 
 def _followed(step: Step, channel: Channel, found: Found, answer: Answer, offered: Versions, view: View) -> Step:
     """A unit that takes what the source offers, if that is newer or repairs what is damaged."""
-    step = dataclasses.replace(step, offered=offered)
+    step = step._replace(offered=offered)
     same = found.versions is not None and offered.same_as(found.versions)
     other, note = _is_another_package(found, answer, offered, view.options) if same else (False, ())
-    step = dataclasses.replace(step, notes=note, discard_current=other and found.adoptable)
+    step = step._replace(notes=note, discard_current=other and found.adoptable)
     if same and not found.damaged and not other:
         return _with_lag(step, view)
     if channel.hold and not same:
@@ -181,7 +174,7 @@ def _followed(step: Step, channel: Channel, found: Found, answer: Answer, offere
     if found.versions and offered.lower_than(found.versions) and not view.options.allow_downgrade:
         return failed(step, _downgrade(step, offered, found.versions, view), view)
     outcome = "repaired" if same else "updated"
-    return _with_lag(dataclasses.replace(step, outcome=outcome, after=offered, fetch=offered), view)
+    return _with_lag(step._replace(outcome=outcome, after=offered, fetch=offered), view)
 
 
 def _is_another_package(
@@ -199,39 +192,38 @@ def _is_another_package(
         if answer.size is None or answer.size == release.size:
             return False, ()
         return True, (f"the adopted package has {release.size} bytes; for its versions the source has {answer.size}",)
-    if not isinstance(offered, Offer) or release.sha256 == offered.sha256:
+    if offered.sha256 in ("", release.sha256):
         return False, ()
     return True, (f"{options.source} serves another package under the same versions",)
 
 
 def _left_to_promotions(step: Step, channel: Channel, found: Found, answer: Answer, view: View) -> Step:
-    step = dataclasses.replace(step, skipped=found.versions is None)
+    step = step._replace(skipped=found.versions is None)
     if found.damaged:
         return failed(step, _lost(f"{step.unit} serves {found.versions}, whose package was damaged or deleted"), view)
     if view.options.replica and not step.skipped:
         if not channel.own:
             note = f"{view.options.source} serves no channel of that name, so it waits for a promotion"
-            step = dataclasses.replace(step, notes=(note,))
+            step = step._replace(notes=(note,))
         elif answer.offered is not None:
             note = (
                 f"{view.options.source} offers a channel of that name too; a promotion fed this one, so it is this "
                 "mirror's own and does not follow it"
             )
-            step = dataclasses.replace(step, notes=(note,))
+            step = step._replace(notes=(note,))
     return _with_lag(step, view)
 
 
 def failed(step: Step, error: MirrorError, view: View) -> Step:
     """The step of a unit for which nothing could be published."""
-    return _with_lag(
-        dataclasses.replace(step, outcome="failed", after=step.before, fetch=None, error=error, skipped=False), view
-    )
+    return _with_lag(step._replace(outcome="failed", after=step.before, fetch=None, error=error, skipped=False), view)
 
 
 def _with_lag(step: Step, view: View) -> Step:
-    published = step.offered.published if isinstance(step.offered, Offer) else None
+    offer = step.offered.offer if step.offered else None
+    published = offer.published if offer else None
     last = view.last_results.get(step.unit)
-    return dataclasses.replace(step, behind_since=lag.since(step.after, step.offered, published, last, view.now))
+    return step._replace(behind_since=lag.since(step.after, step.offered, published, last, view.now))
 
 
 # --- what is said about it --------------------------------------------------------------------------------------------
@@ -268,8 +260,8 @@ def _previous_lost(unit: Unit, name: str) -> MirrorError:
 
 
 def _downgrade(step: Step, offered: Versions, served: Versions, view: View) -> MirrorError:
-    if isinstance(offered, Offer):
-        return _upstream_rolled_back(step.unit, offered, served, view)
+    if offered.offer:
+        return _upstream_rolled_back(step.unit, offered, offered.offer, served, view)
     return MirrorError(
         "downgrade",
         f"the source offers {offered} for {step.unit}, lower than the published {served}",
@@ -278,10 +270,10 @@ def _downgrade(step: Step, offered: Versions, served: Versions, view: View) -> M
     )
 
 
-def _upstream_rolled_back(unit: Unit, offered: Offer, served: Versions, view: View) -> MirrorError:
+def _upstream_rolled_back(unit: Unit, offered: Versions, offer: Offer, served: Versions, view: View) -> MirrorError:
     """The other mirror serves an older release than before. The hint says how to make this one serve it too."""
     hint = "To take what that mirror serves, run `mde-mirror sync --allow-downgrade` (module: allow_downgrade)."
-    name = release_name(offered.definitions, offered.engine, offered.sha256)
+    name = release_name(offered.definitions, offered.engine, offer.sha256)
     if name in view.stored.get(unit, ()):
         hint = (
             f"To go back here too, run `mde-mirror rollback {unit.channel} --to {name} --platform {unit.platform} "
@@ -291,6 +283,6 @@ def _upstream_rolled_back(unit: Unit, offered: Offer, served: Versions, view: Vi
     return MirrorError(
         "downgrade",
         f"the mirror {view.options.source} went back to {offered} for {unit}, lower than the published {served}: "
-        f"{offered.reason()}",
+        f"{offer.reason()}",
         hint,
     )

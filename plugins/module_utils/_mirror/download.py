@@ -10,10 +10,9 @@ import contextlib
 import json
 import os
 import re
-from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from .cancel import Cancel
 from .errors import Cancelled, MirrorError
@@ -37,8 +36,7 @@ class _CannotResume(Exception):
     """The partial file cannot be completed."""
 
 
-@dataclass(frozen=True)
-class Downloaded:
+class Downloaded(NamedTuple):
     """A verified package in `.incoming`. `received` counts the bytes that came over the network in all tries."""
 
     path: Path

@@ -6,9 +6,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .files import json_bytes
 from .times import now_iso
@@ -26,8 +24,7 @@ def release_name(definitions: str, engine: str, sha256: str) -> str:
     return f"{definitions}-{engine}-{sha256[:8]}"
 
 
-@dataclass(frozen=True)
-class Release:
+class Release(NamedTuple):
     """A package that was verified and stored. `pool` is its folder below `.releases`; times are ISO 8601 UTC."""
 
     pool: str
@@ -54,19 +51,18 @@ class Release:
 
     def small_files(self) -> dict[str, bytes]:
         """The files beside the package, by name."""
-        fields = asdict(self)
+        fields = self._asdict()
         metadata = {"format": FORMAT, _POOL_FIELD: fields.pop("pool"), **fields}
         return {MANIFEST: self.versions.manifest(), METADATA: json_bytes(metadata)}
 
 
 def read_release(metadata: Any) -> Release:
     """A release from its metadata. Raises `KeyError` or `TypeError` for anything else."""
-    names = {name: _POOL_FIELD if name == "pool" else name for name in Release.__dataclass_fields__}
+    names = {name: _POOL_FIELD if name == "pool" else name for name in Release._fields}
     return Release(**{name: metadata[field] for name, field in names.items()})
 
 
-@dataclass(frozen=True)
-class Channel:
+class Channel(NamedTuple):
     """What one unit serves and served, by names of releases; the newest entry of `history` is the last.
 
     `own`: a promotion fed the channel, so this mirror decides what it serves; it does not follow another mirror's
@@ -107,7 +103,7 @@ class Channel:
     def adopt(self, current: str | None, previous: str | None) -> Channel:
         """The channel serves what Microsoft's script left in its folders."""
         adopted = self._with(current, "adopt", "sync", published=now_iso()) if current else self
-        return dataclasses.replace(adopted, previous=previous) if previous and previous != current else adopted
+        return adopted._replace(previous=previous) if previous and previous != current else adopted
 
     def roll_back(self, name: str, previous: str, hold: dict[str, str], by: str) -> Channel:
         """The channel serves an earlier release and is held at it."""
@@ -118,12 +114,12 @@ class Channel:
         return self._with(self.current, "hold" if hold else "release", by, hold=hold)
 
     def without_previous(self) -> Channel:
-        return dataclasses.replace(self, previous=None)
+        return self._replace(previous=None)
 
     def _with(self, name: str | None, action: str, by: str, **changes: Any) -> Channel:
         entry = {"release": name or "", "at": now_iso(), "action": action, "by": by}
         history = (*changes.pop("history", self.history), entry)[-_LONGEST_HISTORY:]
-        return dataclasses.replace(self, current=name, history=history, **changes)
+        return self._replace(current=name, history=history, **changes)
 
     def earlier_than(self, name: str) -> list[str]:
         """The releases that may become n-1 when the channel is rolled back to `name`: the best first.
@@ -152,8 +148,7 @@ def read_channel(entry: Any) -> Channel:
     if not isinstance(channel.current, str) or any(not isinstance(text, str) for text in texts if text is not None):
         raise ValueError(entry)
     hold = channel.hold
-    return dataclasses.replace(
-        channel,
+    return channel._replace(
         own=channel.own is True,
         hold=None if hold is None else {str(key): str(value) for key, value in hold.items()},
         history=tuple(

@@ -6,8 +6,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import lag
 from .decide import Step
@@ -16,8 +15,7 @@ from .errors import MirrorError
 _CHANGES = ("updated", "repaired", "adopted")
 
 
-@dataclass(frozen=True)
-class UnitResult:
+class UnitResult(NamedTuple):
     """What became of one unit. `bytes` came over the network for it; `notes` holds failures that a retry overcame."""
 
     step: Step
@@ -40,8 +38,7 @@ class UnitResult:
         }
 
 
-@dataclass(frozen=True)
-class SyncResult:
+class SyncResult(NamedTuple):
     """The result of a sync. `errors` belong to no unit; times are ISO 8601 UTC."""
 
     started: str

@@ -13,9 +13,8 @@ import json
 import os
 import re
 import socket
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Mapping, Optional
+from typing import Any, Callable, Mapping, NamedTuple, Optional
 from urllib.parse import unquote, urlsplit
 
 from .errors import SettingsError
@@ -34,8 +33,7 @@ SERVICE_HOSTS = ("go.microsoft.com", "definitionupdates.microsoft.com")
 MIB = 1024 * 1024
 
 
-@dataclass(frozen=True)
-class ScriptSettings:
+class ScriptSettings(NamedTuple):
     """Where Microsoft's script is: in a folder at `path`, or at `url`, a git repository or a zip, at `commit`."""
 
     path: str | None = None
@@ -43,8 +41,7 @@ class ScriptSettings:
     commit: str | None = None
 
 
-@dataclass(frozen=True)
-class SourceSettings:
+class SourceSettings(NamedTuple):
     """Where packages come from, and how they are fetched. Times in seconds, speed in bytes a second."""
 
     type: str
@@ -61,8 +58,7 @@ class SourceSettings:
     script: ScriptSettings
 
 
-@dataclass(frozen=True)
-class PackagePolicy:
+class PackagePolicy(NamedTuple):
     """What a package must be: its size in bytes, and patterns each of which must match the name of a member."""
 
     min_bytes: int
@@ -70,8 +66,7 @@ class PackagePolicy:
     expected_members: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     root: Path
     platforms: tuple[str, ...]
     rings: tuple[str, ...]

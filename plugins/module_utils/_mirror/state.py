@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,7 @@ class State:
                 if channel.current != current:
                     channel = Channel(current=current, published=now_iso())
                 previous = self._store.linked_release(unit, unit.back_path)
-                self._channels[unit] = Channel(**{**vars(channel), "previous": previous})
+                self._channels[unit] = channel._replace(previous=previous)
                 self.rebuilt = True
 
     def _channel_in_status(self, path: str) -> Channel:
@@ -154,7 +153,7 @@ class State:
     # --- writing, in a session only -----------------------------------------------------------------------------
 
     def save_channels(self, staging: Path) -> None:
-        channels = {unit.path: asdict(self._channels[unit]) for unit in self.units()}
+        channels = {unit.path: self._channels[unit]._asdict() for unit in self.units()}
         self.save("channels.json", {"format": FORMAT, "channels": channels}, staging)
 
     def save(self, name: str, fields: Any, staging: Path) -> None:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterator, NamedTuple
 
 from . import lag
 from .adoption import Adoption, adopt, claimed_versions, examine, is_adoptable
@@ -48,7 +46,7 @@ from .state import State
 from .times import now_iso
 from .transport import BandwidthLimit
 from .units import Unit
-from .versions import Offer, Versions
+from .versions import Versions
 from .workspace import Workspace
 
 # Questions are small: with this many at once, a sync that finds nothing new takes as long as one question.
@@ -81,13 +79,32 @@ def sync(
         report=report or Silent(),
         cancel=cancel,
         check=check,
+        turns=_Turns(),
     )
     with acting_as_owner(settings.root) if check else workspace.occupied(followed):
         return run.perform(followed, promoted)
 
 
-@dataclass(frozen=True)
-class _Snapshot:
+class _Turns:
+    """One worker at a time fetches a package that several channels serve; the others then find it stored."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+
+    @contextlib.contextmanager
+    def of(self, unit: Unit, offered: Versions | None) -> Iterator[None]:
+        """Keeps others from fetching the same package meanwhile, where the source says which package it is."""
+        if offered is None or not offered.sha256:
+            yield
+            return
+        with self._lock:
+            lock = self._locks.setdefault(f"{unit.pool}/{offered.sha256}", threading.Lock())
+        with lock:
+            yield
+
+
+class _Snapshot(NamedTuple):
     """The mirror as it was when the work on some units began."""
 
     state: State
@@ -96,8 +113,7 @@ class _Snapshot:
     last_results: dict[Unit, dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class _Task:
+class _Task(NamedTuple):
     """One unit at work. `postponed`: the source does not have the unit, so it is looked at again after the others."""
 
     unit: Unit
@@ -109,8 +125,7 @@ class _Task:
     postponed: bool = False
 
 
-@dataclass(frozen=True)
-class _Sync:
+class _Sync(NamedTuple):
     """What all units of a run share."""
 
     mirror: Mirror
@@ -122,9 +137,7 @@ class _Sync:
     report: Report
     cancel: Cancel
     check: bool
-    # One worker at a time fetches a package that several channels serve; the others then find it stored.
-    fetching: dict[str, threading.Lock] = dataclasses.field(default_factory=dict)
-    fetching_lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    turns: _Turns
 
     def perform(self, followed: list[Unit], promoted: list[Unit]) -> SyncResult:
         started = now_iso()
@@ -236,18 +249,19 @@ class _Sync:
             with self._faults_explained():
                 found, adoption = self._find(unit, snapshot)
                 stored = {unit: snapshot.state.names(unit)}
-                view = dataclasses.replace(view, found={unit: found}, stored=stored)
-                view = dataclasses.replace(view, answers={unit: answer or self._ask(unit, view, retries)})
+                view = view._replace(found={unit: found}, stored=stored)
+                view = view._replace(answers={unit: answer or self._ask(unit, view, retries)})
                 step = decide(unit, view)
-                postponed = answer is None and is_left_to_promotions(unit, view.answers[unit])
+                fed = fed_by_promotion(unit, snapshot.state.channel(unit), self.options.replica)
+                postponed = answer is None and not fed and is_left_to_promotions(unit, view.answers[unit])
                 task = _Task(unit, view, step, started, retries, adoption, postponed)
                 if not self.check and not postponed:
                     self._act(task)
                 return task
         except MirrorError as error:
             versions = found.versions or snapshot.state.served_versions(unit)
-            found = dataclasses.replace(found, versions=versions, broken=error, previous_damaged=None)
-            view = dataclasses.replace(view, found={unit: found})
+            found = found._replace(versions=versions, broken=error, previous_damaged=None)
+            view = view._replace(found={unit: found})
             step = decide(unit, view)
             return _Task(unit, view, step, started, retries)
 
@@ -330,12 +344,12 @@ class _Sync:
     def _fetch(self, task: _Task) -> UnitResult:
         """Downloads what was decided, and publishes it if that is still right."""
         unit, offered = task.unit, task.step.fetch
-        task = dataclasses.replace(task, started=time.monotonic())
+        task = task._replace(started=time.monotonic())
         download = Download(
             self.workspace, unit, self.policy, self.bandwidth, self.cancel, self.report.progress_of(str(unit))
         )
         try:
-            with self._faults_explained(), self._alone_with(unit, offered):
+            with self._faults_explained(), self.turns.of(unit, offered):
                 stored = self._stored(unit, offered)
                 if stored is not None:
                     step = self._publish(task, stored.versions, stored, None)
@@ -346,20 +360,9 @@ class _Sync:
             step = failed(task.step, error, task.view)
         return self._result(task, step, download.received)
 
-    @contextlib.contextmanager
-    def _alone_with(self, unit: Unit, offered: Versions | None) -> Iterator[None]:
-        """Keeps others from fetching the same package meanwhile, where the source says which package it is."""
-        if not isinstance(offered, Offer):
-            yield
-            return
-        with self.fetching_lock:
-            lock = self.fetching.setdefault(f"{unit.pool}/{offered.sha256}", threading.Lock())
-        with lock:
-            yield
-
     def _stored(self, unit: Unit, offered: Versions | None) -> Release | None:
         """The very package that is offered, where another channel or an earlier run brought it."""
-        if not isinstance(offered, Offer):
+        if offered is None or not offered.sha256:
             return None
         name = release_name(offered.definitions, offered.engine, offered.sha256)
         state = self.mirror.state()
@@ -399,7 +402,7 @@ class _Sync:
             if channel.current != found.name:
                 # An operator changed the channel meanwhile.
                 found = Found(channel.current, session.state.served_versions(unit), session.state.current(unit))
-            view = dataclasses.replace(task.view, channels=session.state.channels, found={unit: found})
+            view = task.view._replace(channels=session.state.channels, found={unit: found})
             step = decide(unit, view.with_offer(unit, versions))
             if step.fetch is None:
                 return step

@@ -6,16 +6,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Mapping
+from typing import Any, Mapping, NamedTuple
 
 PLATFORMS = ("linux", "mac")
 RINGS = ("production", "preview")
 ARCHITECTURES = ("x86_64", "arm64")
 
 
-@dataclass(frozen=True, order=True)
-class Unit:
+class Unit(NamedTuple):
     """`path` is the folder below the root that the mirror serves for the unit."""
 
     platform: str

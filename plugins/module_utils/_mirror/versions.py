@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.parsers import expat
 
 from .errors import MirrorError
@@ -32,13 +31,39 @@ def is_version(text: object) -> TypeGuard[str]:
     return isinstance(text, str) and _VERSION.match(text) is not None
 
 
-@dataclass(frozen=True)
-class Versions:
-    """The versions in a package. `date` is that of the definitions (ISO 8601 UTC), where the source gives it."""
+class Offer(NamedTuple):
+    """What another mirror says of a channel: its package, since when it is served, and whether and why it is held."""
+
+    sha256: str
+    published: str | None = None
+    held: tuple[tuple[str, str], ...] = ()
+
+    def reason(self) -> str:
+        """Why that mirror serves it, as far as its status says so; for messages."""
+        held = dict(self.held)
+        if not held:
+            return "its status does not say that anybody holds the channel"
+        what = "was rolled back" if held.get("kind") == "rollback" else "is held"
+        who = f" by {held['by']}" if held.get("by") else ""
+        when = f" since {held['since']}" if held.get("since") else ""
+        return f"the channel {what} there{who}{when}: {held.get('reason') or 'no reason given'}"
+
+
+class Versions(NamedTuple):
+    """The versions in a package. `date` is that of the definitions (ISO 8601 UTC), where the source gives it.
+
+    `offer` is what another mirror says beside them; Microsoft's service says nothing more.
+    """
 
     definitions: str
     engine: str
     date: str | None = None
+    offer: Offer | None = None
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the package where another mirror says it, else ""."""
+        return self.offer.sha256 if self.offer else ""
 
     def same_as(self, other: Versions) -> bool:
         return (version_key(self.definitions), version_key(self.engine)) == (
@@ -62,25 +87,6 @@ class Versions:
 
     def __str__(self) -> str:
         return f"definitions {self.definitions}, engine {self.engine}"
-
-
-@dataclass(frozen=True)
-class Offer(Versions):
-    """What another mirror serves in a channel: its package, since when, and whether and why the channel is held."""
-
-    sha256: str = ""
-    published: str | None = None
-    held: tuple[tuple[str, str], ...] = ()
-
-    def reason(self) -> str:
-        """Why that mirror serves it, as far as its status says so; for messages."""
-        held = dict(self.held)
-        if not held:
-            return "its status does not say that anybody holds the channel"
-        what = "was rolled back" if held.get("kind") == "rollback" else "is held"
-        who = f" by {held['by']}" if held.get("by") else ""
-        when = f" since {held['since']}" if held.get("since") else ""
-        return f"the channel {what} there{who}{when}: {held.get('reason') or 'no reason given'}"
 
 
 def from_manifest(data: bytes) -> Versions:

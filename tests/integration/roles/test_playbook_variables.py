@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 
+from simulators.download_service import DownloadService
 from tests.support import cores
+from tools.collection_tree import CHECKOUT
 
-from .stage import Ansible
+from .stage import Ansible, mirror_variables
 
 PLAYBOOKS = ("diagnose", "endpoints", "health", "mirror", "preflight", "site", "sync")
 CONFIGURED = "Write the managed configuration"
@@ -63,6 +67,42 @@ def test_answers_of_surveys_are_text(fleet: Ansible, tmp_path: Path) -> None:
     )
     assert quiet.status == 0, quiet.output
     assert (fleet.folder / "report.json").is_file()
+
+
+def unanswered(role: str) -> list[str]:
+    """The variables of a role whose type has no empty text, as surveys give them where nothing was answered."""
+    specs = yaml.safe_load((CHECKOUT / "roles" / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
+    options = specs["argument_specs"]["main"]["options"]
+    return [
+        name
+        for name, option in options.items()
+        if ("choices" in option or option["type"] not in ("str", "path")) and not option.get("required")
+    ]
+
+
+def test_unanswered_questions_of_surveys_leave_the_defaults_of_the_roles(
+    fleet: Ansible, service: DownloadService, tmp_path: Path
+) -> None:
+    empty = unanswered("endpoint")
+    assert {"endpoint_update", "endpoint_max_age_hours", "endpoint_fail_on"} <= set(empty)
+    run = fleet.playbook("mde.offline.endpoints", "--limit", "e2", *words(**dict.fromkeys(empty, "")))
+    # With the default of endpoint_fail_on, a host without an agent fails.
+    assert run.status == 2, run.output
+    assert "not_installed" in run.flat()
+
+    variables = {**mirror_variables(tmp_path / "mirror", service.url), "mirror_architectures": ""}
+    fleet.hosts["mirrors"]["m"] = variables
+    given = {"mirror_unprivileged": "yes", "mirror_scheduler": "none", "mirror_sync": "no"}
+    empty = [name for name in unanswered("mirror") if name not in given]
+    assert {"mirror_architectures", "mirror_settings", "mirror_retain", "mirror_hosting"} <= set(empty)
+    run = fleet.playbook("mde.offline.mirror", *words(**dict.fromkeys(empty, ""), **given))
+    assert run.status == 0, run.output
+    settings = json.loads(Path(variables["mirror_settings_file"]).read_text(encoding="utf-8"))
+    assert (settings["architectures"], settings["retain"]) == (["x86_64", "arm64"], 3)
+
+    synced = fleet.playbook("mde.offline.sync", *words(mirror_allow_downgrade=""))
+    assert synced.status == 0, synced.output
+    assert "linux/production/x86_64: updated" in synced.flat()
 
 
 def test_mistakes_are_refused_before_anything_happens(fleet: Ansible) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,10 @@ def test_tags_run_a_phase_and_the_guards(
     assert not (root / "linux").exists()
     assert "linux/production/x86_64: updated" in play("verify", mirror_retain=9)
     assert load(settings)["retain"] == 3
+    shutil.rmtree((root / "linux/production/arch_x86_64").resolve())
+    assert "No release is left for linux/production/arch_x86_64 in" in play("serve", 2), "the proof runs with every tag"
+    play("verify")
+    play("serve")
     play("install,configure", mirror_state="absent")
     assert command.exists()
     play("remove", mirror_state="absent")

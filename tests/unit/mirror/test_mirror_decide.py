@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from ansible_collections.mde.offline.plugins.module_utils._mirror import decide
 from ansible_collections.mde.offline.plugins.module_utils._mirror.decide import (
@@ -36,7 +34,7 @@ def release(versions, origin="test", size=100):
 
 
 def offer(versions, sha256=SHA, published=EARLIER, held=()):
-    return Offer(versions.definitions, versions.engine, None, sha256, published, held)
+    return versions._replace(offer=Offer(sha256, published, held))
 
 
 R1, R2 = release(ONE), release(TWO)
@@ -47,8 +45,8 @@ NO_ANSWER = MirrorError("http_status", "status 503", "wait")
 NOT_OFFERED = MirrorError("not_offered", "serves no canary", "add it")
 BROKEN = MirrorError("not_writable", "read-only", "mount it")
 CHANNEL = Channel(R1.name, published=EARLIER)
-HELD = dataclasses.replace(CHANNEL, hold=HOLD)
-OWN = dataclasses.replace(CHANNEL, own=True)
+HELD = CHANNEL._replace(hold=HOLD)
+OWN = CHANNEL._replace(own=True)
 
 
 def decided(unit, channel, found, answer, options=MICROSOFT, **more):
@@ -78,13 +76,13 @@ TABLE = {
         *("failed", None, ONE, "not_writable"),
     ),
     "older is refused": (
-        *(RING, dataclasses.replace(CHANNEL, current=R2.name), Found(R2.name, TWO, R2), Answer(ONE), MICROSOFT),
+        *(RING, CHANNEL._replace(current=R2.name), Found(R2.name, TWO, R2), Answer(ONE), MICROSOFT),
         *("failed", None, TWO, "downgrade"),
     ),
     "older engine is refused": (
         *(
             RING,
-            dataclasses.replace(CHANNEL, current=R2.name),
+            CHANNEL._replace(current=R2.name),
             Found(R2.name, TWO, R2),
             Answer(OLDER_ENGINE),
             MICROSOFT,
@@ -92,7 +90,7 @@ TABLE = {
         *("failed", None, TWO, "downgrade"),
     ),
     "older is allowed": (
-        *(RING, CHANNEL, Found(R2.name, TWO, R2), Answer(ONE), dataclasses.replace(MICROSOFT, allow_downgrade=True)),
+        *(RING, CHANNEL, Found(R2.name, TWO, R2), Answer(ONE), MICROSOFT._replace(allow_downgrade=True)),
         *("updated", ONE, ONE, None),
     ),
     # Damage
@@ -273,5 +271,5 @@ def test_deciding_again_takes_what_the_download_brought():
     view = View(NOW, MICROSOFT, {RING: CHANNEL}, {RING: SERVES_ONE}, {RING: Answer(ONE)})
     assert decide.decide(RING, view).fetch is None
     assert decide.decide(RING, view.with_offer(RING, TWO)).fetch == TWO
-    held = dataclasses.replace(view, channels={RING: HELD}).with_offer(RING, TWO)
+    held = view._replace(channels={RING: HELD}).with_offer(RING, TWO)
     assert (decide.decide(RING, held).outcome, decide.decide(RING, held).fetch) == ("held", None)

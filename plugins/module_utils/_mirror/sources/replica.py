@@ -35,7 +35,7 @@ class Replica:
         self._settings, self._cancel = connections.source, connections.cancel
         self._base = connections.source.url.rstrip("/")
         self._lock = threading.Lock()
-        self._offers: dict[str, Offer] | None = None
+        self._offers: dict[str, Versions] | None = None
         self._failure: MirrorError | None = None
 
     @property
@@ -76,11 +76,11 @@ class Replica:
 
         return retrying(attempt, self._settings.retries, self._cancel, on_retry)
 
-    def _offer(self, client: Client, unit: Unit, on_retry: OnRetry) -> Offer:
+    def _offer(self, client: Client, unit: Unit, on_retry: OnRetry) -> Versions:
         # One worker asks, the others wait for its response or its failure: the status covers all units.
         tries = 0
 
-        def ask() -> dict[str, Offer]:
+        def ask() -> dict[str, Versions]:
             nonlocal tries
             tries += 1
             return self._ask(client)
@@ -106,7 +106,7 @@ class Replica:
             )
         return offer
 
-    def _ask(self, client: Client) -> dict[str, Offer]:
+    def _ask(self, client: Client) -> dict[str, Versions]:
         with client.get(f"{self._base}/status.json") as answer:
             answer.expect(200)
             data = answer.read_whole(MAX_STATUS_BYTES)
@@ -123,7 +123,7 @@ class Replica:
             ) from None
 
 
-def read_offers(fields: Any) -> dict[str, Offer]:
+def read_offers(fields: Any) -> dict[str, Versions]:
     """What a status offers, by folder below the root. Raises `ValueError`."""
     if not isinstance(fields, dict) or fields.get("format") != FORMAT or not isinstance(fields.get("channels"), list):
         raise ValueError(f"format {FORMAT} with a list of channels is expected")
@@ -134,14 +134,8 @@ def read_offers(fields: Any) -> dict[str, Offer]:
         definitions, engine = entry.get("definitions_version"), entry.get("engine_version")
         digest, date = entry.get("sha256"), entry.get("definitions_date")
         if is_version(definitions) and is_version(engine) and isinstance(digest, str) and _SHA256.match(digest):
-            found[entry["path"]] = Offer(
-                definitions,
-                engine,
-                date if isinstance(date, str) else None,
-                digest,
-                _text(entry.get("published")) or None,
-                _held(entry.get("held")),
-            )
+            offer = Offer(digest, _text(entry.get("published")) or None, _held(entry.get("held")))
+            found[entry["path"]] = Versions(definitions, engine, date if isinstance(date, str) else None, offer)
     return found
 
 

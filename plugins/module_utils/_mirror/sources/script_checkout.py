@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import json
 import re
 import zipfile
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from ..cancel import Cancel
@@ -49,8 +48,7 @@ from .script_zip import read_member, read_zip, reading_zip
 _HOSTS_OF = dict.fromkeys(("github.com", "www.github.com", "api.github.com"), ("codeload.github.com",))
 
 
-@dataclasses.dataclass(frozen=True)
-class Copy:
+class Copy(NamedTuple):
     """The files of the script, by their names in Microsoft's repository, and the commit they are of, if known.
 
     The other fields show whether there is anything new at the address next time.
@@ -147,9 +145,9 @@ class ScriptCheckout:
     def _keep(self, found: Copy) -> Copy:
         name = unique("copy")
         staged = self._workspace.folder / unique("script-copy")
-        copy = dataclasses.replace(found, fetched=now_iso())
+        copy = found._replace(fetched=now_iso())
         metadata = {
-            **{field: value for field, value in vars(copy).items() if field != "files"},
+            **{field: value for field, value in copy._asdict().items() if field != "files"},
             "origin": self._mark(),
             "files": {path: hashlib.sha256(data).hexdigest() for path, data in copy.files.items()},
         }
@@ -232,7 +230,7 @@ class ScriptCheckout:
         host = (parts.hostname or "").lower()
         # A password is sent to the host of the address only.
         others = () if parts.username else (*_HOSTS_OF.get(host, ()), *self._source.allowed_hosts)
-        source = dataclasses.replace(self._source, allowed_hosts=(host, *others))
+        source = self._source._replace(allowed_hosts=(host, *others))
         path = folder / "origin.zip"
         with Client(source, Tls(source), self._cancel) as client, client.get(address, headers) as answer:
             if answer.status == 304 and present:
@@ -263,7 +261,7 @@ class ScriptCheckout:
     def _in_zip(self, path: Path, digest: str, present: Copy | None, etag: str, modified: str) -> Copy:
         if present and present.sha256 == digest and not self._source.script.commit:
             same = (present.etag, present.modified) == (etag, modified)
-            return present if same else dataclasses.replace(present, etag=etag, modified=modified)
+            return present if same else present._replace(etag=etag, modified=modified)
         members, commit = read_zip(path, self._shown)
         if self._source.script.commit and commit != self._source.script.commit:
             raise MirrorError(
@@ -274,7 +272,7 @@ class ScriptCheckout:
             )
         with reading_zip(self._shown), zipfile.ZipFile(str(path)) as archive:
             opened = [
-                dataclasses.replace(member, read=functools.partial(read_member, archive, info, self._shown))
+                member._replace(read=functools.partial(read_member, archive, info, self._shown))
                 for member, info in members
             ]
             return Copy(gather(opened, self._shown), commit, digest, etag, modified)

@@ -6,9 +6,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path, PurePosixPath
-from typing import Callable
+from typing import Callable, NamedTuple
 
 from ..errors import MirrorError
 from ..files import advising, make_directory, sync_directory, write
@@ -27,8 +26,7 @@ _MOST_FILES = 64
 _HINT = "Check source.script.url: it must be Microsoft's repository mdatp-xplat or a copy of it, by git or as a zip."
 
 
-@dataclasses.dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """One file of a folder, zip or repository. `regular` is False for links and special files."""
 
     name: str

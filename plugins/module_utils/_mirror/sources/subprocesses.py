@@ -11,9 +11,8 @@ import os
 import signal
 import subprocess
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from ..cancel import Cancel
 from ..errors import MirrorError
@@ -25,8 +24,7 @@ _END_SECONDS = 2.0
 LEAST_PATIENCE = 120.0
 
 
-@dataclass(frozen=True)
-class Watchdog:
+class Watchdog(NamedTuple):
     """When a program is ended: after `patience` seconds without progress, or where `folder` exceeds `most` bytes.
 
     Progress is a change of the size of `folder` by `step` bytes. Output does not count, because curl keeps printing
