@@ -72,7 +72,7 @@ def test_text_becomes_what_the_variable_means(
 def test_each_use_in_a_play_has_its_own_values(ansible: Ansible, host: dict[str, Any], tmp_path: Path) -> None:
     cache = tmp_path / "facts"
     ansible.environment.update(ANSIBLE_CACHE_PLUGIN="jsonfile", ANSIBLE_CACHE_PLUGIN_CONNECTION=str(cache))
-    uses = {
+    uses: dict[str, dict[str, Any]] = {
         "one": {"mirror_source_proxy": PROXY, "mirror_schedule": "hourly"},
         "two": {"mirror_schedule": "daily", "mirror_alarm_command": ["/bin/page", PASSWORD], "mirror_retain": 9},
     }
