@@ -59,7 +59,8 @@ def reach(path: str, create: bool) -> Reached:
         name = names.pop()
         if name in ("", "."):
             continue
-        place = os.path.normpath(f"{place}/{name}")
+        # A path that begins with two slashes would keep both.
+        place = os.path.normpath(Path(place, name))
         if missing:
             continue
         try:
