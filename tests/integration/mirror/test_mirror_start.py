@@ -38,15 +38,20 @@ finally:
 # What a sync that finds nothing new must not load: other verbs and other sources need it, or failures.
 NOT_NEEDED = {
     "_mirror.bundle",
+    "_mirror.download",
     "_mirror.sources.git",
     "_mirror.sources.script",
     "_strptime",
     "ctypes",
+    "dataclasses",
     "difflib",
+    "getpass",
+    "inspect",
     "pickle",
     "subprocess",
     "tarfile",
     "uuid",
+    "zipfile",
 }
 
 
