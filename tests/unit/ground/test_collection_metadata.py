@@ -27,7 +27,8 @@ def modules() -> list[str]:
 def test_action_groups_contain_the_modules_in_alphabetical_order():
     groups = RUNTIME["action_groups"]
     assert groups["all"] == modules()
-    assert groups["mirror"] == [name for name in modules() if name.startswith("mirror_")]
+    # Defaults of this group are settings of a mirror, which the installation of the command does not take.
+    assert groups["mirror"] == [name for name in modules() if name.startswith("mirror_") and name != "mirror_command"]
     assert groups["endpoint"] == [name for name in modules() if not name.startswith("mirror_")]
     assert set(groups["endpoint_role"]) < set(groups["endpoint"])
 
