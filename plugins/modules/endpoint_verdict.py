@@ -1,5 +1,6 @@
 #!/usr/bin/python
 """Module mde.offline.endpoint_verdict: documentation of the action plugin of that name, which does all of the work."""
+
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later

@@ -13,7 +13,6 @@ from typing import NamedTuple
 from .cancel import Cancel
 from .errors import MirrorError
 from .files import advising, remove_tree, sha256_of, unique
-from .package import BROKEN_PACKAGE, prove
 from .records import MANIFEST, ZIP, Channel, Release
 from .session import Mirror, MirrorSession
 from .settings import PackagePolicy
@@ -55,6 +54,8 @@ def claimed_versions(root: Path, unit: Unit) -> Versions | None:
 
 def examine(root: Path, unit: Unit, policy: PackagePolicy, cancel: Cancel) -> Adoption:
     """Verifies the packages in a unit's folder and in its `_back`. Nothing is changed."""
+    from .package import BROKEN_PACKAGE
+
     releases: dict[str, Release] = {}
     broken: list[Path] = []
     problems: list[MirrorError] = []
@@ -72,6 +73,8 @@ def examine(root: Path, unit: Unit, policy: PackagePolicy, cancel: Cancel) -> Ad
 
 
 def _examine_folder(unit: Unit, folder: Path, policy: PackagePolicy, cancel: Cancel) -> Release:
+    from .package import prove
+
     where = f"the package that Microsoft's script left in {folder}"
     with advising("adopting", folder):
         if not (folder / ZIP).is_file():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import getpass
 import io
 import json
 import math
@@ -149,6 +148,8 @@ def _parser(named: str | None) -> argparse.ArgumentParser:
 
 def _add_channel_verbs(verb: Callable[..., _VerbParser]) -> None:
     def select(added: _VerbParser) -> None:
+        if isinstance(added, _NotNamed):
+            return
         added.add_argument("--platform", choices=PLATFORMS, help="only this platform")
         added.add_argument("--arch", choices=ARCHITECTURES, help="only this architecture")
         added.add_argument(
@@ -219,6 +220,8 @@ def _prom_file(text: str) -> Path:
 
 
 def _user() -> str:
+    import getpass
+
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -22,6 +22,7 @@ _IMPORTED_LATE = (
     "encodings.idna",
     "hashlib",
     "zipfile",
+    f"{__package__}.download",
     f"{__package__}.sources.microsoft",
     f"{__package__}.sources.replica",
     f"{__package__}.sources.script",

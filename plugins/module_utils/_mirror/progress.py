@@ -11,7 +11,6 @@ import shutil
 import sys
 import threading
 import time
-import traceback
 from typing import Any, Callable, TextIO
 
 from .units import unit_name
@@ -97,6 +96,8 @@ class Report:
 
     def bug(self, error: BaseException) -> None:
         if os.environ.get("MDE_MIRROR_DEBUG"):
+            import traceback
+
             for line in traceback.format_exception(type(error), error, error.__traceback__):
                 self._line(line.rstrip("\n"))
 

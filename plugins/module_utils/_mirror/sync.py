@@ -11,7 +11,7 @@ import contextlib
 import threading
 import time
 from pathlib import Path
-from typing import Any, Iterator, NamedTuple
+from typing import TYPE_CHECKING, Any, Iterator, NamedTuple
 
 from . import lag
 from .adoption import Adoption, adopt, claimed_versions, examine, is_adoptable
@@ -31,7 +31,6 @@ from .decide import (
     is_left_to_promotions,
     question,
 )
-from .download import Download
 from .errors import Cancelled, LockedError, MirrorError
 from .files import remove_tree
 from .privileges import acting_as_owner
@@ -48,6 +47,9 @@ from .transport import BandwidthLimit
 from .units import Unit
 from .versions import Versions
 from .workspace import Workspace
+
+if TYPE_CHECKING:
+    from .download import Download
 
 # Questions are small: with this many at once, a sync that finds nothing new takes as long as one question.
 _UNITS_AT_ONCE = 16
@@ -343,6 +345,8 @@ class _Sync(NamedTuple):
 
     def _fetch(self, task: _Task) -> UnitResult:
         """Downloads what was decided, and publishes it if that is still right."""
+        from .download import Download
+
         unit, offered = task.unit, task.step.fetch
         task = task._replace(started=time.monotonic())
         download = Download(

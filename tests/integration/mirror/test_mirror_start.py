@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -17,17 +20,18 @@ from .conftest import CHECKOUT
 
 # Runs the command in a Python that notes each text that is compiled as a module, and each module that is loaded.
 OBSERVED = """
-import json, runpy, sys
+import json, os, runpy, sys
 note, sys.argv = sys.argv[1], sys.argv[2:]
-compiled = []
+compiled, as_owner, started_as = [], [], os.geteuid()
 def observe(event, arguments):
+    if event == "import" and os.geteuid() != started_as:
+        as_owner.append(arguments[0])
     if event == "compile" and "_mirror" in str(arguments[1]):
         compiled.append(str(arguments[1]))
 sys.addaudithook(observe)
 def write(_status=0):
     with open(note, "w") as file:
-        json.dump({"compiled": compiled, "modules": sorted(sys.modules)}, file)
-import os
+        json.dump({"as_owner": as_owner, "compiled": compiled, "modules": sorted(sys.modules)}, file)
 end = os._exit
 os._exit = lambda status: (write(), end(status))
 try:
@@ -38,15 +42,20 @@ finally:
 # What a sync that finds nothing new must not load: other verbs and other sources need it, or failures.
 NOT_NEEDED = {
     "_mirror.bundle",
+    "_mirror.download",
     "_mirror.sources.git",
     "_mirror.sources.script",
     "_strptime",
     "ctypes",
+    "dataclasses",
     "difflib",
+    "getpass",
+    "inspect",
     "pickle",
     "subprocess",
     "tarfile",
     "uuid",
+    "zipfile",
 }
 
 
@@ -90,6 +99,26 @@ def test_a_start_compiles_nothing_and_loads_no_more_than_it_needs(mirror, packed
     assert seen["compiled"] == []
     assert "_mirror.sync" in seen["modules"]
     assert sorted(NOT_NEEDED & set(seen["modules"])) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: acting as another user takes root")
+def test_root_imports_nothing_while_it_acts_as_the_owner(mirror, packed, observed):
+    command = packed(sys.executable)
+    owner = pwd.getpwnam("nobody")
+    with tempfile.TemporaryDirectory() as name:
+        public = Path(name)
+        public.chmod(0o755)
+        authority = public / "ca.pem"
+        shutil.copy(mirror.settings["source"]["caFile"], authority)
+        authority.chmod(0o644)
+        mirror.lie_at(public / "mirror")
+        mirror.configure(logFilePath=None, source={"caFile": str(authority)})
+        mirror.root.mkdir()
+        os.chown(mirror.root, owner.pw_uid, owner.pw_gid)
+        # A download, and then nothing new.
+        assert observed(command, "sync")["as_owner"] == []
+        assert observed(command, "sync")["as_owner"] == []
+        assert {path.lstat().st_uid for path in mirror.root.rglob("*")} == {owner.pw_uid}
 
 
 def test_another_python_compiles_the_sources(mirror, packed, observed):

@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Any, Callable, Mapping, Optional, Protocol
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional, Protocol
 
-from ..download import Download, Downloaded
 from ..errors import MirrorError
 from ..units import Unit
 from ..versions import Versions
+
+if TYPE_CHECKING:
+    from ..download import Download, Downloaded
 
 # Called before a retry, with the failure and the pause in seconds. An exception that it raises ends the tries.
 OnRetry = Optional[Callable[[MirrorError, float], None]]

@@ -6,16 +6,18 @@
 
 from __future__ import annotations
 
-from typing import Mapping
+from typing import TYPE_CHECKING, Mapping
 from urllib.parse import urlsplit, urlunsplit
 
-from ..download import Download, Downloaded
 from ..errors import Cancelled, MirrorError
 from ..retry import retrying
 from ..transport import Client, Connections, shown
 from ..units import Unit
 from ..versions import MAX_XML_BYTES, Versions, from_xml
 from .base import OnRetry
+
+if TYPE_CHECKING:
+    from ..download import Download, Downloaded
 
 _LINK_IDS = {"linux": "2144709", "mac": "2120136"}
 
