@@ -74,6 +74,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 # Ansible sends a module with the files that it imports. `cli` imports the whole engine, which is what is packed.
+# pylint: disable-next=unused-import
 from ansible_collections.mde.offline.plugins.module_utils._mirror import cli  # noqa: F401
 from ansible_collections.mde.offline.plugins.module_utils._mirror.pack import ANY_PYTHON, command_bytes, is_current
 

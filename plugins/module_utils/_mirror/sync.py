@@ -95,9 +95,9 @@ class _Turns:
         self._locks: dict[str, threading.Lock] = {}
 
     @contextlib.contextmanager
-    def of(self, unit: Unit, offered: Versions | None) -> Iterator[None]:
+    def of(self, unit: Unit, offered: Versions) -> Iterator[None]:
         """Keeps others from fetching the same package meanwhile, where the source says which package it is."""
-        if offered is None or not offered.sha256:
+        if not offered.sha256:
             yield
             return
         with self._lock:
@@ -219,14 +219,14 @@ class _Sync(NamedTuple):
                 for done in concurrent.futures.as_completed(planned):
                     task = done.result()
                     if task.step.fetch and not self.check:
-                        to_fetch.append(task)
+                        to_fetch.append((task, task.step.fetch))
                         if not self.source.fetches_all_at_once:
-                            fetching.append(downloads.submit(self._fetch, task))
+                            fetching.append(downloads.submit(self._fetch, task, task.step.fetch))
                     else:
                         finished[task.unit] = task if task.postponed else self._result(task, task.step, 0)
                 if self.source.fetches_all_at_once and to_fetch:
                     self._fetch_all_at_once(to_fetch)
-                    fetching = [downloads.submit(self._fetch, task) for task in to_fetch]
+                    fetching = [downloads.submit(self._fetch, task, offered) for task, offered in to_fetch]
                 for fetched in concurrent.futures.as_completed(fetching):
                     result = fetched.result()
                     finished[result.step.unit] = result
@@ -236,9 +236,9 @@ class _Sync(NamedTuple):
                 raise
         return [finished[unit] for unit in units]
 
-    def _fetch_all_at_once(self, tasks: list[_Task]) -> None:
-        wanted = {task.unit: task.step.fetch for task in tasks if task.step.fetch}
-        self.source.prepare(wanted, tasks[0].retries)
+    def _fetch_all_at_once(self, tasks: list[tuple[_Task, Versions]]) -> None:
+        wanted = {task.unit: offered for task, offered in tasks}
+        self.source.prepare(wanted, tasks[0][0].retries)
 
     # --- one unit: before the download --------------------------------------------------------------------------
 
@@ -343,11 +343,11 @@ class _Sync(NamedTuple):
 
     # --- one unit: the download ---------------------------------------------------------------------------------
 
-    def _fetch(self, task: _Task) -> UnitResult:
+    def _fetch(self, task: _Task, offered: Versions) -> UnitResult:
         """Downloads what was decided, and publishes it if that is still right."""
         from .download import Download
 
-        unit, offered = task.unit, task.step.fetch
+        unit = task.unit
         task = task._replace(started=time.monotonic())
         download = Download(
             self.workspace, unit, self.policy, self.bandwidth, self.cancel, self.report.progress_of(str(unit))
@@ -358,24 +358,23 @@ class _Sync(NamedTuple):
                 if stored is not None:
                     step = self._publish(task, stored.versions, stored, None)
                 else:
-                    step = self._download_and_publish(task, download)
+                    step = self._download_and_publish(task, offered, download)
                 download.discard()
         except MirrorError as error:
             step = failed(task.step, error, task.view)
         return self._result(task, step, download.received)
 
-    def _stored(self, unit: Unit, offered: Versions | None) -> Release | None:
+    def _stored(self, unit: Unit, offered: Versions) -> Release | None:
         """The very package that is offered, where another channel or an earlier run brought it."""
-        if offered is None or not offered.sha256:
+        if not offered.sha256:
             return None
         name = release_name(offered.definitions, offered.engine, offered.sha256)
         state = self.mirror.state()
         release = state.release(unit, name)
         return release if release and release.sha256 == offered.sha256 and state.is_whole(unit, name) else None
 
-    def _download_and_publish(self, task: _Task, download: Download) -> Step:
-        unit, offered = task.unit, task.step.fetch
-        assert offered is not None
+    def _download_and_publish(self, task: _Task, offered: Versions, download: Download) -> Step:
+        unit = task.unit
         self.report.unit_started(str(unit), str(offered))
         with self.source.client() as client:
             downloaded, versions = self.source.fetch(client, unit, offered, download, task.retries)
