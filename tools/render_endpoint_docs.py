@@ -1,4 +1,4 @@
-"""Writes docs/findings-health.md from the catalogue of findings; --check only compares."""
+"""Writes docs/findings-health.md from the catalogue of findings."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -59,17 +59,10 @@ def render() -> str:
     return "\n".join(parts)
 
 
-def main(arguments: list[str]) -> int:
-    text = render()
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text:
-        return 0
-    if "--check" in arguments:
-        print(f"stale: {PAGE.name}. Run: make docs", file=sys.stderr)
-        return 1
-    PAGE.write_text(text, encoding="utf-8")
-    print(f"written: docs/{PAGE.name}")
+def main() -> int:
+    PAGE.write_text(render(), encoding="utf-8")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
