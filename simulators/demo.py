@@ -95,16 +95,25 @@ class Processes:
         self._running: subprocess.Popen[bytes] | None = None
 
     def run(self, *command: str | Path, quiet: bool = False) -> int:
-        """Runs a command, whose output is shown immediately, and returns its exit status."""
+        """Runs a command, whose output is shown immediately, and returns its exit status.
+
+        The output passes through this process, because Ansible may end an interrupted run with a traceback of its own.
+        """
         # Without `with`: its __exit__ would wait for the end of the command after a signal.
         self._running = subprocess.Popen(
             [str(word) for word in command],
             env=self._environment,
             cwd=HOME,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL if quiet else None,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        assert self._running.stdout is not None
+        while chunk := os.read(self._running.stdout.fileno(), 65536):
+            if not quiet:
+                sys.stdout.buffer.write(chunk)
+                sys.stdout.buffer.flush()
         status = self._running.wait()
         self._running = None
         return status

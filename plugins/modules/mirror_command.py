@@ -92,6 +92,8 @@ def main() -> None:
     path, interpreter = Path(module.params["path"]), module.params["interpreter"]
     if path.is_dir():
         module.fail_json(msg=f"{path} is a folder. Name the file to install.", path=str(path))
+    if not module.check_mode and not path.parent.is_dir():
+        module.fail_json(msg=f"The folder {path.parent} does not exist. Create it first.", path=str(path))
     changed = not is_current(path, interpreter)
     if changed and not module.check_mode:
         with tempfile.NamedTemporaryFile(dir=module.tmpdir, delete=False) as staged:

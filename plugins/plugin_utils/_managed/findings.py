@@ -101,8 +101,7 @@ def show(value: object) -> str:
     """A value as JSON for a message: redacted, short, printable; of containers only the kind."""
     if isinstance(value, str):
         text = redact(value)
-        text = json.dumps(text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "...", ensure_ascii=False)
-        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+        return _readable_json(text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")
     if value is None or isinstance(value, (bool, int, float)):
         text = json.dumps(value)
         return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
@@ -124,4 +123,10 @@ def kind_of(value: object) -> str:
 
 def write(key: object, literal: object) -> str:
     """The corrected line."""
-    return f"Write {json.dumps(str(key))}: {json.dumps(literal, ensure_ascii=False)}"
+    return f"Write {json.dumps(str(key))}: {_readable_json(literal)}"
+
+
+def _readable_json(value: object) -> str:
+    """JSON with the letters of all scripts as they are; halves of characters, which UTF-8 lacks, are escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

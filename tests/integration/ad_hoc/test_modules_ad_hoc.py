@@ -31,3 +31,10 @@ def test_an_unknown_option_is_refused_by_name(through_ansible):
     result = through_ansible("mde.offline.health_info", minutes=5)
     assert result["failed"] is True
     assert "minutes" in result["msg"]
+
+
+def test_the_command_is_not_installed_into_a_missing_folder(through_ansible, tmp_path):
+    result = through_ansible("mde.offline.mirror_command", path=str(tmp_path / "bin" / "mde-mirror"))
+    assert result["failed"] is True
+    assert f"The folder {tmp_path / 'bin'} does not exist." in result["msg"]
+    assert list(tmp_path.iterdir()) == []

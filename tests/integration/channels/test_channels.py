@@ -578,6 +578,7 @@ def test_an_import_during_a_sync_ends_and_names_it(mirror, tmp_path):
     mirror.well("export", bundle)
     service.publish(version(2), size=SIZE)
     service.fault("stall", kind="package", times=1)
+    service.clear_requests()
     mirror.configure(source={"timeout": 10 * LONGEST})
     with mirror.start("sync") as sync:
         assert until(lambda: service.asked("package"))

@@ -41,6 +41,7 @@ def stalled(mirror, service):
     mirror.configure(source={"timeout": 10 * LONGEST})
     service.publish(version(3), size=SIZE)
     service.fault("stall", kind="package")
+    service.clear_requests()
     with mirror.start("sync", "--json") as sync:
         assert until(lambda: service.asked("package"))
         yield sync

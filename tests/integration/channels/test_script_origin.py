@@ -236,12 +236,12 @@ def test_a_pinned_commit_does_not_change(scripted, origin, kind, web):
     web.requests.clear()
     scripted.publish(3)
     assert (ran(scripted), published(scripted)[-40:], web.requests) == (1, first, [])
-    scripted.configure(source={"commit": there.upstream.editions[2]})
+    scripted.configure(script={"commit": there.upstream.editions[2]})
     scripted.publish(4)
     assert (ran(scripted), published(scripted)[-40:]) == (2, there.upstream.editions[2])
     if not there.is_zip:
         # An older commit is pinned.
-        scripted.configure(source={"commit": first})
+        scripted.configure(script={"commit": first})
         scripted.publish(5)
         assert ran(scripted) == 1
 
@@ -251,7 +251,7 @@ def test_another_commit_than_the_pinned_one_is_never_run(scripted, origin, kind,
     there = origin(kind)
     scripted.configure(script={"url": there.address})
     scripted.publish(2)
-    scripted.configure(source={"commit": "0123456789" * 4})
+    scripted.configure(script={"commit": "0123456789" * 4})
     service.publish(version(3), size=SIZE)
     service.clear_requests()
     message = fails(scripted, "script_commit").error()["message"]
@@ -260,7 +260,7 @@ def test_another_commit_than_the_pinned_one_is_never_run(scripted, origin, kind,
     assert service.asked("package") == []
     there.gone()
     assert there.upstream.editions[1] in fails(scripted, "script_commit").error()["message"]
-    scripted.configure(source={"commit": None})
+    scripted.configure(script={"commit": None})
     assert notes(scripted.sync_well()), "the present copy is good enough without the pin"
 
 
@@ -307,7 +307,7 @@ def test_the_present_copy_is_used_if_the_update_fails(scripted, origin, kind, fa
     run = scripted.publish(3)
     assert (ran(scripted), copied(scripted)) == (1, before)
     (note,) = notes(run)
-    assert "could not be brought up to date" in note
+    assert "could not be updated" in note
     assert list((scripted.root / ".incoming").iterdir()) == []
     # Without a copy, the sync fails.
     shutil.rmtree(scripted.root / ".state" / "script")
@@ -356,7 +356,9 @@ def test_a_missing_git_is_reported(scripted, upstream, tmp_path, monkeypatch, se
     assert "git" in error["hint"]
 
 
-@pytest.mark.parametrize("moment", ["before write", "before point", "after point", "before remove_tree"])
+@pytest.mark.parametrize(
+    "moment", ["before write", "before replace_symlink", "after replace_symlink", "before remove_tree"]
+)
 def test_a_kill_during_the_update_of_the_copy(scripted, upstream, tmp_path, patched, moment):
     """The old or the new copy exists afterwards, complete, and the next sync updates it."""
     scripted.configure(script={"url": str(upstream.folder)})
@@ -365,12 +367,12 @@ def test_a_kill_during_the_update_of_the_copy(scripted, upstream, tmp_path, patc
     when, name = moment.split()
     deadly = patched(
         "import os",
-        "from _mirror import script_origin",
-        f"real = script_origin.{name}",
+        "from _mirror.sources import script_checkout",
+        f"real = script_checkout.{name}",
         "def deadly(*arguments):",
         "    real(*arguments)" if when == "after" else "",
         "    os.kill(os.getpid(), 9)",
-        f"script_origin.{name} = deadly",
+        f"script_checkout.{name} = deadly",
     )
     scripted.service.publish(version(3), size=SIZE)
     run = scripted.sync(command=deadly)
@@ -378,7 +380,7 @@ def test_a_kill_during_the_update_of_the_copy(scripted, upstream, tmp_path, patc
     assert copied(scripted)
     upstream.folder.rename(tmp_path / "away")
     run = scripted.sync_well()
-    assert ran(scripted) == (2 if moment == "after point" else 1)
+    assert ran(scripted) == (2 if moment == "after replace_symlink" else 1)
     (tmp_path / "away").rename(upstream.folder)
     assert notes(scripted.publish(4)) == []
     assert (ran(scripted), len(copies(scripted))) == (2, 1)
@@ -509,7 +511,7 @@ def test_root_acts_as_the_owner(scripted, upstream, public, kept):
     for path in (scripted.root, *scripted.root.rglob("*")):
         os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
     address = {"url": f"file://{public}/upstream", "path": f"{public}/upstream"}[kept]
-    scripted.configure(source={kept: address, "caFile": str(authority)})
+    scripted.configure(source={"caFile": str(authority)}, script={kept: address})
     scripted.publish(2)
     output = (scripted.root / ".state" / "script" / "output.log").read_text(encoding="utf-8")
     assert f"user {owner.pw_uid} {owner.pw_uid}\n" in output

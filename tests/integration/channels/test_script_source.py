@@ -300,10 +300,10 @@ def test_an_invalid_package_is_not_published(scripted, service, fault):
 
 @pytest.mark.parametrize("fault", VERSIONS_FAULTS)
 def test_invalid_versions_are_not_published(scripted, service, fault):
-    """mde-mirror sends two requests before the script does, so the third response is for the script."""
+    """mde-mirror sends one request before the script does, so the second response is for the script."""
     name, options = VERSIONS_FAULTS[fault]
     service.publish(version(2), size=SIZE)
-    service.fault(name, kind="info", arch="x86_64", skip=2, **options)
+    service.fault(name, kind="info", arch="x86_64", skip=1, **options)
     run = unharmed(scripted, service)
     assert codes(run) == {"script_failed"}
     # If the request for the versions is interrupted, the script always ends at this package.
@@ -404,6 +404,7 @@ def test_a_signal_also_stops_the_script(scripted, service, tmp_path):
     service.publish(version(2), size=SIZE)
     service.fault("stall", kind="package")
     before = scripted.snapshot()
+    service.clear_requests()
     process = scripted.start("sync")
     assert until(lambda: service.asked("package"))
     kill(process, signal.SIGTERM)

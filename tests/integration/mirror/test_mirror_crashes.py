@@ -186,6 +186,7 @@ def test_a_second_run_ends_and_names_the_first(filled, service):
     filled.configure(source={"timeout": 10 * LONGEST})
     service.publish(SECOND, size=SIZE)
     service.fault("stall", kind="package")
+    service.clear_requests()
     with filled.start("sync", "--json") as first:
         assert until(lambda: service.asked("package"))
         second = filled.run("sync")
@@ -205,6 +206,7 @@ def test_a_second_run_ends_and_names_the_first(filled, service):
 def test_a_killed_run_leaves_no_lock(filled, service):
     service.publish(SECOND, size=SIZE)
     service.fault("stall", kind="package", times=1)
+    service.clear_requests()
     process = filled.start("sync")
     assert until(lambda: service.asked("package"))
     kill(process)

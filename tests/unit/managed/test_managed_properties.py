@@ -69,6 +69,13 @@ def test_no_configuration_raises_and_findings_are_whole(config, version):
         "".join(finding.values()).encode("utf-8")
 
 
+def test_half_a_character_is_escaped_in_advice():
+    exclusion = {"$type": "excludedFileExtension", "extension": "\ud800", "scopes": ["epp"]}
+    found = validate.config_findings({"exclusionSettings": {"exclusions": [exclusion]}})
+    (advice,) = [finding["hint"] for finding in found if finding["id"] == "extension_without_dot"]
+    assert advice == 'Write "extension": ".\\ud800"'
+
+
 @settings(max_examples=300)
 @given(st.one_of(st.text(), st.binary(), st.text(alphabet="{}[]\",:/#'\\ \n1aN-\0\ufeff\ud800", max_size=30)))
 def test_no_text_raises(text):
