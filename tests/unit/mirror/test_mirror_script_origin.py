@@ -187,11 +187,11 @@ def test_what_is_no_whole_zip(take, data):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (genuine("mdatp-xplat-main/", b""), "no commit"),
+        (genuine("mdatp-xplat-main/", b""), "unknown commit"),
         (genuine("mdatp-xplat-main/", OTHER.encode()), OTHER),
-        (genuine(f"mdatp-xplat-{COMMIT}/", b""), "no commit"),
+        (genuine(f"mdatp-xplat-{COMMIT}/", b""), "unknown commit"),
         (genuine(f"mdatp-xplat-{OTHER}/"), OTHER),
-        (genuine("mdatp-xplat-main/", COMMIT[:39].encode()), "no commit"),
+        (genuine("mdatp-xplat-main/", COMMIT[:39].encode()), "unknown commit"),
     ],
 )
 def test_a_zip_of_another_commit_is_refused(take, data, said):

@@ -32,7 +32,7 @@ _PASSING = re.compile(
 
 
 def without_user(address: str) -> str:
-    """An address of the web without user and password. Those of ssh name the account on the server, no secret."""
+    """An http(s) address without user and password. In an ssh address, the user is not a secret."""
     if not address.startswith(("http:", "https:")):
         return address
     parts = urlsplit(address)
@@ -42,7 +42,7 @@ def without_user(address: str) -> str:
 class Git:
     """A bare repository in a private folder, filled from an address.
 
-    The configuration of the user and of the system, hooks, and questions on the terminal are switched off.
+    The configuration of the user and of the system, hooks, and prompts on the terminal are disabled.
     """
 
     def __init__(self, source: SourceSettings, address: str, where: str, folder: Path, cancel: Cancel) -> None:
@@ -68,9 +68,9 @@ class Git:
         """The configuration of git, in place of the user's own."""
         lines = [
             "[http]",
-            # Only for the first request. GIT_ALLOW_PROTOCOL forbids a redirect from https to http.
+            # Redirects are followed only for the first request. GIT_ALLOW_PROTOCOL forbids one from https to http.
             "followRedirects = " + ("false" if self._user else "initial"),
-            # The requests of this program use this method too, without waiting for status 407.
+            # Requests by this engine itself use the same method, without waiting for status 407.
             "proxyAuthMethod = basic",
             "[gc]",
             "auto = 0",
@@ -101,7 +101,7 @@ class Git:
         remove_tree(self._folder / "repository")
         self._run("init", "-q", "--bare", "--template=", "repository")
         attempts = [["--depth", "1", self._address, f"+{commit if pinned else 'HEAD'}:refs/script/commit"]]
-        # Old servers and clients fetch branches only, and plain web servers ignore the depth.
+        # Old servers and clients can fetch only branches, and plain web servers ignore the depth.
         attempts.append([self._address, "+HEAD:refs/script/head"])
         if pinned:
             attempts.append([self._address, "+refs/heads/*:refs/script/heads/*", "+refs/tags/*:refs/script/tags/*"])
@@ -123,7 +123,7 @@ class Git:
         raise MirrorError(
             "script_commit",
             f"the repository {self._shown} has no commit {commit} on any branch or tag",
-            "Check source.script.commit, and that this repository holds it.",
+            "Check source.script.commit, and that this repository contains that commit.",
         )
 
     def _has(self, commit: str) -> bool:

@@ -33,7 +33,7 @@ def reading_zip(where: str) -> Iterator[None]:
 def read_zip(path: Path, where: str) -> tuple[list[tuple[Member, zipfile.ZipInfo]], str | None]:
     """The members of a zip, and the commit that it names.
 
-    Nothing is unpacked. The whole zip is refused where the name of a member leads out of the folder.
+    Nothing is unpacked. The whole zip is refused if the name of any member leads out of the folder.
     """
     with reading_zip(where):
         _check_end(path)
@@ -65,7 +65,7 @@ def _check_end(path: Path) -> None:
 
 
 def _is_plain(info: zipfile.ZipInfo, links: tuple[str, ...]) -> bool:
-    """True for a regular file that is not below a link. Zips that were not made on Unix do not say the type."""
+    """True for a regular file that is not below a link. Zips that were not made on Unix do not contain the type."""
     kind = stat.S_IFMT(info.external_attr >> 16)
     return kind in (0, stat.S_IFREG) and not info.filename.startswith(links)
 
@@ -91,6 +91,6 @@ def _commit_of(comment: bytes, top: str, where: str) -> str | None:
         raise MirrorError(
             "script_commit",
             f"the zip {where} names two commits: {commit} in its comment, {named[1]} in its folder",
-            "Neither GitHub nor `git archive` makes such a zip. Take one that they made.",
+            "Neither GitHub nor `git archive` makes such a zip. Use a zip that one of them made.",
         )
     return commit
