@@ -106,7 +106,7 @@ health:
       elements: str
       sample: []
     format:
-      description: The form that the record was read from, V(json) or V(text).
+      description: The format of the output from which the record was read, V(json) or V(text).
       returned: always
       type: str
       sample: json
@@ -131,7 +131,7 @@ findings:
       description: What was seen on this host.
       returned: always
       type: str
-      sample: The host has definitions 1.443.1.0, the mirror publishes 1.443.508.0.
+      sample: The host has definitions 1.443.1.0, but the mirror publishes 1.443.508.0.
     hint:
       description: What to do.
       returned: always

@@ -127,7 +127,7 @@ findings:
       description: What is required, and what was seen on this host.
       returned: always
       type: str
-      sample: "Kernel: required is 3.10.0-327 or later; found: 3.10.0-229.el7.x86_64."
+      sample: "Kernel: required: 3.10.0-327 or later; found: 3.10.0-229.el7.x86_64."
     hint:
       description: What to do.
       returned: always
@@ -170,7 +170,7 @@ distribution:
       type: str
       sample: rpm
     el6:
-      description: Whether it is an EL 6, for which no agent with offline updates exists.
+      description: Whether the host runs EL 6, for which no agent with offline updates exists.
       returned: always
       type: bool
       sample: false

@@ -1,4 +1,4 @@
-"""Finds and asks the agent's command `mdatp`; no call outlasts its limit. Private to the mde.offline collection."""
+"""Finds and runs the agent's command `mdatp`, each call with a time limit. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later

@@ -8,7 +8,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 __metaclass__ = type
 
 # Ids are a public contract. Severities, hints, the order of findings, the tables of the diagnosis and
-# docs/findings-health.md (`make docs`) are made from these records and stand nowhere else.
+# docs/findings-health.md (`make docs`) are made from these records and are written nowhere else.
 
 import re
 
@@ -19,15 +19,15 @@ CAUSE, SYMPTOM = "cause", "symptom"
 
 
 class Record:
-    """What is known of one finding.
+    """What is known about one finding.
 
     `remedy` is the hint that users read; `means` and `seen` are for the documentation. Texts name the constants of
     agent_versions as {v.NAME}.
 
     `step` is the step of the diagnosis that shows the finding, `rows` are the rows of `mdatp health` that prove it.
-    `role` is CAUSE or SYMPTOM where the finding has to do with updates. `rank` orders causes, from the installation up
-    to the update, since a cause hides those above it; symptoms follow. A warning that `explains` is moved up to the
-    causes where a symptom was found.
+    `role` is CAUSE or SYMPTOM if the finding concerns updates. `rank` orders the causes, from the installation to the
+    update, since each cause hides the later ones; symptoms follow. A warning with `explains` comes directly after the
+    causes if there is a symptom.
     """
 
     def __init__(self, id, severity, means, seen, remedy, step=None, rows=(), role=None, rank=None, explains=False):  # pylint: disable=redefined-builtin
@@ -105,8 +105,8 @@ SECTIONS = (
                 means="The agent printed something that is not a health table.",
                 seen="Neither the JSON nor the text form has a row such as `healthy` or `app_version`. The return "
                 "value `raw` has the output.",
-                remedy="Run mdatp health on the host and compare; if the agent is a supported release, report its "
-                "output.",
+                remedy="Run mdatp health on the host and compare its output with the return value raw; if the agent is "
+                "a supported release, report the output.",
                 step="agent",
                 role=CAUSE,
                 rank=80,
@@ -270,8 +270,9 @@ SECTIONS = (
                 "mirror_answer_unusable",
                 "error",
                 means="The server answered, but not as a mirror does.",
-                seen="In place of `manifest.json` came an HTTP error, an HTML page, or no JSON with "
-                "`DefinitionVersion` and `EngineVersion`; or the address is neither http(s) nor an absolute path.",
+                seen="The answer to the request for `manifest.json` was an HTTP error, an HTML page, or something else "
+                "than JSON with `DefinitionVersion` and `EngineVersion`; or the address is neither http(s) nor an "
+                "absolute path.",
                 remedy="Check the address (it ends at the folder that holds the arch_* folders) and the files on the "
                 "mirror; run a sync on the mirror.",
                 step="published",
@@ -335,7 +336,7 @@ SECTIONS = (
                 "definitions_status_unusual",
                 "warning",
                 means="The agent reports a status that is not documented.",
-                seen="`definitions_status` is none of `up_to_date`, `updating`, `out_of_date`, `unavailable`.",
+                seen="`definitions_status` is not one of `up_to_date`, `updating`, `out_of_date` and `unavailable`.",
                 remedy="Run mdatp definitions update and read mdatp health --details definitions.",
                 step="fail_reason",
                 rows=("definitions_status",),
@@ -404,12 +405,12 @@ SECTIONS = (
             Record(
                 "passive_mode",
                 "warning",
-                means="The agent updates before scans only, not by its own timer. New installations are passive by "
-                "default. The finding is information only where the level is marked `[managed]`, so it is intended, "
-                "and the definitions are fresh, so updates come another way.",
+                means="The agent updates only before scans, not by its own timer. New installations are passive by "
+                "default. The severity is only `info` if the level is marked `[managed]`, so it is intended, and the "
+                "definitions are fresh, so something else updates them.",
                 seen="`antivirus_enforcement_level` is `passive` or `on_demand`. Without that row (agents before "
                 "{v.ENFORCEMENT_LEVEL_ROW}), `passive_mode_enabled` is true or `real_time_protection_enabled` is "
-                "false. The level `audit` is not documented in this respect and not reported.",
+                "false. For the level `audit` nothing is documented, so it is not reported.",
                 remedy="Set antivirusEngine.enforcementLevel to real_time, or schedule the module definitions_update; "
                 "at any other level the agent does not update by its own timer.",
                 step="enforcement",
@@ -545,10 +546,10 @@ SECTIONS = (
                 "managed_file_missing",
                 "error",
                 means="There is no managed configuration. The finding is a warning where the agent does not answer, "
-                "since a policy may manage it. It is not reported where the settings for offline updates are managed "
-                "without the file.",
+                "since a policy may manage the agent. It is not reported where the settings for offline updates are "
+                "managed without the file.",
                 seen="There is no file at the path in the option `managed_file`. The evidence lists the content of its "
-                "folder, and names a file at `/etc/opt/microsoft/mdatp/mdatp_managed.json`, which is a common mistake.",
+                "folder. It also names a file at `/etc/opt/microsoft/mdatp/mdatp_managed.json`, a common wrong place.",
                 remedy="Write the managed configuration (module managed_config, role endpoint), or let a portal policy "
                 "set it.",
                 step="managed_file",
@@ -645,7 +646,7 @@ SECTIONS = (
             Record(
                 "mirror_tls_failed",
                 "error",
-                means="A connection is established, but without TLS that this system trusts.",
+                means="A connection is established, but TLS fails, or this system does not trust the certificate.",
                 seen="The authority is unknown, the certificate is for another name or has expired, or the server does "
                 "not speak TLS. The check uses the authorities that Python trusts on this host; the evidence has "
                 "subject and issuer of the certificate where `openssl` is installed.",
@@ -717,7 +718,7 @@ SECTIONS = (
             Record(
                 "selinux_denials",
                 "warning",
-                means="SELinux denied the agent an access.",
+                means="SELinux denied an access by the agent.",
                 seen="The audit log of the last day has AVC lines with `denied` for mdatp, wdavdaemon or "
                 "`/opt/microsoft`. These lines are the evidence.",
                 remedy="Read the denials with ausearch -m AVC -ts recent. For wrong labels run restorecon -R "
@@ -770,8 +771,8 @@ SECTIONS = (
             Record(
                 "offline_updates_impossible",
                 "error",
-                means="This is an EL 6 (Red Hat, CentOS or Oracle). The last agent for EL 6 is {v.LAST_EL6}; offline "
-                "updates begin with {v.OFFLINE_UPDATES_X86_64}. No configuration can change that.",
+                means="This host runs EL 6 (Red Hat, CentOS or Oracle). The last agent for EL 6 is {v.LAST_EL6}; "
+                "offline updates begin with {v.OFFLINE_UPDATES_X86_64}. No configuration can change that.",
                 seen="`/etc/redhat-release`, `/etc/centos-release` or `/etc/oracle-release` names EL 6.",
                 remedy="Move the workload of this host to a supported release; no configuration can help. Until then "
                 "the host needs another protection.",
@@ -788,7 +789,7 @@ SECTIONS = (
             Record(
                 "architecture_unsupported",
                 "error",
-                means="There is no agent for this processor, or none for it on this distribution.",
+                means="There is no agent for this processor, or none for this processor on this distribution.",
                 seen="The architecture of the machine is neither x86_64 nor arm64, or it is arm64 on a release that is "
                 "supported on x86_64 only.",
                 remedy="Use a host with x86_64, or a distribution that is supported on arm64.",
@@ -826,7 +827,7 @@ SECTIONS = (
             Record(
                 "fapolicyd_conflict",
                 "error",
-                means="fapolicyd blocks through fanotify, too.",
+                means="fapolicyd also blocks accesses to files through fanotify.",
                 seen="A process `fapolicyd` runs, and the agent is neither passive nor {v.BESIDE_FAPOLICYD} or later "
                 "on RHEL or Fedora.",
                 remedy="Stop fapolicyd, or run the agent in passive mode; on RHEL and Fedora, agent "
@@ -845,8 +846,8 @@ SECTIONS = (
             Record(
                 "systemd_missing",
                 "error",
-                means="The host was not booted with systemd, which the service of the agent needs. Most containers are "
-                "not either.",
+                means="The host was not booted with systemd, which the service of the agent needs. Most containers "
+                "have no systemd.",
                 seen="There is no folder `/run/systemd/system`.",
                 remedy="Use a distribution with systemd; the service of the agent is a systemd unit.",
             ),
@@ -920,9 +921,9 @@ SECTIONS = (
             Record(
                 "agent_release_old",
                 "warning",
-                means="The release of the agent is older than nine months, its lifetime. The exact day of its end is "
-                "`agent_expired` in the health.",
-                seen="Year and month in the version of the agent (101.26062 is of June 2026).",
+                means="The release of the agent is older than nine months, its lifetime. The finding `agent_expired` "
+                "of the health uses the exact day.",
+                seen="Year and month in the version of the agent (101.26062 is from June 2026).",
                 remedy="Upgrade the agent: each release works for nine months, and only the newest ones get full "
                 "support.",
             ),
@@ -946,8 +947,8 @@ SECTIONS = (
             Record(
                 "packages_missing",
                 "warning",
-                means="Packages that the agent depends on are not installed. The finding is information only before "
-                "the agent is installed, since its package installs them.",
+                means="Packages that the agent depends on are not installed. The severity is only `info` before the "
+                "agent is installed, since its package installs them.",
                 seen="None of the files of a package exists. `mde-netfilter` is not checked: it comes from the "
                 "repository of the agent.",
                 remedy="Install them from a repository that this host reaches; the agent's package depends on them.",

@@ -1,4 +1,4 @@
-"""Looks at a machine: files, mounts, processes and space below a root. Private to the mde.offline collection."""
+"""Reads the files, mounts, processes and free space of a machine. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later

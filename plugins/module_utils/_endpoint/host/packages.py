@@ -1,4 +1,4 @@
-"""Knows the packages that the agent needs, and other security products. Private to the mde.offline collection."""
+"""Lists the packages that the agent needs, and other security products. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later

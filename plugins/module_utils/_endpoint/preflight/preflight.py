@@ -40,7 +40,7 @@ def look(host=None, agent=None):
             }
         )
         if result.ok is False:
-            message = "{0}: required is {1}; found: {2}.".format(title, required, result.actual.rstrip("."))
+            message = "{0}: required: {1}; found: {2}.".format(title, required, result.actual.rstrip("."))
             found.append(proven(finding_id, message, severity))
     return {"requirements": requirements, "findings": _ordered(found), "distribution": context.distribution}
 
