@@ -92,7 +92,7 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ __mde_diagnosis.steps | selectattr('outcome', 'equalto', 'problem') | map(attribute='title') | list }}"
 
-- name: Look again, quickly
+- name: Diagnose again, without the slow parts
   mde.offline.diagnosis_info:
     connectivity_test: false
     log_lines: 0

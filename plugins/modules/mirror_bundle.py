@@ -17,7 +17,7 @@ description:
   - Imports such a file on another mirror. Everything is verified before a channel is changed; a file that is
     damaged, cut short, older than what is published or not made by this collection is refused as a whole, with the
     reason.
-  - A channel that is held stays as it is; the others of the bundle are imported.
+  - A held channel stays unchanged; the other channels of the bundle are imported.
 options:
   path:
     description:
@@ -26,19 +26,19 @@ options:
     required: true
   state:
     description:
-      - V(exported) writes the file unless it carries the same releases already.
+      - V(exported) writes the file, unless it already carries the same releases.
       - V(imported) publishes what the file carries.
     type: str
     required: true
     choices: [exported, imported]
   base:
     description:
-      - With O(state=exported), a copy of C(status.json) of the mirror that will import the file. Packages that it has
-        are left out.
+      - With O(state=exported), a copy of C(status.json) of the mirror that will import the file. Packages that it lists
+      are left out.
     type: path
   allow_downgrade:
     description:
-      - With O(state=imported), take versions that are lower than the published ones.
+      - With O(state=imported), accept versions that are lower than the published ones.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -125,7 +125,7 @@ units:
       type: str
       sample: 1.443.508.0-1.1.25110.3002-3fa9c1d2
     carries:
-      description: The versions that the file has for this unit, also where the channel is held and keeps its release.
+      description: The versions that the file has for this unit, also if the channel is held and keeps its release.
       type: dict
       sample: {definitions_version: 1.443.508.0, engine_version: 1.1.25110.3002}
     held:

@@ -25,7 +25,7 @@ options:
   interpreter:
     description:
       - The Python (3.8 or newer) that the first line of the file names.
-      - Let this module run with the same Python, by C(ansible_python_interpreter) in the C(vars) of the task.
+      - Set C(ansible_python_interpreter) in the C(vars) of the task, so that this module runs with the same Python.
     type: str
     default: /usr/bin/env python3
   mode:

@@ -48,7 +48,7 @@ EXAMPLES = r"""
   become: true
   become_user: mde-mirror
 
-- name: Accept a release that Microsoft took back
+- name: Accept lower versions after Microsoft withdrew a release
   mde.offline.mirror_sync:
     allow_downgrade: true
   become: true
@@ -121,7 +121,8 @@ units:
     error:
       description: The error, with a stable code, a message and a hint; null if the unit did not fail.
       type: dict
-      sample: {code: http_status, message: the service answered with status 503, hint: If it stays so, try later.}
+      sample: {code: http_status, message: the service answered with status 503, hint: If the error persists, try
+      later.}
     notes:
       description: Notes, such as failures that a retry overcame.
       type: list

@@ -1,6 +1,6 @@
 """Rules about the addresses of the proxy and of the mirror.
 
-Private to the mde.offline collection: no promise is made to others.
+Private to the mde.offline collection; it may change without notice.
 """
 
 # Copyright (c) The mde.offline contributors

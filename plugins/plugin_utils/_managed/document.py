@@ -1,6 +1,6 @@
 """A managed configuration as the rules read it: plain data, read by path, of any type.
 
-Private to the mde.offline collection: no promise is made to others.
+Private to the mde.offline collection; it may change without notice.
 """
 
 # Copyright (c) The mde.offline contributors

@@ -1,6 +1,6 @@
 """Rules about valid settings that weaken protection, and advice.
 
-Private to the mde.offline collection: no promise is made to others.
+Private to the mde.offline collection; it may change without notice.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -58,7 +58,7 @@ PUA_OFF = rule(
     "pua_off",
     WARNING,
     "Potentially unwanted applications are not reported",
-    "With off, they are neither stopped nor logged.",
+    "With the value off, they are neither stopped nor logged.",
     'Write "block", or at least "audit".',
 )
 ALLOWED_THREATS = rule(
@@ -72,7 +72,7 @@ EICAR_ALLOWED = rule(
     "eicar_allowed",
     WARNING,
     "The EICAR test file is allowed",
-    "The entry is from Microsoft's sample. With it, the usual test of an installation finds nothing.",
+    "The entry is from Microsoft's sample. With this entry, the usual test of an installation finds nothing.",
     "Remove the entry.",
 )
 MERGE_POLICY_OPEN = rule(

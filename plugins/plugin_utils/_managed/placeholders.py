@@ -1,6 +1,6 @@
 """Rules about values that are copied from documentation or never filled in.
 
-Private to the mde.offline collection: no promise is made to others.
+Private to the mde.offline collection; it may change without notice.
 """
 
 # Copyright (c) The mde.offline contributors

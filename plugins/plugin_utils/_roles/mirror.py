@@ -76,8 +76,8 @@ def _alarms(variables: Variables) -> Iterator[str]:
         yield "mirror_alarm_command has to begin with the absolute path of a program."
     elif re.search(r"\s", program):
         yield (
-            "mirror_alarm_command begins with a path that holds a blank. Give the program and each of its arguments as "
-            "elements of a list. No shell splits a command line."
+            "mirror_alarm_command begins with a path that contains a blank. Give the program and each of its arguments "
+            "as elements of a list. No shell splits a command line."
         )
     for unit in variables["alarm_units"]:
         if not _UNIT.match(unit):
@@ -100,7 +100,7 @@ def _cron(variables: Variables) -> Iterator[str]:
             'month and weekday, such as "0 */2 * * *".'
         )
     if not _CRON_FILE.match(PurePosixPath(variables["cron_file"]).name):
-        yield "The file name in mirror_cron_file may hold letters, digits, _ and - only. cron ignores other files."
+        yield "The file name in mirror_cron_file may contain only letters, digits, _ and -. cron ignores other files."
 
 
 def _times(variables: Variables, scheduler: str) -> Iterator[str]:
