@@ -13,7 +13,7 @@ version_added: 0.1.0
 short_description: Packs the command mde-mirror on the controller
 description:
   - Packs the mirror engine that is part of this collection as one executable file and returns its path on the
-  controller.
+    controller.
   - The file is the same, byte for byte, for the same version of the collection, so that installing it again changes
     nothing.
   - The file is in the temporary folder of the running C(ansible-playbook) and is removed with it.

@@ -69,7 +69,7 @@ options:
     description:
       - V(merged) merges the settings into the file and keeps its other settings.
       - V(replaced) writes exactly the given settings, also if the existing file is invalid. A backup of an invalid file
-      is kept.
+        is kept.
       - V(absent) removes the given keys, with everything below them, and objects that become empty. An object in
         O(config) stands for the keys in it, any other value for its own key. The file itself is not removed.
     type: str

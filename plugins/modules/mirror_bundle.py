@@ -34,7 +34,7 @@ options:
   base:
     description:
       - With O(state=exported), a copy of C(status.json) of the mirror that will import the file. Packages that it lists
-      are left out.
+        are left out.
     type: path
   allow_downgrade:
     description:

@@ -27,9 +27,9 @@ options:
   state:
     description:
       - V(promoted) makes the channel serve what O(source) serves. The channel must be listed in C(channels) of the
-      settings.
+        settings.
       - V(rolled_back) makes the channel serve its previous release, or O(release), and holds the channel there. A
-      channel that is rolled back already is not changed unless O(release) names another release.
+        channel that is rolled back already is not changed unless O(release) names another release.
       - V(held) makes the channel keep the release that it serves.
       - V(unheld) lets the channel follow its source again.
     type: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: role_variables
-short_description: Take the variables of a role, converted and checked
+short_description: Read the variables of a role, converted and checked
 version_added: 0.1.0
 author:
   - The mde.offline contributors (@mde-offline)
@@ -69,7 +69,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Take the role's variables
+- name: Read the role's variables
   mde.offline.role_variables:
     others: [mirror_root]
   register: __mirror_http_taken
@@ -96,7 +96,7 @@ variables:
 problems:
   description:
     - One sentence for each variable that is not valid, cannot be evaluated, or was renamed. The sentences contain no
-    value of a variable that is marked with C(no_log) in C(meta/argument_specs.yml).
+      value of a variable that is marked with C(no_log) in C(meta/argument_specs.yml).
   returned: always
   type: list
   elements: str

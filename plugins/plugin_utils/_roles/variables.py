@@ -94,7 +94,7 @@ def _odd(value: t.Any) -> Iterator[str]:
 
 
 def _prepared(value: t.Any, option: Option) -> t.Any:
-    """Converts values that ArgumentSpecValidator treats differently by version, and refuses mistakes that it accepts."""
+    """Converts values that ArgumentSpecValidator treats differently by version; refuses mistakes that it accepts."""
     kind = option.get("type", "str")
     if kind == "list":
         return [_prepared(item, _element(option)) for item in _list(value)]

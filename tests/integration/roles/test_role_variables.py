@@ -23,7 +23,7 @@ OPTIONS: dict[str, Any] = {
     "demo_name": {"type": "str", "default": "{{ inventory_hostname }}"},
 }
 TAKE = {
-    "name": "Take the role's variables",
+    "name": "Read the role's variables",
     "mde.offline.role_variables": {"others": ["demo_web_port"]},
     "register": "__demo_taken",
     "no_log": True,
