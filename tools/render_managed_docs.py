@@ -121,13 +121,13 @@ def agent(node: json_schema.Node) -> str:
 
 
 def key_row(name: str, node: json_schema.Node) -> list[str]:
-    notes = node["description"]
+    notes = cell(node["description"])
     if node.get("deprecated"):
         since = node.get("x-deprecated-since")
         notes = f"**Deprecated{f' since {since}' if since else ''}.** {notes}"
     kind = node["type"] + (f" of {json_schema.resolve(node['items'])['type']}s" if node["type"] == "array" else "")
     default = code(node["default"]) if "default" in node else ""
-    return [code(name), kind, allowed(node), default, agent(node), cell(notes), node["x-source"]]
+    return [code(name), kind, allowed(node), default, agent(node), notes, node["x-source"]]
 
 
 def render_keys() -> str:
