@@ -22,9 +22,9 @@ INTRODUCTION = """\
 
 `mde.offline.health_info`, `mde.offline.definitions_update`, `mde.offline.diagnosis_info` and
 `mde.offline.preflight_info` return these findings about a host. Ids are stable and keep their meaning. A finding has
-an `id`, a `severity`, a `message` with what was seen on that host, and a `hint`; those of the last two modules also
+an `id`, a `severity`, a `message` with what was seen on that host, and a `hint`; findings of the last two modules also
 have `evidence`. A host counts as healthy, or ready, when it has no finding of severity `error`. A row that the agent
-does not print never makes a finding, nor does a requirement that cannot be measured.
+does not print never causes a finding, nor does a requirement that cannot be measured.
 
 [Troubleshooting](troubleshooting.md) lists the findings by symptom.
 

@@ -55,7 +55,7 @@ class ActionModule(ActionBase):
             args = self._arguments()
             values, problems = self._taken(args, task_vars or {})
         except (UnusableTask, AnsibleError) as error:
-            args, values, problems = {}, {}, [f"The role cannot take its variables. {error}"]
+            args, values, problems = {}, {}, [f"The role cannot read its variables. {error}"]
         result.update(changed=False, variables=values, problems=problems)
         if args.get("compose") and not problems:
             composed = COMPOSERS[args["compose"]](values)

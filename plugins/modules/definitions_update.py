@@ -99,7 +99,7 @@ msg:
   type: str
   sample: Definitions went from 1.443.1.0 to 1.443.508.0.
 before:
-  description: Versions before the update, null where the agent did not report them.
+  description: Versions before the update, null if the agent did not report them.
   returned: always
   type: dict
   sample:

@@ -102,7 +102,7 @@ EXAMPLES = r"""
 RETURN = r"""
 findings:
   description:
-    - What is wrong or risky, the likeliest cause first. Each id is explained in C(docs/findings-health.md) of the
+    - What is wrong or risky, the most likely cause first. Each id is explained in C(docs/findings-health.md) of the
       collection.
   returned: always
   type: list

@@ -76,7 +76,7 @@ EXAMPLES = r"""
       preflight: never
   register: __example_verdict_result
 
-- name: Fail the host where it is not protected as it should be
+- name: Fail the host if it is not protected as it should be
   ansible.builtin.assert:
     that: not __example_verdict_result.verdict.failed
     fail_msg: "{{ __example_verdict_result.verdict.lines }}"

@@ -100,7 +100,7 @@ health:
       elements: str
       sample: [offline_definition_update]
     notices:
-      description: Lines that the agent printed beside the rows, such as its warning about a missing license.
+      description: Lines that the agent printed in addition to the rows, such as its warning about a missing license.
       returned: always
       type: list
       elements: str

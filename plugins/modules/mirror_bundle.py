@@ -82,7 +82,7 @@ bytes:
   type: int
   sample: 314583040
 sha256:
-  description: SHA-256 of the file, to compare after it was carried; null when check mode would write it.
+  description: SHA-256 of the file, to compare after the file was transferred; null when check mode would write it.
   returned: when O(state=exported)
   type: str
   sample: 3fa9c1d2a0b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e
@@ -117,7 +117,7 @@ units:
       type: str
       sample: x86_64
     outcome:
-      description: V(updated), V(unchanged), V(repaired) or V(held); in check mode what it would be.
+      description: V(updated), V(unchanged), V(repaired) or V(held); in check mode, the predicted outcome.
       type: str
       sample: updated
     release:
@@ -133,7 +133,7 @@ units:
       type: dict
       sample: {kind: hold, reason: Freeze, by: root, since: "2026-02-03T10:00:00Z"}
     changed:
-      description: Whether this unit changed, or would in check mode.
+      description: Whether this unit changed, or would change in check mode.
       type: bool
       sample: true
 error:

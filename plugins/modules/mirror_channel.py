@@ -123,7 +123,7 @@ units:
       type: str
       sample: x86_64
     changed:
-      description: Whether this unit changed, or would in check mode.
+      description: Whether this unit changed, or would change in check mode.
       type: bool
       sample: true
     before:
@@ -138,7 +138,8 @@ error:
   description: Why nothing was done, with a stable code, a message and what to do.
   returned: failure
   type: dict
-  sample: {code: held, message: linux/pilot/x86_64 is held, hint: mde-mirror unhold pilot lets it move again.}
+  sample: {code: held, message: linux/pilot/x86_64 is held, hint: mde-mirror unhold pilot lets the channel change
+  again.}
 """
 
 from ansible_collections.mde.offline.plugins.module_utils._mirror import channels

@@ -14,7 +14,7 @@ author:
   - The mde.offline contributors (@mde-offline)
 description:
   - Packs the mirror engine that is part of this collection as one executable file and installs it on the host.
-  - The file holds the sources of the engine and their compiled code, for the Python that runs this module. With that
+  - The file contains the sources of the engine and their compiled code, for the Python that runs this module. With that
     Python, the command starts without compiling anything. With another Python, for instance after an upgrade of the
     host, the command compiles the sources at each start until this module runs again.
 options:

@@ -57,7 +57,7 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ __mde_preflight.requirements | selectattr('ok', 'none') | map(attribute='title') | list }}"
 
-- name: Stop where offline updates can never work
+- name: Stop if offline updates can never work
   ansible.builtin.assert:
     that: not __mde_preflight.distribution.el6
     fail_msg: "{{ __mde_preflight.distribution.reason }}"
@@ -91,7 +91,7 @@ requirements:
       type: str
       sample: 5.14.0-427.13.1.el9_4.x86_64
     ok:
-      description: Whether the requirement is met; null where it cannot be measured or does not apply.
+      description: Whether the requirement is met; null if it cannot be measured or does not apply.
       returned: always
       type: bool
       sample: true

@@ -30,7 +30,7 @@ class Adoption(NamedTuple):
     problems: tuple[MirrorError, ...]
 
     def previous_name(self, unit: Unit) -> str | None:
-        """The release that the `_back` folder holds."""
+        """The release in the `_back` folder."""
         release = self.releases.get(unit.back_path)
         return release.name if release else None
 

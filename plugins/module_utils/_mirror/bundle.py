@@ -435,7 +435,7 @@ def _read_whole(
     read = _member_size(size)
     for digest, length in sorted(_carried(inventory).items()):
         if bundle.read(tarfile.BLOCKSIZE) not in _headers(_name_of_member(digest), length):
-            raise _damaged(source, "it does not hold what its inventory names")
+            raise _damaged(source, "its content differs from its inventory")
         actual = hashlib.sha256()
         with target(digest) as file:
             for data in bundle.chunks(length):
@@ -501,7 +501,7 @@ def _headers(name: str, size: int) -> tuple[bytes, ...]:
     try:
         block = _head(name, size).tobuf(tarfile.USTAR_FORMAT)
     except ValueError:
-        # The inventory names a size that no header can hold.
+        # The inventory names a size that does not fit into a header.
         return ()
     found = []
     for device in (bytes(16), b"0000000\0" * 2):

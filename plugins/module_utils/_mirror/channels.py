@@ -1,4 +1,4 @@
-"""What operators do to channels: promote, roll back, hold, unhold. Syncs respect it."""
+"""What operators do to channels: promote, roll back, hold, unhold. Syncs respect these decisions."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -164,7 +164,7 @@ def _promoted(state: State, source: Unit, target: Unit, release: str | None, by:
             "held",
             f"{target} is held by {channel.hold.get('by') or 'somebody'} since {channel.hold.get('since')}: "
             f"{channel.hold.get('reason') or 'no reason given'}",
-            f"`mde-mirror unhold {target.channel}` lets it move again.",
+            f"`mde-mirror unhold {target.channel}` lets the channel change again.",
         )
     whole = state.is_whole(target, channel.current)
     return _Change(target, channel, channel.publish(wanted, "promote", by, current_is_whole=whole))

@@ -168,11 +168,11 @@ def _add_channel_verbs(verb: Callable[..., _VerbParser]) -> None:
     added = verb("rollback", _rollback, "Make a channel serve its previous release, and hold it there.")
     added.add_argument("channel", metavar="CHANNEL")
     added.add_argument("--to", metavar="RELEASE", help="a stored release, by name or definitions version")
-    added.add_argument("--reason", default="", help="why, for the next person who looks")
+    added.add_argument("--reason", default="", help="the reason, for other operators")
     select(added)
     added = verb("hold", _hold, "Make a channel keep its release.")
     added.add_argument("channel", metavar="CHANNEL")
-    added.add_argument("--reason", default="", help="why, for the next person who looks")
+    added.add_argument("--reason", default="", help="the reason, for other operators")
     select(added)
     added = verb("unhold", _unhold, "Let a held channel follow its source again.")
     added.add_argument("channel", metavar="CHANNEL")
@@ -371,7 +371,9 @@ def _alarms(found: dict[str, Any], settings: Settings, hours: float) -> list[str
             f"{settings.root} was last filled at {latest}, {age / 3600:.1f} hours ago; the limit is {hours:g}. "
             "Check the last sync, its timer and its log."
         )
-    alarms += [f"{settings.root / path} is published and missing. Run `mde-mirror sync`." for path in missing(settings)]
+    alarms += [
+        f"{settings.root / path} is published, but missing. Run `mde-mirror sync`." for path in missing(settings)
+    ]
     return alarms
 
 
@@ -404,7 +406,7 @@ def _print_status(found: dict[str, Any], settings: Settings) -> None:
 
 
 def _lag(channel: dict[str, Any]) -> str:
-    """The lag of a channel; a dash where the source was not asked."""
+    """The lag of a channel; a dash if the source was not asked."""
     if channel["behind_seconds"] == 0 and not channel["behind_since"]:
         return "no"
     if channel["behind_seconds"] is None:

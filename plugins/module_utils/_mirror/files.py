@@ -191,7 +191,7 @@ def json_bytes(fields: Any) -> bytes:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file; None where it is missing or broken. Missing permissions are an error."""
+    """The content of a JSON file; None if it is missing or broken. Missing permissions are an error."""
     try:
         return json.loads(path.read_bytes())
     except PermissionError as error:
@@ -201,7 +201,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_or_none(path: Path) -> bytes | None:
-    """The content of a small file; None where it cannot be read."""
+    """The content of a small file; None if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError:

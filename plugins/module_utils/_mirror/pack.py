@@ -106,7 +106,7 @@ def _code(name: str, source: bytes) -> bytes:
 
 
 def _digest(interpreter: str, sources: dict[str, bytes], compiled: bool) -> bytes:
-    """What a file was made from: the first line, the sources, and the Python whose code it holds."""
+    """What a file was made from: the first line, the sources, and the Python version of its compiled code."""
     made_from = hashlib.sha256(f"{interpreter}\n".encode())
     if compiled:
         made_from.update(importlib.util.MAGIC_NUMBER)

@@ -160,5 +160,5 @@ def read_channel(entry: Any) -> Channel:
 
 
 def _last(names: list[str], name: str) -> int:
-    """The index of the last `name`; the length of the list where it has none."""
+    """The index of the last `name`; the length of the list if it has none."""
     return next((at for at in reversed(range(len(names))) if names[at] == name), len(names))

@@ -82,7 +82,7 @@ class Settings(NamedTuple):
 
     @property
     def is_replica(self) -> bool:
-        """True where the source is another mirror."""
+        """True if the source is another mirror."""
         return self.source.type == "mirror"
 
     def followed_units(self) -> list[Unit]:
@@ -331,7 +331,7 @@ def _url(value: Any, schemes: tuple[str, ...], sample: str, userinfo: bool = Fal
 
 
 def _is_host_and_port(text: str) -> bool:
-    """HOST or HOST:PORT, with a name that the DNS can hold or an IPv6 address in brackets."""
+    """HOST or HOST:PORT, with a name that is valid in DNS or an IPv6 address in brackets."""
     found = _HOST_AND_PORT.match(text)
     if found is None or (found["port"] is not None and not 0 < int(found["port"]) < 65536):
         return False
@@ -462,7 +462,7 @@ def _check_script(source: _Fields, script: _Fields, faults: list[str]) -> None:
         faults.append("source.script.path (a folder that you maintain) and source.script.url are mutually exclusive")
     if not folder and not url:
         faults.append(
-            "source.script.path (the folder that holds Microsoft's script) or source.script.url (where to get it) is "
+            "source.script.path (the folder with Microsoft's script) or source.script.url (where to get it) is "
             "missing: source.type script needs one of them"
         )
     if script.get("commit") and not url:

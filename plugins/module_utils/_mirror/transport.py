@@ -43,7 +43,7 @@ def shown(url: str) -> str:
 
 
 class BandwidthLimit:
-    """The bandwidth that all downloads of a run share: the number at once, and the bytes a second (0: no limit)."""
+    """The limits that all downloads of a run share: simultaneous downloads, and bytes per second (0: no limit)."""
 
     def __init__(self, parallel: int, bytes_per_second: int, cancel: Cancel) -> None:
         # Held only while bytes are transferred, so that another package is received while one is verified.
@@ -137,7 +137,7 @@ class Client:
         try:
             parts = urlsplit(url)
             host = (parts.hostname or "").lower()
-            # The codec refuses names that the DNS cannot hold.
+            # The codec refuses names that are not valid in DNS.
             usable = parts.scheme in ("http", "https") and bool(host.encode("idna")) and parts.port != 0
         except ValueError:
             usable = False
@@ -289,7 +289,7 @@ def truncated(where: str, what: str) -> MirrorError:
 class Response:
     """The response to a request, after its header was read.
 
-    `shown` is its address, for messages. `length` is the announced length of the body in bytes; None where it is
+    `shown` is its address, for messages. `length` is the announced length of the body in bytes; None if it is
     missing or not valid. `received` is the number of bytes that were read of the body.
     """
 
@@ -348,7 +348,7 @@ class Response:
         return max(0.0, until - sent) if until is not None and sent is not None else None
 
     def lasting_date(self) -> str:
-        """Last-Modified where it is a strong validator, else "".
+        """Last-Modified if it is a strong validator, else "".
 
         It is weak when it is less than a minute before the Date of the response (RFC 9110, section 8.8.2.2).
         """

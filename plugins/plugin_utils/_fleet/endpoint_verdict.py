@@ -91,7 +91,7 @@ def _unmet(requirements: Json, findings: Sequence[Json]) -> list[Json]:
 
 
 def _update_was_run(result: Json) -> bool:
-    """Whether the module ran the update: it does not where the host has the wanted version already."""
+    """Whether the module ran the update: it does not if the host has the wanted version already."""
     return any(_mapping(call).get("command") == UPDATE_COMMAND for call in result.get("raw") or [])
 
 

@@ -102,7 +102,7 @@ MIRROR_DEFINITIONS_OLD = Rule(
     "mirror_definitions_old",
     "error",
     MIRRORS,
-    "Every endpoint of this mirror has definitions that are at least this old, even where its health shows no fault.",
+    "Every endpoint of this mirror has definitions that are at least this old, even if its health shows no fault.",
     "The date of the definitions that a channel serves is more than three days ago.",
     "Check that the syncs succeed and reach Microsoft, and whether the channel is held.",
     "warning up to seven days",

@@ -24,7 +24,7 @@ PROXY_EMPTY = rule(
     WARNING,
     "An empty proxy",
     "The key has an empty value. The meaning of an empty string is not documented.",
-    'Remove "proxy" where no proxy is used.',
+    'Remove "proxy" if no proxy is used.',
 )
 PROXY_CREDENTIALS = rule(
     "proxy_credentials",
@@ -68,7 +68,7 @@ PROXY_EXAMPLE = rule(
     "The proxy of an example",
     "proxy.example.com occurs in examples only: the domain example.com is reserved for documentation, so no proxy can "
     "have this name.",
-    "Write the name of your proxy, or remove the key where no proxy is used.",
+    "Write the name of your proxy, or remove the key if no proxy is used.",
 )
 PROXY_MALFORMED = rule(
     "proxy_malformed",

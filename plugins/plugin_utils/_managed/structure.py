@@ -144,7 +144,8 @@ def type_advice(path: Path, value: Any, node: json_schema.Node) -> str:
         if node["type"] == "string":
             return 'Write "scheduledScan": "enabled" here; the times belong in "scheduledScan" at the top level.'
         return (
-            'This object holds the times. The switch is another key: {"antivirusEngine": {"scheduledScan": "enabled"}}.'
+            "This object contains the times. The switch is another key: "
+            '{"antivirusEngine": {"scheduledScan": "enabled"}}.'
         )
     literal = corrected(value, node)
     if literal is None:

@@ -163,7 +163,7 @@ def _not_among(value: t.Any, choices: t.Sequence[t.Any]) -> t.Any:
 
 def _sentence(name: str, wanted: str, value: object, secret: bool) -> str:
     if secret:
-        return f"{name} has to be {wanted}. The value is not shown because it may hold a secret."
+        return f"{name} has to be {wanted}. The value is not shown because it may contain a secret."
     if isinstance(value, (list, tuple)):
         shown = "a list"
     elif isinstance(value, Mapping):

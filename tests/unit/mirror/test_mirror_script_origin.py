@@ -252,5 +252,5 @@ def test_the_operators_folder_may_hold_anything(tmp_path):
     assert in_folder(tmp_path) == in_folder(home) == expected
     (tmp_path / "elsewhere").symlink_to(home)
     assert in_folder(tmp_path / "elsewhere") == {f"{HOME}/{BASH}": BODY}
-    with pytest.raises(MirrorError, match="holds neither"):
+    with pytest.raises(MirrorError, match="contains neither"):
         in_folder(tmp_path / "nothing")

@@ -125,7 +125,7 @@ def test_a_fault_in_a_suboption_is_named() -> None:
 def test_the_value_of_a_secret_is_in_no_sentence(option: dict[str, Any], value: object, _sentence: str) -> None:
     with pytest.raises(VariableError) as refused:
         converted("x", value, {**option, "no_log": True})
-    assert str(refused.value).endswith("The value is not shown because it may hold a secret.")
+    assert str(refused.value).endswith("The value is not shown because it may contain a secret.")
 
 
 @pytest.mark.parametrize(

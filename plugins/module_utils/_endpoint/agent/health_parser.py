@@ -5,7 +5,7 @@
 
 # Decisions where the product's behaviour is not documented:
 # - Dates of the text form have no time zone. They are parsed as UTC: one build is known in both forms, and its JSON has
-#   the same time in UTC. A date that cannot be parsed is null, and a notice has its text.
+#   the same time in UTC. A date that cannot be parsed is null, and a notice contains its text.
 # - If a row is repeated, the last one counts, as in JSON parsers.
 # - A truncated value (the output ends early) is omitted and reported as a notice.
 # - Bytes that are not valid UTF-8 are decoded as Latin-1, line by line.
@@ -159,7 +159,7 @@ def _decode_json(text):
             return decoder.raw_decode(candidate)
         except (ValueError, RuntimeError):
             pass
-    try:  # A terminal wrapped the line, so the line ends are not part of the value.
+    try:  # A terminal wrapped the line, so the line breaks are not part of the value.
         data, end = decoder.raw_decode(text.replace("\n", ""))
     except (ValueError, RuntimeError):
         return None, None
@@ -196,7 +196,7 @@ def _complete_members(text):
 
 
 def _members(data, depth=0):
-    """The rows inside the JSON of mdatp, however nested; None where there are no row names."""
+    """The rows inside the JSON of mdatp, however nested; None if there are no row names."""
     if isinstance(data, list):
         items = [_members(item, depth + 1) for item in data if isinstance(item, dict)]
         if not items or len(items) != len(data) or None in items:
@@ -356,7 +356,7 @@ def _is_whole(value):
 
 
 def _is_cut(row, last_line):
-    """Whether the output, which has no line end at its end, may be truncated within the value of its last row."""
+    """Whether the output, which does not end with a line break, may be truncated within the value of its last row."""
     value = _unmarked(row["value"])
     if _row(last_line) is None:
         return False

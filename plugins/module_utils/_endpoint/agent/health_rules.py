@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# A row that the agent does not print never makes a finding.
+# A row that the agent does not print never causes a finding.
 
 from __future__ import absolute_import, division, print_function, unicode_literals
 

@@ -125,7 +125,7 @@ class Mdatp:
         return words[-1] if words else None
 
     def health(self):
-        """The record of `mdatp health`: from JSON, or from text where the agent prints no usable JSON."""
+        """The record of `mdatp health`: from JSON, or from text if the agent prints no usable JSON."""
         result = self._call(["health", "--output", "json"])
         record = self._record(result)
         if result["rc"] == 0 and _is_health(record) and health_parser.ENDS_EARLY not in record["notices"]:

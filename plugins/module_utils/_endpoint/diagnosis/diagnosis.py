@@ -274,7 +274,7 @@ class Diagnosis:
             self.steps.add([proven("selinux_denials", message, evidence=denied)])
 
     def _known_faults(self, record):
-        """Reports faults only where updates do not work, since most hosts with such a release are not affected."""
+        """Reports faults only if updates do not work, since most hosts with such a release are not affected."""
         version = record["fields"].get("app_version")
         if not any(map(is_symptom, self.steps.found)):
             return

@@ -131,7 +131,7 @@ def _verdict(known, ident, numbers, os_release):
 
 
 def arm64_supported(record):
-    """Whether the release is supported on arm64; None where it is not supported at all."""
+    """Whether the release is supported on arm64; None if it is not supported at all."""
     if not record["supported"]:
         return None
     return int(re.match(r"[0-9]+", record["version"]).group()) in DISTRIBUTIONS[record["id"]]["arm64"]

@@ -65,7 +65,7 @@ _SELINUX = (
 
 
 def missing(host, distribution, agent_version=None):
-    """The packages that are missing, recognised by their files; None where the needed packages are not known.
+    """The packages that are missing, recognised by their files; None if the needed packages are not known.
 
     mde-netfilter is not checked, since it is installed from the agent's repository together with the agent.
     """

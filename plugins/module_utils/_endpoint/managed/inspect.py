@@ -32,7 +32,7 @@ _SWITCH = {"enabled": True, "true": True, "disabled": False, "false": False}
 
 
 class ManagedFile:
-    """The file on the host; `config` is None where it is not one strict JSON object."""
+    """The file on the host; `config` is None if it is not one strict JSON object."""
 
     def __init__(self, host, path=merge.DEFAULT_PATH):
         self.path = path
@@ -69,7 +69,7 @@ class ManagedFile:
             self._add("managed_file_unreadable", "{0} cannot be read: {1}.".format(self.path, reason), evidence)
 
     def value(self, section, key):
-        """The value of a key, None where the file does not have it."""
+        """The value of a key, None if the file does not have it."""
         inside = self.config.get(section) if self.config else None
         return inside.get(key) if isinstance(inside, dict) else None
 

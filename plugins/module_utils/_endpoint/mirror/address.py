@@ -35,7 +35,8 @@ class Address:
     """The address of a mirror as the agent reads it.
 
     `kind` is the scheme, or FOLDER for an absolute path. `problem` says why the agent cannot use the address (None: it
-    can). `path` is the path without a slash at its end, `channel` the path of the folder that holds the arch_* folders.
+    can). `path` is the path without a slash at its end, `channel` the path of the folder that contains the arch_*
+    folders.
     """
 
     def __init__(self, location):

@@ -133,7 +133,7 @@ def _parsed(data):
 
 
 def fetch(address, path, method, timeout):
-    """One answer of a mirror: resolves the name, connects and asks, all within the time limit."""
+    """One answer of a mirror: resolves the name, connects and sends the request, all within the time limit."""
     deadline = process.now() + timeout
 
     def left():

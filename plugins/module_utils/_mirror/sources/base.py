@@ -23,7 +23,7 @@ OnRetry = Optional[Callable[[MirrorError, float], None]]
 class Source(Protocol):
     """Where packages come from. One object serves all workers of a run."""
 
-    # True where one program fetches the packages of all units: `prepare` runs it before the first `fetch`.
+    # True if one program fetches the packages of all units: `prepare` runs it before the first `fetch`.
     fetches_all_at_once: bool
 
     @property
@@ -37,7 +37,7 @@ class Source(Protocol):
         """What the source offers for a unit now. Raises `MirrorError`."""
 
     def size(self, client: Any, unit: Unit) -> int | None:
-        """The size in bytes of the package that is offered now; None where the source does not say."""
+        """The size in bytes of the package that is offered now; None if the source does not say."""
 
     def prepare(self, wanted: Mapping[Unit, Versions], on_retry: OnRetry = None) -> None:
         """Fetches the packages of these units in the offered versions. `fetch` raises the errors."""

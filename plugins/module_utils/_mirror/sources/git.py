@@ -1,4 +1,4 @@
-"""A bare git repository in a private folder, filled from an address without the user's configuration."""
+"""A bare git repository in a private folder, fetched without using the git configuration of the user."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -150,7 +150,7 @@ class Git:
         return self._output.read_bytes()
 
     def _run(self, *arguments: str, inside: bool = False) -> str:
-        """The output of git. Raises `MirrorError` with its error messages where it fails."""
+        """The output of git. Raises `MirrorError` with its error messages if it fails."""
         where = ["--git-dir", "repository"] if inside else []
         watchdog = Watchdog(
             name=f"git ({arguments[0]} of {self._shown})",
@@ -166,7 +166,7 @@ class Git:
                 output, errors = (files.enter_context(path.open("wb")) for path in (self._output, self._errors))
             status = run(command, self._folder, self._environment(), output, errors, watchdog, self._cancel)
         if self._output.stat().st_size > _MOST_LISTED_BYTES:
-            raise unusable(f"{self._shown} holds too many files")
+            raise unusable(f"{self._shown} contains too many files")
         if status:
             said = self._readable(self._errors.read_bytes()[-_MOST_SHOWN_BYTES:].decode("utf-8", "replace"))
             raise MirrorError(

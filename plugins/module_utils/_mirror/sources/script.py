@@ -55,7 +55,7 @@ class Script:
         self._work = workspace.folder / unique("script")
         self._output = workspace.state / "script" / "output.log"
         self._copy: Copy | None = None
-        # Why the package of a unit was not fetched; the key None holds an error that concerns all units.
+        # Why the package of a unit was not fetched; the key None has an error that concerns all units.
         self._failures: dict[Unit | None, MirrorError] = {}
 
     @property

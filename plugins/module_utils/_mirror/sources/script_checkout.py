@@ -76,7 +76,7 @@ class ScriptCheckout:
         self._shown = _shown(self._address)
 
     def refreshed(self, on_retry: OnRetry = None) -> tuple[Copy, MirrorError | None]:
-        """The copy to run, and the error if it could not be updated. Raises `MirrorError` where there is no copy."""
+        """The copy to run, and the error if it could not be updated. Raises `MirrorError` if there is no copy."""
         self._tidy()
         pinned, present = self._source.script.commit, self._present()
         if present and pinned and present.commit == pinned:
@@ -265,7 +265,7 @@ class ScriptCheckout:
         if self._source.script.commit and commit != self._source.script.commit:
             raise MirrorError(
                 "script_commit",
-                f"the zip {self._shown} holds {_named(commit)}",
+                f"the zip {self._shown} contains {_named(commit)}",
                 "Only a zip that git or GitHub made names its commit. Set source.script.url to a zip of the pinned "
                 f"commit, such as .../archive/{self._source.script.commit}.zip, or to the repository itself.",
             )

@@ -44,7 +44,7 @@ def gather(members: list[Member], where: str) -> dict[str, bytes]:
     if folder is None:
         raise MirrorError(
             "script_missing",
-            f"{where} holds neither {BASH} nor {POWERSHELL}",
+            f"{where} contains neither {BASH} nor {POWERSHELL}",
             f"It must be Microsoft's repository mdatp-xplat or its folder {HOME}. source.script.path takes a clone or "
             "an unpacked zip, source.script.url takes the address of the repository or of a zip.",
         )

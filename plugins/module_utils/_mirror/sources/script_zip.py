@@ -45,7 +45,7 @@ def read_zip(path: Path, where: str) -> tuple[list[tuple[Member, zipfile.ZipInfo
         if "\\" in info.orig_filename or "\0" in info.orig_filename or ".." in parts or parts[0] in ("", "~"):
             raise unusable(f"{where} would write outside of its folder: {info.orig_filename[:80]!r}")
         if info.filename in seen:
-            raise unusable(f"{where} holds {info.filename[:80]!r} twice")
+            raise unusable(f"{where} contains {info.filename[:80]!r} twice")
         seen.add(info.filename)
     links = tuple(info.filename + "/" for info in infos if zips.is_link(info))
     members = [
@@ -72,7 +72,7 @@ def _is_plain(info: zipfile.ZipInfo, links: tuple[str, ...]) -> bool:
 
 def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> bytes:
     if info.flag_bits & 1 or info.compress_type not in zips.METHODS:
-        raise unusable(f"{where} holds {info.filename[:80]!r} encrypted or with an unusual compression method")
+        raise unusable(f"{where} contains {info.filename[:80]!r} encrypted or with an unusual compression method")
     with archive.open(info) as stream:
         data = stream.read(MOST_FILE_BYTES + 1)
     if len(data) != info.file_size:

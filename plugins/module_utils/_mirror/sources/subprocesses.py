@@ -56,7 +56,7 @@ def run(
     watchdog: Watchdog,
     cancel: Cancel,
 ) -> int:
-    """The exit status of the program, negative where a signal ended it. Raises `MirrorError`."""
+    """The exit status of the program, negative if a signal ended it. Raises `MirrorError`."""
     # bash resets the effective user if it differs from the real one, so both are set before exec.
     changed = os.geteuid() != os.getuid() or os.getegid() != os.getgid()
     try:
