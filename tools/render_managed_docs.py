@@ -80,8 +80,8 @@ FINDINGS_INTRO = f"""# Findings about the managed configuration
 {MADE}
 
 The filter `mde.offline.config_findings` and the module `mde.offline.managed_config` report these findings. The ids are
-stable. *error*: the setting does not work, or very probably does not. *warning*: the setting works, but is a risk or "
-"does not do what it seems to do. *info*: advice.
+stable. *error*: the setting does not work, or very probably does not. *warning*: the setting works, but is a risk or
+does not do what it seems to do. *info*: advice.
 
 In a finding, `path` is the place in the file (`antivirusEngine.exclusions[2].path`; `$` is the whole file),
 `message` describes the present content, and `hint` says what to write instead.

@@ -38,8 +38,8 @@ FOREIGN_SYSTEM_PATH = rule(
 STRAY_BLANK = rule(
     "stray_blank",
     WARNING,
-    "A value with blanks or invisible characters at its ends",
-    "The blanks are part of the value: a path with a blank at its end is another path. Such blanks come from copying a "
+    "A value with spaces or invisible characters at its ends",
+    "The spaces are part of the value: a path with a space at its end is another path. Such spaces come from copying a "
     "page.",
     "Remove them.",
 )
@@ -315,7 +315,7 @@ def _written(entry: Exclusion) -> Findings:
     """The spelling of the value, for all kinds of exclusions."""
     if entry.subject.strip(_INVISIBLE) != entry.subject:
         yield STRAY_BLANK.at(
-            entry.place, f"{show(entry.subject)} begins or ends with a blank or an invisible character."
+            entry.place, f"{show(entry.subject)} begins or ends with a space or an invisible character."
         )
     parts = re.split(r"\s*[,;]\s*(?=[/.*])|:(?=/)", entry.subject)
     if entry.kind == "excludedFileExtension":

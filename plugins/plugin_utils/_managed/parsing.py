@@ -75,7 +75,7 @@ _ADVICE = (
     (
         r"\s*[\u00a0\u2000-\u200f\u2028\u2029\u202f\u3000\ufeff]",
         "",
-        "An invisible character is here, as copied from a web page: replace it with a plain blank.",
+        "An invisible character is here, as copied from a web page: replace it with a plain space.",
     ),
     (r"\s*<%|\s*\$\{|\s*@\w+@|\s*__\w+__", "", "This looks like a template: fill it in first, and check the result."),
     (r"[\s,]*(//|/\*|#)", "", "JSON has no comments: remove them."),

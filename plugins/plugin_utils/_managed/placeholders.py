@@ -22,7 +22,7 @@ PLACEHOLDER_VALUE = rule(
     "The value is from a sample of the documentation, or has to be replaced: <EXAMPLE DO NOT USE>, proxy.server:port, "
     "GroupIdExample, Tag, {{ variable }}, $VARIABLE, __TOKEN__, your-proxy. Machines with such a proxy received no "
     "updates.",
-    "Put in the real value, or remove the key.",
+    "Write the real value, or remove the key.",
 )
 
 _ANYWHERE = re.compile(

@@ -40,7 +40,7 @@ _SYNONYMS = {
 
 
 def bare(word: str) -> str:
-    """The word in lower case, without underscores, hyphens, dots and blanks."""
+    """The word in lower case, without underscores, hyphens, dots and spaces."""
     return re.sub(r"[\s._-]", "", word).casefold()
 
 

@@ -76,7 +76,7 @@ def _alarms(variables: Variables) -> Iterator[str]:
         yield "mirror_alarm_command has to begin with the absolute path of a program."
     elif re.search(r"\s", program):
         yield (
-            "mirror_alarm_command begins with a path that contains a blank. Give the program and each of its arguments "
+            "mirror_alarm_command begins with a path that contains a space. Give the program and each of its arguments "
             "as elements of a list. No shell splits a command line."
         )
     for unit in variables["alarm_units"]:
