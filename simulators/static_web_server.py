@@ -45,7 +45,7 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._log_file = log_file
 
     def server_bind(self) -> None:
-        # HTTPServer.server_bind resolves the name of the address, which takes seconds where no name server answers.
+        # HTTPServer.server_bind resolves the name of the address, which takes seconds if no name server answers.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 

@@ -1,4 +1,4 @@
-"""Creates the virtual environment .venv with the tools that this machine has, or says which one to install.
+"""Creates the virtual environment .venv with the tools that this machine has, or reports which tool to install.
 
 Standard library only. Python 3.6 can also run this file, and reports that it is too old.
 

@@ -1,4 +1,4 @@
-"""Runs every linter over the checkout, also after one has failed, and ends with one line of result for each."""
+"""Runs all linters on the checkout, even if one fails, and prints one line for each result at the end."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def linters() -> dict[str, list[str]]:
 
 
 def windows_collections() -> tuple[list[str], list[str]]:
-    """Folders for the collections path; where they cannot be downloaded, options that exclude the Windows tasks."""
+    """Folders for the collections path; if they cannot be downloaded, options that exclude the Windows tasks."""
     try:
         return [str(provide(*WINDOWS_COLLECTIONS))], []
     except Unavailable as exc:

@@ -1,4 +1,4 @@
-"""A small virtual machine whose kernel is NFS server and client: runs the `init` of a payload and checks its output."""
+"""A small virtual machine whose kernel is both NFS server and client. It runs the `init` of a payload."""
 
 from __future__ import annotations
 

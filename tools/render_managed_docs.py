@@ -80,8 +80,8 @@ FINDINGS_INTRO = f"""# Findings about the managed configuration
 {MADE}
 
 The filter `mde.offline.config_findings` and the module `mde.offline.managed_config` report these findings. The ids are
-stable. *error*: does certainly or very likely not work. *warning*: works, but is a risk or does not do what it seems to
-do. *info*: advice.
+stable. *error*: the setting does not work, or very probably does not. *warning*: the setting works, but is a risk or
+does not do what it seems to do. *info*: advice.
 
 In a finding, `path` is the place in the file (`antivirusEngine.exclusions[2].path`; `$` is the whole file),
 `message` describes the present content, and `hint` says what to write instead.
@@ -121,13 +121,13 @@ def agent(node: json_schema.Node) -> str:
 
 
 def key_row(name: str, node: json_schema.Node) -> list[str]:
-    notes = node["description"]
+    notes = cell(node["description"])
     if node.get("deprecated"):
         since = node.get("x-deprecated-since")
         notes = f"**Deprecated{f' since {since}' if since else ''}.** {notes}"
     kind = node["type"] + (f" of {json_schema.resolve(node['items'])['type']}s" if node["type"] == "array" else "")
     default = code(node["default"]) if "default" in node else ""
-    return [code(name), kind, allowed(node), default, agent(node), cell(notes), node["x-source"]]
+    return [code(name), kind, allowed(node), default, agent(node), notes, node["x-source"]]
 
 
 def render_keys() -> str:

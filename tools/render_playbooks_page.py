@@ -16,7 +16,7 @@ PAGE = CHECKOUT / "docs" / "playbooks.md"
 ROLE = CHECKOUT / "roles" / "internal_playbook"
 PLAYBOOKS = CHECKOUT / "playbooks"
 
-# What each tag of each playbook runs, beside the tasks that check the variables and prove the result.
+# What each tag of each playbook runs, in addition to the tasks that check the variables and verify the result.
 MIRROR = {
     "preflight": "checks the host of the mirror",
     "install": "installs the command, its account and the packages of the servers",
@@ -78,14 +78,14 @@ ROLES = (
 TAGS_HEAD = """
 ## Tags
 
-`--tags` runs one phase. The tasks that check variables and those that prove the result run with each tag.
+`--tags` runs one phase. The tasks that check the variables and verify the result run with every tag.
 
 | playbook | tag | what it runs |
 | --- | --- | --- |
 """
 
 TAIL = """
-`--skip-tags` leaves out a phase. The playbooks refuse to run without their proof, so `always` and `verify` cannot be
+`--skip-tags` leaves out a phase. The playbooks refuse to run without verification, so `always` and `verify` cannot be
 skipped, nor `preflight` in the playbook of that name.
 """
 
@@ -97,13 +97,13 @@ def options() -> dict[str, Any]:
 
 
 def others(entry_point: str) -> list[str]:
-    """The variables of roles that an entry point of the role internal_playbook takes."""
+    """The variables of roles that an entry point of the role internal_playbook reads."""
     take = yaml.safe_load((ROLE / "tasks" / f"{entry_point}.yml").read_text(encoding="utf-8"))[0]
     return list(take["mde.offline.role_variables"]["others"])
 
 
 def text(name: str) -> str:
-    """A playbook with those that it imports."""
+    """The text of a playbook and of those that it imports."""
     content = (PLAYBOOKS / f"{name}.yml").read_text(encoding="utf-8")
     for imported in re.findall(r"import_playbook: (?:mde\.offline\.)?([\w/]+?)(?:\.yml)?$", content, re.MULTILINE):
         content += text(imported)

@@ -74,7 +74,7 @@ def documentation(place: Path, kind: str, names: list[str]) -> dict[str, Any]:
     if not names:
         return {}
     done = run(place, "ansible-doc", "--type", kind, "--json", *names)
-    if done.returncode and len(names) > 1:  # a single unreadable one makes the command fail for all
+    if done.returncode and len(names) > 1:  # one page that cannot be read makes the command fail for all
         return {name: found for each in names for name, found in documentation(place, kind, [each]).items()}
     if done.returncode:
         print(done.stderr.strip(), file=sys.stderr)

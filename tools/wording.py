@@ -82,7 +82,7 @@ RULES = (
 
 
 class Prose:
-    """The words of a text with their lines; whitespace and line breaks are one blank, so that patterns span lines."""
+    """The words of a text with their lines; each run of whitespace becomes one space, so patterns span lines."""
 
     def __init__(self) -> None:
         self.lines: list[int] = []
@@ -119,7 +119,7 @@ def name_hits(name: str, line: int) -> Iterator[Hit]:
 
 
 def python_hits(source: str) -> list[Hit]:
-    """Hits in the comments, the strings with a blank in them, and the identifiers of a Python file."""
+    """Hits in the comments, the strings with a space in them, and the identifiers of a Python file."""
     prose, names = Prose(), []
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         kind, line = tokenize.tok_name[token.type], token.start[0]

@@ -21,7 +21,7 @@ from ansible_collections.mde.offline.plugins.plugin_utils._managed.json_schema i
 
 try:
     from ansible.template import trust_as_template
-except ImportError:  # Before ansible-core 2.19 templates turn what looks like data into data, unless told otherwise.
+except ImportError:  # Before ansible-core 2.19, templates convert text that looks like data by default.
     AS_TEXT = {"convert_data": False}
 else:
     AS_TEXT = {}
@@ -126,7 +126,7 @@ class ActionModule(ActionBase):
 def _reasons(accept: Result) -> Result:
     for finding_id, reason in accept.items():
         if not isinstance(reason, str) or not reason.strip():
-            raise Refused(f"accept: {finding_id} needs the reason as text, so that others understand the exception.")
+            raise Refused(f"accept: {finding_id} needs a reason as a string, so that others understand the exception.")
         if finding_id not in validate.RULES:
             near = get_close_matches(str(finding_id), validate.RULES, 1)
             meant = f" Did you mean {near[0]}?" if near else ""
@@ -138,7 +138,7 @@ def _packed(desired: t.Any, instead_of: str | None) -> str:
     def refuse(value: object) -> t.NoReturn:
         raise Refused(
             f"config has a value that JSON does not have ({type(value).__name__.lstrip('_')}). "
-            "Put it in quotes if it is a text."
+            "Put it in quotes if it is a string."
         )
 
     try:
@@ -172,7 +172,7 @@ def _refused(result: Result, errors: list[validate.FindingDict]) -> Result:
     if result["changed"]:
         begin = f"{result['path']} would have {what}, so nothing was written."
     else:
-        begin = f"{result['path']} has {what}. This task has nothing to write to it."
+        begin = f"{result['path']} has {what}. This task does not change it."
     listed = "".join(f"\n- {_in_words(found)}" for found in errors)
     end = (
         "\nCorrect the settings, accept a finding by its id with a reason (accept), "

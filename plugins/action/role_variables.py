@@ -32,7 +32,8 @@ Vars = dict[str, t.Any]
 Result = dict[str, t.Any]
 Options = dict[str, variables.Option]
 
-# What the option compose offers. A template with a filter would make Ansible load all filters of the collection.
+# The functions of the option compose. They are not filters, because a template with a filter would make Ansible load
+# all filters of the collection.
 COMPOSERS = {"endpoint_settings": endpoint_settings}
 
 # Older cores add the whole template to the message.
@@ -54,7 +55,7 @@ class ActionModule(ActionBase):
             args = self._arguments()
             values, problems = self._taken(args, task_vars or {})
         except (UnusableTask, AnsibleError) as error:
-            args, values, problems = {}, {}, [f"The role cannot take its variables. {error}"]
+            args, values, problems = {}, {}, [f"The role cannot read its variables. {error}"]
         result.update(changed=False, variables=values, problems=problems)
         if args.get("compose") and not problems:
             composed = COMPOSERS[args["compose"]](values)
@@ -72,7 +73,7 @@ class ActionModule(ActionBase):
 
     def _taken(self, args: Vars, task_vars: Vars) -> tuple[Vars, list[str]]:
         if self._task._role is None:
-            raise UnusableTask("mde.offline.role_variables works in the tasks of a role only.")
+            raise UnusableTask("mde.offline.role_variables works only in the tasks of a role.")
         role = Path(self._task._role._role_path)
         own = _options_of(role, args["entry_point"])
         values: Vars = {}
@@ -118,7 +119,7 @@ class ActionModule(ActionBase):
             return _plain(templated)
         except OMITTED:
             return None
-        # Filters, lookups and tests of users raise whatever they like.
+        # Filters, lookups and tests of users can raise any exception.
         except Exception as error:
             cause = _cause(error, bool(option.get("no_log")))
             raise variables.VariableError(f"{name} cannot be evaluated{cause} Correct its template.") from None
@@ -147,7 +148,7 @@ def _home_of(name: str, roles: Path) -> tuple[Path, variables.Option]:
 
 
 def _plain(value: t.Any) -> t.Any:
-    """The value without the containers and texts of Ansible's own, every template in it evaluated."""
+    """The value as plain data, without Ansible's own types and with every template in it evaluated."""
     if isinstance(value, Mapping):
         return {_plain(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -156,7 +157,7 @@ def _plain(value: t.Any) -> t.Any:
 
 
 def _cause(error: Exception, secret: bool) -> str:
-    """Why a template failed. Of a secret, only the name of what is undefined, because a message may quote the value."""
+    """Why a template failed. A message may quote the value, so for a secret only an undefined name is shown."""
     message = " ".join(_TEMPLATE_IN_MESSAGE.sub("", str(error)).split())
     undefined = _UNDEFINED.search(message)
     if undefined:

@@ -12,14 +12,14 @@ author:
 version_added: 0.1.0
 short_description: Packs the command mde-mirror on the controller
 description:
-  - Packs the mirror engine that is part of this collection as one executable file and returns where it lies on the
+  - Packs the mirror engine that is part of this collection as one executable file and returns its path on the
     controller.
   - The file is the same, byte for byte, for the same version of the collection, so that installing it again changes
     nothing.
-  - It lives in the temporary folder of the running C(ansible-playbook) and goes away with it.
+  - The file is in the temporary folder of the running C(ansible-playbook) and is removed with it.
 options:
   _terms:
-    description: None are taken.
+    description: The lookup takes no terms.
     type: list
     elements: str
   interpreter:
@@ -67,7 +67,7 @@ class LookupModule(LookupBase):
         interpreter = self.get_option("interpreter")
         local_tmp: str = C.DEFAULT_LOCAL_TMP  # type: ignore[attr-defined]  # constants are made when Ansible starts
         path = Path(local_tmp) / f"mde-mirror-{hashlib.sha256(interpreter.encode()).hexdigest()[:8]}"
-        # Forks share the folder: each packs under its own name and renames what is complete.
+        # Forks share the folder, so each fork writes a file with its own name and renames it when it is complete.
         staged = path.with_name(f"{path.name}.{os.getpid()}")
         try:
             build_command(str(staged), interpreter, compiled=False)

@@ -1,4 +1,4 @@
-"""What the modules of a mirror share: settings from parameters, and failures as results.
+"""Common code of the modules of a mirror: settings from parameters, and failures as results.
 
 Private to the mde.offline collection.
 """
@@ -17,7 +17,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mde.offline.plugins.module_utils._mirror.errors import MirrorError
 from ansible_collections.mde.offline.plugins.module_utils._mirror.settings import Settings, load, parse
 
-# What the module does: gets the settings, the module's parameters and whether it runs in check mode.
+# What the module does. Its arguments are the settings, the module's parameters, and True in check mode.
 Work = Callable[[Settings, Mapping[str, Any], bool], "dict[str, Any]"]
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Module mde.offline.definitions_update: updates the definitions of a host and proves that they moved."""
+"""Module mde.offline.definitions_update: updates the definitions of a host and verifies the result."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -77,12 +77,12 @@ EXAMPLES = r"""
 - name: Update the definitions
   mde.offline.definitions_update:
 
-- name: Update to what the mirror publishes, and fail if the host does not get there
+- name: Update to the version that the mirror publishes, and fail if the host does not reach it
   mde.offline.definitions_update:
     version: mirror
     mirror_url: http://mirror.example.com/linux/production/
 
-- name: Demand a version, and try twice more where the agent hangs
+- name: Require a version, and try twice more if the agent hangs
   mde.offline.definitions_update:
     version: 1.443.508.0
     timeout: 600
@@ -99,7 +99,7 @@ msg:
   type: str
   sample: Definitions went from 1.443.1.0 to 1.443.508.0.
 before:
-  description: Versions before the update, null where the agent did not report them.
+  description: Versions before the update, null if the agent did not report them.
   returned: always
   type: dict
   sample:

@@ -92,7 +92,7 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ __mde_diagnosis.steps | selectattr('outcome', 'equalto', 'problem') | map(attribute='title') | list }}"
 
-- name: Look again, quickly
+- name: Diagnose again, without the slow parts
   mde.offline.diagnosis_info:
     connectivity_test: false
     log_lines: 0
@@ -102,7 +102,7 @@ EXAMPLES = r"""
 RETURN = r"""
 findings:
   description:
-    - What is wrong or risky, the likeliest cause first. Each id is explained in C(docs/findings-health.md) of the
+    - What is wrong or risky, the most likely cause first. Each id is explained in C(docs/findings-health.md) of the
       collection.
   returned: always
   type: list

@@ -18,7 +18,7 @@ description:
     one of them, in each task and for each host. With the module, a host without changes needs no filter.
 notes:
   - The module runs on the controller and does not connect to the managed host.
-  - The module does not fail where the host does. Let a second task fail the host by RV(verdict).
+  - The module itself does not fail. Use RV(verdict) in a second task to fail the host.
 attributes:
   check_mode:
     description: Can run in check mode.
@@ -33,7 +33,7 @@ attributes:
     platforms: all
     support: full
   idempotent:
-    description: Run again with the same options, it returns the same.
+    description: If it runs again with the same options, it returns the same verdict.
     support: full
 options:
   result:
@@ -76,7 +76,7 @@ EXAMPLES = r"""
       preflight: never
   register: __example_verdict_result
 
-- name: Fail the host where it is not protected as it should be
+- name: Fail the host if it is not protected as it should be
   ansible.builtin.assert:
     that: not __example_verdict_result.verdict.failed
     fail_msg: "{{ __example_verdict_result.verdict.lines }}"

@@ -100,13 +100,13 @@ health:
       elements: str
       sample: [offline_definition_update]
     notices:
-      description: Lines that the agent printed beside the rows, such as its warning about a missing license.
+      description: Lines that the agent printed in addition to the rows, such as its warning about a missing license.
       returned: always
       type: list
       elements: str
       sample: []
     format:
-      description: The form that the record was read from, V(json) or V(text).
+      description: The format of the output from which the record was read, V(json) or V(text).
       returned: always
       type: str
       sample: json
@@ -131,7 +131,7 @@ findings:
       description: What was seen on this host.
       returned: always
       type: str
-      sample: The host has definitions 1.443.1.0, the mirror publishes 1.443.508.0.
+      sample: The host has definitions 1.443.1.0, but the mirror publishes 1.443.508.0.
     hint:
       description: What to do.
       returned: always

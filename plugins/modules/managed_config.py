@@ -19,7 +19,7 @@ description:
   - The settings are merged into the file on the host. The merged content is validated on the controller before it is
     written. Content with errors is not written, unless O(accept) or O(validation) allows it.
   - The file is written only when a value changes, because tamper protection raises an alert for each write. Different
-    indentation or a different order of keys is not a change. An unchanged host costs one module run.
+    indentation or a different order of keys is not a change. An unchanged host needs one module run.
   - The agent reads the file again by itself. Only C(cloudService.diagnosticLevel) needs a restart of C(mdatp), which
     this module does not do.
 notes:
@@ -68,8 +68,8 @@ options:
   state:
     description:
       - V(merged) merges the settings into the file and keeps its other settings.
-      - V(replaced) writes exactly the settings, also if the existing file is invalid. A backup of an invalid file is
-        kept.
+      - V(replaced) writes exactly the given settings, also if the existing file is invalid. A backup of an invalid file
+        is kept.
       - V(absent) removes the given keys, with everything below them, and objects that become empty. An object in
         O(config) stands for the keys in it, any other value for its own key. The file itself is not removed.
     type: str
@@ -90,7 +90,7 @@ options:
     default: strict
   accept:
     description:
-      - Findings that are accepted, by id, each with the reason as text.
+      - Findings that are accepted, by id, each with the reason as a string.
       - An accepted finding causes neither a failure nor a warning. RV(accepted) returns it.
     type: dict
     default: {}
@@ -283,7 +283,7 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed impo
 
 
 def run(module, desired, instead_of):
-    """Only reads if `instead_of` is None; else writes if the file still has this digest, from the first run."""
+    """Only reads if `instead_of` is None. Otherwise writes, if the file still has this digest from the first run."""
     path = files.resolve(module.params["path"])
     shown = files.shown(path)
     data = files.read(path)

@@ -17,7 +17,7 @@ description:
   - Imports such a file on another mirror. Everything is verified before a channel is changed; a file that is
     damaged, cut short, older than what is published or not made by this collection is refused as a whole, with the
     reason.
-  - A channel that is held stays as it is; the others of the bundle are imported.
+  - A held channel stays unchanged; the other channels of the bundle are imported.
 options:
   path:
     description:
@@ -26,19 +26,19 @@ options:
     required: true
   state:
     description:
-      - V(exported) writes the file unless it carries the same releases already.
+      - V(exported) writes the file, unless it already carries the same releases.
       - V(imported) publishes what the file carries.
     type: str
     required: true
     choices: [exported, imported]
   base:
     description:
-      - With O(state=exported), a copy of C(status.json) of the mirror that will import the file. Packages that it has
+      - With O(state=exported), a copy of C(status.json) of the mirror that will import the file. Packages that it lists
         are left out.
     type: path
   allow_downgrade:
     description:
-      - With O(state=imported), take versions that are lower than the published ones.
+      - With O(state=imported), accept versions that are lower than the published ones.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -82,7 +82,7 @@ bytes:
   type: int
   sample: 314583040
 sha256:
-  description: SHA-256 of the file, to compare after it was carried; null when check mode would write it.
+  description: SHA-256 of the file, to compare after the file was transferred; null when check mode would write it.
   returned: when O(state=exported)
   type: str
   sample: 3fa9c1d2a0b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e
@@ -117,7 +117,7 @@ units:
       type: str
       sample: x86_64
     outcome:
-      description: V(updated), V(unchanged), V(repaired) or V(held); in check mode what it would be.
+      description: V(updated), V(unchanged), V(repaired) or V(held); in check mode, the predicted outcome.
       type: str
       sample: updated
     release:
@@ -125,7 +125,7 @@ units:
       type: str
       sample: 1.443.508.0-1.1.25110.3002-3fa9c1d2
     carries:
-      description: The versions that the file has for this unit, also where the channel is held and keeps its release.
+      description: The versions that the file has for this unit, also if the channel is held and keeps its release.
       type: dict
       sample: {definitions_version: 1.443.508.0, engine_version: 1.1.25110.3002}
     held:
@@ -133,7 +133,7 @@ units:
       type: dict
       sample: {kind: hold, reason: Freeze, by: root, since: "2026-02-03T10:00:00Z"}
     changed:
-      description: Whether this unit changed, or would in check mode.
+      description: Whether this unit changed, or would change in check mode.
       type: bool
       sample: true
 error:

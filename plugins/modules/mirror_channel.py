@@ -17,7 +17,7 @@ description:
   - Rolls a channel back to its previous release or to another stored one, and holds it there.
   - Holds a channel at the release that it serves, with a reason, or lets it follow its source again. Syncs respect
     this.
-  - Where one platform or architecture of the channel cannot be served, none is changed.
+  - If one platform or architecture of the channel cannot be changed, none is changed.
 options:
   channel:
     description:
@@ -26,9 +26,10 @@ options:
     required: true
   state:
     description:
-      - V(promoted) makes the channel serve what O(source) serves. It must be listed in C(channels) of the settings.
-      - V(rolled_back) makes it serve its previous release, or O(release), and holds it there. A channel that is rolled
-        back already is not changed unless O(release) names another release.
+      - V(promoted) makes the channel serve what O(source) serves. The channel must be listed in C(channels) of the
+        settings.
+      - V(rolled_back) makes the channel serve its previous release, or O(release), and holds the channel there. A
+        channel that is rolled back already is not changed unless O(release) names another release.
       - V(held) makes the channel keep the release that it serves.
       - V(unheld) lets the channel follow its source again.
     type: str
@@ -122,7 +123,7 @@ units:
       type: str
       sample: x86_64
     changed:
-      description: Whether this unit changed, or would in check mode.
+      description: Whether this unit changed, or would change in check mode.
       type: bool
       sample: true
     before:
@@ -130,14 +131,15 @@ units:
       type: dict
       sample: {release: 1.443.508.0-1.1.25110.3002-3fa9c1d2, previous: null, held: null}
     after:
-      description: The same afterwards; in check mode as it would be.
+      description: The same values after the change; in check mode, the predicted values.
       type: dict
       sample: {release: 1.443.510.0-1.1.25110.3002-90ab12cd, previous: 1.443.508.0-1.1.25110.3002-3fa9c1d2, held: null}
 error:
   description: Why nothing was done, with a stable code, a message and what to do.
   returned: failure
   type: dict
-  sample: {code: held, message: linux/pilot/x86_64 is held, hint: mde-mirror unhold pilot lets it move again.}
+  sample: {code: held, message: linux/pilot/x86_64 is held, hint: mde-mirror unhold pilot lets the channel change
+  again.}
 """
 
 from ansible_collections.mde.offline.plugins.module_utils._mirror import channels

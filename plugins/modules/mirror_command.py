@@ -14,7 +14,7 @@ author:
   - The mde.offline contributors (@mde-offline)
 description:
   - Packs the mirror engine that is part of this collection as one executable file and installs it on the host.
-  - The file holds the sources of the engine and their compiled code, for the Python that runs this module. With that
+  - The file contains the sources of the engine and their compiled code, for the Python that runs this module. With that
     Python, the command starts without compiling anything. With another Python, for instance after an upgrade of the
     host, the command compiles the sources at each start until this module runs again.
 options:
@@ -25,7 +25,7 @@ options:
   interpreter:
     description:
       - The Python (3.8 or newer) that the first line of the file names.
-      - Let this module run with the same Python, by C(ansible_python_interpreter) in the C(vars) of the task.
+      - Set C(ansible_python_interpreter) in the C(vars) of the task, so that this module runs with the same Python.
     type: str
     default: /usr/bin/env python3
   mode:

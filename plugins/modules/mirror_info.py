@@ -59,7 +59,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 mirror:
-  description: The state of the mirror; C(status.json) in its root has the same content as of the last sync.
+  description: The state of the mirror. The file C(status.json) in its root has the same content, as of the last sync.
   returned: success
   type: dict
   contains:
@@ -68,11 +68,11 @@ mirror:
       type: str
       sample: /srv/mde-mirror
     generated:
-      description: When this was true, in ISO 8601 UTC.
+      description: The time of this status, in ISO 8601 UTC.
       type: str
       sample: "2026-02-03T09:30:00Z"
     generator:
-      description: The program that looked.
+      description: The program that made the status.
       type: str
       sample: mde-mirror 0.1.0
     format:
@@ -135,7 +135,7 @@ mirror:
           type: int
           sample: 4458
         published:
-          description: When the channel began to serve it, in ISO 8601 UTC.
+          description: When the channel began to serve this release, in ISO 8601 UTC.
           type: str
           sample: "2026-02-03T09:00:12Z"
         offered:
@@ -183,7 +183,7 @@ mirror:
       type: str
       sample: "2026-02-03T10:00:00Z"
 damages:
-  description: Published folders that are not as they were verified; empty when all is well.
+  description: Published folders that differ from what was verified; empty if there are none.
   returned: when O(verify=true)
   type: list
   elements: dict

@@ -17,7 +17,7 @@ description:
     verifies it, and publishes it in one step per unit.
   - A failure of one unit does not stop the others. What is published is never removed or replaced by a failure.
   - The module does what C(mde-mirror sync) does, with the same settings.
-  - Run the module as the user who owns the mirror. Under root it acts as that user.
+  - Run the module as the user who owns the mirror. If the module runs as root, it acts as that user.
   - A channel that an operator holds or rolls back while a sync is running stays where the operator put it.
 options:
   allow_downgrade:
@@ -48,7 +48,7 @@ EXAMPLES = r"""
   become: true
   become_user: mde-mirror
 
-- name: Accept a release that Microsoft took back
+- name: Accept lower versions after Microsoft withdrew a release
   mde.offline.mirror_sync:
     allow_downgrade: true
   become: true
@@ -82,7 +82,7 @@ units:
       sample: x86_64
     outcome:
       description:
-        - V(updated), V(unchanged), V(repaired), V(adopted), V(held) or V(failed); in check mode what it would be.
+        - V(updated), V(unchanged), V(repaired), V(adopted), V(held) or V(failed); in check mode, the predicted outcome.
       type: str
       sample: updated
     before:
@@ -121,9 +121,10 @@ units:
     error:
       description: The error, with a stable code, a message and a hint; null if the unit did not fail.
       type: dict
-      sample: {code: http_status, message: the service answered with status 503, hint: If it stays so, try later.}
+      sample: {code: http_status, message: the service answered with status 503, hint: If the error persists, try
+      later.}
     notes:
-      description: Notes, such as failures that a retry overcame.
+      description: Notes, such as failures after which a retry succeeded.
       type: list
       elements: str
       sample: []

@@ -57,7 +57,7 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ __mde_preflight.requirements | selectattr('ok', 'none') | map(attribute='title') | list }}"
 
-- name: Stop where offline updates can never work
+- name: Stop if offline updates can never work
   ansible.builtin.assert:
     that: not __mde_preflight.distribution.el6
     fail_msg: "{{ __mde_preflight.distribution.reason }}"
@@ -91,7 +91,7 @@ requirements:
       type: str
       sample: 5.14.0-427.13.1.el9_4.x86_64
     ok:
-      description: Whether the requirement is met; null where it cannot be measured or does not apply.
+      description: Whether the requirement is met; null if it cannot be measured or does not apply.
       returned: always
       type: bool
       sample: true
@@ -127,7 +127,7 @@ findings:
       description: What is required, and what was seen on this host.
       returned: always
       type: str
-      sample: "Kernel: required is 3.10.0-327 or later; found: 3.10.0-229.el7.x86_64."
+      sample: "Kernel: required: 3.10.0-327 or later; found: 3.10.0-229.el7.x86_64."
     hint:
       description: What to do.
       returned: always
@@ -170,7 +170,7 @@ distribution:
       type: str
       sample: rpm
     el6:
-      description: Whether it is an EL 6, for which no agent with offline updates exists.
+      description: Whether the host runs EL 6, for which no agent with offline updates exists.
       returned: always
       type: bool
       sample: false

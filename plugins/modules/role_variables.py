@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: role_variables
-short_description: Take the variables of a role, converted and checked
+short_description: Read the variables of a role, converted and checked
 version_added: 0.1.0
 author:
   - The mde.offline contributors (@mde-offline)
@@ -20,7 +20,7 @@ description:
     V(https) as text become a boolean, an integer and a list with one element.
   - A list may be text with commas or line breaks between the elements, or JSON or YAML text of a list. A mapping may be
     JSON or YAML text of a mapping.
-  - V(null), and empty text where the type has no empty text, count as not set, and the role's default applies.
+  - V(null), and empty text for a type that does not allow it, count as not set, and the role's default applies.
   - Paths are not changed, because they are paths of the managed host. C(~) and C($HOME) are not expanded.
 notes:
   - The module runs on the controller and does not connect to the managed host.
@@ -45,7 +45,7 @@ attributes:
     platforms: all
     support: full
   idempotent:
-    description: Run again with the same variables, it returns the same.
+    description: If it runs again with the same variables, it returns the same values.
     support: full
 options:
   entry_point:
@@ -69,7 +69,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Take the role's variables
+- name: Read the role's variables
   mde.offline.role_variables:
     others: [mirror_root]
   register: __mirror_http_taken
@@ -95,7 +95,7 @@ variables:
   sample: {root: /srv/mde-mirror, port: 80, protocols: [https], mirror_root: /srv/mde-mirror}
 problems:
   description:
-    - One sentence for each variable that is not valid, cannot be evaluated, or was renamed. The sentences hold no
+    - One sentence for each variable that is not valid, cannot be evaluated, or was renamed. The sentences contain no
       value of a variable that is marked with C(no_log) in C(meta/argument_specs.yml).
   returned: always
   type: list
@@ -104,7 +104,7 @@ problems:
     - mirror_http_port has to be an integer. The value is "http".
     - mirror_back was renamed to mirror_keep_previous. Set mirror_keep_previous instead and remove mirror_back.
 composed:
-  description: What O(compose) names. Its problems are those of RV(problems).
+  description: The result of O(compose). Its problems are those of RV(problems).
   returned: when O(compose) is set and all variables are valid
   type: dict
   sample: {problems: [], start: configure, mirror_url: http://mirror.example.com/linux/production/}

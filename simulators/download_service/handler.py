@@ -33,7 +33,7 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
 
     def server_bind(self) -> None:
-        # HTTPServer.server_bind resolves the name of the address, which takes seconds where no name server answers.
+        # HTTPServer.server_bind resolves the name of the address, which takes seconds if no name server answers.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = "127.0.0.1", int(self.server_address[1])
 

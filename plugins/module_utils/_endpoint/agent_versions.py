@@ -16,11 +16,11 @@ OFFLINE_UPDATES_MACOS = "101.25012.0003"
 LAST_EL6 = "101.23082.0011"
 # The first agent that gets its events without auditd.
 WITHOUT_AUDITD = "101.24082.0004"
-# The first agent that keeps definitions below /opt/microsoft/mdatp where /var is mounted noexec.
+# The first agent that keeps definitions below /opt/microsoft/mdatp if /var is mounted noexec.
 COPES_WITH_NOEXEC_VAR = "101.24092.0002"
 # The first agent that supports a custom installation path.
 CUSTOM_PATH = "101.25062.0003"
-# The first agent that works beside fapolicyd, on RHEL and Fedora.
+# The first agent that can run together with fapolicyd, on RHEL and Fedora.
 BESIDE_FAPOLICYD = "101.25062.0003"
 # The first agent with the row antivirus_enforcement_level.
 ENFORCEMENT_LEVEL_ROW = "101.26052.0012"

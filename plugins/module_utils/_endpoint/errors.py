@@ -9,7 +9,7 @@ __metaclass__ = type
 
 
 class FindingError(Exception):
-    """A command or a server did not give what was needed.
+    """A command or a server did not return a usable result.
 
     `id` is the id of the finding, `message` its message, `status` the status of an HTTP answer, or None.
     """

@@ -18,7 +18,7 @@ import time
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode
 
 MAX_OUTPUT = 1024 * 1024
-# Reads after the limit: enough for what a command that ended in time left in its pipes.
+# The number of reads after the time limit, for output that a command left in its pipes although it ended in time.
 LATE_READS = 16
 now = getattr(time, "monotonic", time.time)
 
@@ -31,7 +31,7 @@ def to_bytes(argument):
 
 
 def run(arguments, timeout, max_output=MAX_OUTPUT):
-    """Exit status and output of a command, hardly later than the time limit.
+    """Exit status and output of a command, returned shortly after the time limit at the latest.
 
     `rc` is None if the command did not start or was stopped at the limit. Processes that a command leaves in the
     background are not waited for when the command ends, and are killed with its process group at the limit.

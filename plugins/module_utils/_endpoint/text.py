@@ -13,7 +13,7 @@ import sys
 TEXT = type("")
 # On Python 2 a character above U+FFFF may be stored as two surrogates, so surrogates are valid there.
 _SURROGATE = re.compile("[\ud800-\udfff]") if sys.version_info[0] > 2 else None
-# User and password of an address inside a text; rather too much is hidden than too little.
+# User and password of an address inside a text. In doubt, it matches too much rather than too little.
 _USER = re.compile(r"""(?<=://)[^\s"'<>]*@""")
 _PLAIN_HOST = re.compile(r"^[^/?#@:]*(:[0-9]*)?([/?#]|$)")
 HIDDEN = "***"
@@ -50,7 +50,7 @@ def decode(output):
 
 
 def _decode_line(line):
-    """Decodes one line: as UTF-8, also where its last character is cut off, else as Latin-1."""
+    """Decodes one line: as UTF-8, even if its last character is cut off, or else as Latin-1."""
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as failure:

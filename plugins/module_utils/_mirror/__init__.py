@@ -1,6 +1,7 @@
 """The mirror engine: fetches, verifies, stores and publishes packages. Private to the mde.offline collection.
 
-Python >= 3.8, standard library only, and nothing of Ansible: the same code is the `mde-mirror` command.
+It runs on Python >= 3.8, uses only the standard library and imports nothing from Ansible, because it is also the
+`mde-mirror` command.
 """
 
 # Copyright (c) The mde.offline contributors

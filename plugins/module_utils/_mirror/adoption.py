@@ -23,22 +23,22 @@ from .workspace import Workspace
 
 
 class Adoption(NamedTuple):
-    """What can be adopted of the two folders of a unit, by path, and the folders that hold a broken n-1."""
+    """The releases in the two folders of a unit that can be adopted, by path, and the folders with a broken n-1."""
 
     releases: dict[str, Release]
     broken: tuple[Path, ...]
     problems: tuple[MirrorError, ...]
 
     def previous_name(self, unit: Unit) -> str | None:
-        """The release that the `_back` folder holds."""
+        """The release in the `_back` folder."""
         release = self.releases.get(unit.back_path)
         return release.name if release else None
 
 
 def is_adoptable(root: Path, unit: Unit, channel: Channel) -> bool:
-    """True where a folder lies in the place of the link of a channel that is not known yet.
+    """True if a folder is at the path of the channel's link and the mirror has no record of the channel yet.
 
-    A folder in the place of a known channel was put there by somebody else; the link replaces it.
+    If there is a record, somebody else put the folder there, and the link replaces it.
     """
     folder = root / unit.path
     return channel.current is None and folder.is_dir() and not folder.is_symlink()
@@ -53,7 +53,7 @@ def claimed_versions(root: Path, unit: Unit) -> Versions | None:
 
 
 def examine(root: Path, unit: Unit, policy: PackagePolicy, cancel: Cancel) -> Adoption:
-    """Verifies the packages in a unit's folder and in its `_back`. Nothing is changed."""
+    """Verifies the packages in a unit's folder and in its `_back` folder. Nothing is changed."""
     from .package import BROKEN_PACKAGE
 
     releases: dict[str, Release] = {}
@@ -90,7 +90,7 @@ def _examine_folder(unit: Unit, folder: Path, policy: PackagePolicy, cancel: Can
 
 
 def _not_adopted(what: str) -> MirrorError:
-    return MirrorError("not_adopted", what, "Nothing to do: the sync replaces it by a fresh download.")
+    return MirrorError("not_adopted", what, "No action is needed: the sync replaces the package with a new download.")
 
 
 def adopt(mirror: Mirror, workspace: Workspace, unit: Unit, adoption: Adoption) -> None:
@@ -114,7 +114,7 @@ def adopt(mirror: Mirror, workspace: Workspace, unit: Unit, adoption: Adoption) 
 
 
 def _prepare(folder: Path, workspace: Workspace, release: Release) -> Path:
-    """The package under a second name, which costs no copy: clients use the first one until the link replaces it."""
+    """Prepares a hard link, not a copy, of the package. Clients use the old folder until a link replaces it."""
     named = workspace.folder / unique("adopted")
     with advising("adopting", folder):
         os.link(str(folder / ZIP), str(named))

@@ -1,7 +1,7 @@
-"""Releases carried across an air gap as one file: an inventory, the packages, and a seal over every byte before it.
+"""Bundles: files that carry releases across an air gap.
 
-The file is a tar archive, so it can be looked into anywhere: `inventory.json` first, then `packages/<sha256>.zip`, then
-`seal.json` with the SHA-256 of everything in front of it. Nothing may follow but the zeros that end an archive.
+A bundle is a tar archive, so every tar program can list it. It contains `inventory.json`, then `packages/<sha256>.zip`,
+then `seal.json` with the SHA-256 of all bytes before it. Only the zeros that end a tar archive may follow.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -52,8 +52,8 @@ _KIND = "mde-mirror bundle"
 _INVENTORY, _SEAL = "inventory.json", "seal.json"
 _MAX_INVENTORY_BYTES = 4 * 1024 * 1024
 _BRING_ANOTHER = (
-    "Bring a file that `mde-mirror export` of the same or an earlier version wrote. If this is one, copy it again and "
-    "compare its SHA-256 on both sides."
+    "Use a file that `mde-mirror export` of the same or an earlier version wrote. If this is such a file, copy it "
+    "again and compare its SHA-256 on both sides."
 )
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -61,8 +61,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 def export_bundle(settings: Settings, target: Path, base: Path | None = None, check: bool = False) -> dict[str, Any]:
     """Writes everything that channels serve to `target`, which appears complete or not at all.
 
-    `base` is a `status.json` of the mirror that will import the bundle: packages that it has are left out. A bundle
-    that lies at `target` already and carries the same is left as it is.
+    `base` is the `status.json` of the mirror that will import the bundle: packages that this file lists are left out.
+    If `target` is already a bundle with the same content, it is not written again.
     """
     with advising("writing", target):
         is_other = target.exists() and not target.is_file()
@@ -87,7 +87,7 @@ def export_bundle(settings: Settings, target: Path, base: Path | None = None, ch
     changed = digest is None
     writes = changed and not check
     for unit, release in served.items():
-        # Writing a package to the bundle proves it.
+        # Writing a package to the bundle also verifies it.
         if not (writes and release.sha256 in packages) and not state.is_whole(unit, release.name):
             raise _spoiled(f"the package that {unit} serves")
     if writes:
@@ -108,8 +108,8 @@ def import_bundle(
     """Publishes what a bundle carries.
 
     Every byte is verified before a channel is changed; a bundle that is damaged, cut short, older than what is
-    published or not made by `mde-mirror export` is refused as a whole. A channel that is held stays as it is, and does
-    not keep the others from moving.
+    published or not made by `mde-mirror export` is refused as a whole. A held channel stays unchanged; the other
+    channels are still updated.
     """
     cancel = cancel or Cancel()
     mirror = Mirror(settings.root, settings.keep_previous, settings.retain)
@@ -124,7 +124,7 @@ def import_bundle(
                 return _result(state, _plan(state, units, inventory, allow_downgrade))
         with workspace.occupied(settings.followed_units()):
             inventory, _length = _inventory_of(bundle, _Pass(bundle, cancel))
-            # What cannot be imported is refused before the packages are read and written.
+            # A bundle that cannot be imported is refused before its packages are read and written.
             with _refusing_damage_first(bundle, cancel):
                 _plan(mirror.state(), units, inventory, allow_downgrade)
             folder, prepared = workspace.folder / unique("bundle"), {}
@@ -146,7 +146,7 @@ def _prepared(workspace: Workspace, folder: Path, units: set[Unit], inventory: d
         release = _release(unit, entry, inventory)
         if unit in units and entry["carried"] and release.key not in found:
             with advising("storing", folder):
-                # Platforms may share a package: a second name costs no copy.
+                # Platforms may share a package; a hard link costs no copy.
                 named = folder / unique(ZIP)
                 os.link(str(folder / f"{release.sha256}.zip"), str(named))
             found[release.key] = workspace.prepared(named, release)
@@ -160,7 +160,7 @@ def _publish(
     allow_downgrade: bool,
     prepared: dict[str, Path],
 ) -> dict[str, Any]:
-    """Plans again on what the mirror serves now, and publishes."""
+    """Plans again from what the mirror serves now, and publishes."""
     state = session.state
     steps = _plan(state, units, inventory, allow_downgrade)
     for step in steps:
@@ -187,7 +187,7 @@ def _spoiled(what: str) -> MirrorError:
     return MirrorError(
         "damaged",
         f"{what} was damaged or deleted, so it cannot be exported",
-        "Run a sync, which repairs what the source still has, and export again.",
+        "Run a sync, which repairs the package if the source still has it, and export again.",
     )
 
 
@@ -244,7 +244,7 @@ def _digests_in(path: Path) -> set[str]:
 
 
 class _Hashing:
-    """A file that is written or read once, from front to back, and knows the digest of what went through."""
+    """Wraps a file that is written or read once from beginning to end, and computes the digest of its bytes."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -282,7 +282,7 @@ def _package(path: Path) -> IO[bytes]:
     try:
         return path.open("rb")
     except FileNotFoundError:
-        # No lock is held: a sync may have published newer ones and pruned this one meanwhile.
+        # No lock is held, so a sync may have published newer packages and pruned this one meanwhile.
         raise _spoiled(f"the package {path}") from None
 
 
@@ -300,7 +300,7 @@ def _head(name: str, size: int) -> tarfile.TarInfo:
 
 
 class _Bundle:
-    """A bundle that is open for reading; as a text, its path."""
+    """A bundle that is open for reading; `str` returns its path."""
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:
         self._path, self.file = path, file
@@ -340,7 +340,7 @@ def _damaged(source: _Bundle, what: str) -> MirrorError:
     return MirrorError(
         "damaged_bundle",
         f"the bundle {source} was damaged or cut short: {what}",
-        "Nothing was imported. Copy the file again, or export it anew; compare its SHA-256 on both sides.",
+        "Nothing was imported. Copy the file again, or export it again; compare its SHA-256 on both sides.",
     )
 
 
@@ -383,10 +383,10 @@ def _verified(source: _Bundle, cancel: Cancel) -> tuple[dict[str, Any], str]:
 
 
 def _unpack(source: _Bundle, inventory: dict[str, Any], folder: Path, policy: PackagePolicy, cancel: Cancel) -> None:
-    """Writes the packages of the bundle to `folder`, and proves them.
+    """Writes the packages of the bundle to `folder`, and verifies them.
 
-    The bundle is read once, while its packages are written; they are then read once more, as zip archives. Nothing may
-    use them unless this returns: only the end of a bundle tells whether the bundle is whole.
+    The bundle is read once, while its packages are written; they are then read once more, as zip archives. No package
+    may be used before this function returns, because only the end of a bundle shows whether the bundle is whole.
     """
     digests = []
 
@@ -406,7 +406,7 @@ def _unpack(source: _Bundle, inventory: dict[str, Any], folder: Path, policy: Pa
 
 @contextlib.contextmanager
 def _refusing_damage_first(source: _Bundle, cancel: Cancel) -> Iterator[None]:
-    """What the inventory is refused for counts in a whole bundle only: in a damaged one, the damage is the reason."""
+    """If the enclosed block refuses a bundle that is damaged, raises the error about the damage instead."""
     try:
         yield
     except MirrorError:
@@ -415,7 +415,7 @@ def _refusing_damage_first(source: _Bundle, cancel: Cancel) -> Iterator[None]:
 
 
 class _Nowhere:
-    """A file that keeps nothing."""
+    """A file that discards what is written to it."""
 
     def write(self, data: bytes) -> int:
         return len(data)
@@ -424,18 +424,18 @@ class _Nowhere:
 def _read_whole(
     source: _Bundle, cancel: Cancel, target: Callable[[str], ContextManager[Any]]
 ) -> tuple[dict[str, Any], str]:
-    """Reads a bundle once, writes each package to the file that `target` opens for its digest.
+    """Reads a bundle once, and writes each package to the file that `target` opens for its digest.
 
-    Everything but the packages is known beforehand: `_inventory_of` reads the beginning, and the rest has to be what an
-    export writes for that inventory, byte by byte. Each package has the SHA-256 that names it, the seal is that of the
-    bytes before it, and nothing follows but the zeros that fill the last record.
+    Everything after the inventory, except the packages, must be byte by byte what an export writes for this inventory.
+    Each package must have the SHA-256 that is its name, the seal must be the SHA-256 of the bytes before it, and only
+    the zeros that fill the last record may follow.
     """
     bundle = _Pass(source, cancel)
     inventory, size = _inventory_of(source, bundle)
     read = _member_size(size)
     for digest, length in sorted(_carried(inventory).items()):
         if bundle.read(tarfile.BLOCKSIZE) not in _headers(_name_of_member(digest), length):
-            raise _damaged(source, "it does not hold what its inventory names")
+            raise _damaged(source, "its content differs from its inventory")
         actual = hashlib.sha256()
         with target(digest) as file:
             for data in bundle.chunks(length):
@@ -449,7 +449,7 @@ def _read_whole(
     if bundle.read(tarfile.BLOCKSIZE) not in _headers(_SEAL, len(seal)):
         raise _damaged(source, "its seal is missing")
     if bundle.read(len(seal)) != seal:
-        raise _damaged(source, "its seal does not fit its content")
+        raise _damaged(source, "its seal does not match its content")
     read += tarfile.BLOCKSIZE + len(seal)
     records = -(-(read + 2 * tarfile.BLOCKSIZE) // tarfile.RECORDSIZE)
     _skip_zeros(source, bundle, records * tarfile.RECORDSIZE - read)
@@ -459,7 +459,7 @@ def _read_whole(
 
 
 def _inventory_of(source: _Bundle, bundle: _Pass) -> tuple[dict[str, Any], int]:
-    """The inventory at the beginning of a bundle, and its length in bytes. No seal was looked at yet."""
+    """The inventory at the beginning of a bundle, and its length in bytes. The seal is not checked here."""
     size = _inventory_size(source, bundle)
     data = bundle.read(size)
     try:
@@ -469,7 +469,7 @@ def _inventory_of(source: _Bundle, bundle: _Pass) -> tuple[dict[str, Any], int]:
     if not isinstance(fields, dict) or fields.get("kind") != _KIND:
         raise _foreign(source, f"{_INVENTORY} does not say that it belongs to a bundle")
     if fields.get("format") != FORMAT:
-        raise _foreign(source, f"it has format {fields.get('format')!r}, known is {FORMAT}")
+        raise _foreign(source, f"it has format {fields.get('format')!r}, and this version reads format {FORMAT}")
     _skip_zeros(source, bundle, -size % tarfile.BLOCKSIZE)
     return fields, size
 
@@ -495,14 +495,13 @@ def _inventory_size(source: _Bundle, bundle: _Pass) -> int:
 
 
 def _headers(name: str, size: int) -> tuple[bytes, ...]:
-    """The header of a member as an export writes it, with either way to say that it is not a device.
-
-    Python 3.8 writes zeros as digits there, later ones write no digits.
+    """The headers that an export may write for a member. They differ in the device numbers: Python 3.8 writes zeros as
+    digits, later versions write no digits.
     """
     try:
         block = _head(name, size).tobuf(tarfile.USTAR_FORMAT)
     except ValueError:
-        # The inventory names a size that no header can hold.
+        # The inventory names a size that does not fit into a header.
         return ()
     found = []
     for device in (bytes(16), b"0000000\0" * 2):
@@ -514,11 +513,11 @@ def _headers(name: str, size: int) -> tuple[bytes, ...]:
 def _skip_zeros(source: _Bundle, bundle: _Pass, size: int) -> None:
     for data in bundle.chunks(size):
         if data.strip(b"\0"):
-            raise _damaged(source, "zeros that fill it up were changed")
+            raise _damaged(source, "its padding was changed")
 
 
 def _member_size(size: int) -> int:
-    """What a member with `size` bytes of content takes in an archive."""
+    """The number of bytes that a member with `size` bytes of content takes in an archive."""
     return tarfile.BLOCKSIZE + size + -size % tarfile.BLOCKSIZE
 
 
@@ -536,7 +535,7 @@ def _name_of_package(digest: str) -> str:
 
 
 class _Step(NamedTuple):
-    """What a bundle brings for one unit; `outcome` is that of a sync: updated, repaired, unchanged or held."""
+    """What an import does with one unit. `outcome` is one of those of a sync: updated, repaired, unchanged or held."""
 
     unit: Unit
     release: Release
@@ -545,7 +544,7 @@ class _Step(NamedTuple):
 
 
 def _plan(state: State, units: set[Unit], inventory: dict[str, Any], allow_downgrade: bool) -> list[_Step]:
-    """What the inventory asks for, refused as a whole where one entry cannot be followed."""
+    """The steps that the inventory asks for. Raises `MirrorError` if a single entry cannot be imported."""
     steps = []
     for unit, entry in _entries(inventory):
         if unit not in units:
@@ -605,7 +604,7 @@ def _entries(inventory: dict[str, Any]) -> list[tuple[Unit, dict[str, Any]]]:
 
 
 def _check_entry(entry: Any) -> None:
-    """Raises `ValueError` unless the entry has everything a release needs, in the right shape."""
+    """Raises `ValueError` unless the entry has all fields of a release, with the right types."""
     right = (
         is_version(entry["definitions_version"])
         and is_version(entry["engine_version"])
@@ -625,13 +624,13 @@ def _require_package(step: _Step, state: State) -> None:
     raise MirrorError(
         "incomplete_bundle",
         f"the bundle leaves out {step.release.name} for {step.unit}, which this mirror does not have",
-        "It was made for another mirror or an older state of this one. Export it again with the present "
+        "The bundle was made for another mirror or for an older state of this one. Export it again with the present "
         "status.json of this mirror, or without --base.",
     )
 
 
 def _outcome(state: State, unit: Unit, release: Release) -> str:
-    """What becomes of a unit that a bundle has a release for. A held channel is repaired at most."""
+    """The outcome for a unit for which a bundle has a release. A held channel can only be repaired."""
     channel = state.channel(unit)
     if channel.current != release.name:
         return "held" if channel.hold else "updated"

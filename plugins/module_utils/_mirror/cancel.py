@@ -27,7 +27,7 @@ class Cancel:
         with self._lock:
             for sock in self._sockets:
                 with contextlib.suppress(OSError):
-                    # shutdown() of the plain socket: that of the TLS layer would race with the reading worker.
+                    # The plain socket is shut down: shutdown() of the TLS layer would race with the reading worker.
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def check(self) -> None:

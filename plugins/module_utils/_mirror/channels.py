@@ -1,4 +1,4 @@
-"""What operators do to channels: promote, roll back, hold, unhold. Syncs respect it."""
+"""What operators do to channels: promote, roll back, hold, unhold. Syncs respect these decisions."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -19,7 +19,7 @@ from .units import Unit
 
 
 class Selection(NamedTuple):
-    """Some units of a channel: all it has, or those of one platform or architecture."""
+    """Units of a channel: all of them, or only those of one platform or architecture."""
 
     channel: str
     platform: str | None = None
@@ -45,7 +45,7 @@ class Selection(NamedTuple):
 
 
 class _Change(NamedTuple):
-    """One unit, what its channel is and what it is to be."""
+    """A unit, and the record of its channel before and after the change."""
 
     unit: Unit
     before: Channel
@@ -85,7 +85,7 @@ def promote(
             raise MirrorError(
                 "no_such_channel",
                 f"{target!r} is not a channel that is fed by promotion",
-                f"Add it to `channels` in the settings (there now: {', '.join(extra) or 'none'}). Microsoft's rings "
+                f"Add it to `channels` in the settings (now: {', '.join(extra) or 'none'}). Microsoft's rings "
                 "follow the source; hold them or roll them back instead.",
             )
         return [
@@ -115,7 +115,7 @@ def rollback(
 def hold(
     settings: Settings, selection: Selection, *, reason: str = "", by: str = "", check: bool = False
 ) -> dict[str, Any]:
-    """Makes a channel stay where it is until it is unheld."""
+    """Makes a channel keep its release until it is unheld."""
 
     def plan(state: State) -> list[_Change]:
         return [_held(unit, state.channel(unit), reason, by) for unit in selection.units(state)]
@@ -133,7 +133,7 @@ def unhold(settings: Settings, selection: Selection, *, by: str = "", check: boo
 
 
 def _apply(settings: Settings, check: bool, plan: Callable[[State], list[_Change]]) -> dict[str, Any]:
-    """Plans everything before it does anything: where one unit cannot be served, none is touched."""
+    """Plans all changes before it makes the first one: if one unit cannot be changed, none is changed."""
     mirror = Mirror(settings.root, settings.keep_previous, settings.retain)
 
     def work(session: MirrorSession) -> list[_Change]:
@@ -164,7 +164,7 @@ def _promoted(state: State, source: Unit, target: Unit, release: str | None, by:
             "held",
             f"{target} is held by {channel.hold.get('by') or 'somebody'} since {channel.hold.get('since')}: "
             f"{channel.hold.get('reason') or 'no reason given'}",
-            f"`mde-mirror unhold {target.channel}` lets it move again.",
+            f"`mde-mirror unhold {target.channel}` lets the channel change again.",
         )
     whole = state.is_whole(target, channel.current)
     return _Change(target, channel, channel.publish(wanted, "promote", by, current_is_whole=whole))
@@ -186,7 +186,7 @@ def _held(unit: Unit, channel: Channel, reason: str, by: str) -> _Change:
     present = channel.hold
     if present and (present.get("reason") == reason or not reason):
         return _Change(unit, channel, channel)
-    # A new reason does not undo that the channel was rolled back.
+    # A new reason keeps the kind: a channel that was rolled back stays recorded as rolled back.
     kind = present.get("kind", "hold") if present else "hold"
     return _Change(unit, channel, channel.set_hold(_hold(kind, reason, by), by))
 
@@ -215,15 +215,15 @@ def _named(state: State, unit: Unit, wanted: str) -> str:
     stored = state.names(unit)
     names = [name for name in stored if name == wanted or name.split("-")[0] == wanted]
     if len(names) > 1:
-        # Channels share releases. Of two packages of one version, the one that this channel has served is meant.
+        # Channels share releases. If several packages have this version, the one that this channel has served is used.
         served = {entry["release"] for entry in state.channel(unit).history}
         names = [name for name in names if name in served] or names
     if len(names) != 1:
-        what = "is not stored" if not names else f"is not clear: {', '.join(names)}"
+        what = "is not stored" if not names else f"is ambiguous: {', '.join(names)}"
         raise MirrorError(
             "no_such_release",
             f"the release {wanted!r} of {unit} {what}",
-            f"Stored are: {', '.join(stored) or 'none'}.",
+            f"Stored releases: {', '.join(stored) or 'none'}.",
         )
     return _whole(state, unit, names[0])
 
@@ -233,6 +233,6 @@ def _whole(state: State, unit: Unit, name: str | None) -> str:
         raise MirrorError(
             "damaged",
             f"the release {name} of {unit} was damaged or deleted",
-            "Run a sync, which repairs what the source still has, or name another release.",
+            "Run a sync, which repairs the release if the source still has it, or name another release.",
         )
     return name

@@ -56,14 +56,14 @@ def main(arguments: list[str] | None = None) -> int:
         # Usually stdout failed. Point it at /dev/null so that the flush at interpreter exit does not raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
-            # A closed pipe, as of `| head`, is not worth a message.
+            # A closed pipe, for example to `head`, needs no message.
             what = error.filename if isinstance(error.filename, str) else "the output"
             sys.stderr.write(f"mde-mirror: writing {what} failed: {error.strerror}" + "\n")
         return FAILED
 
 
 def _former_names(words: list[str]) -> list[tuple[str, str]]:
-    """What has another name since version 0.1.0, and its present name."""
+    """Names in `words` that were changed after version 0.1.0, with their present names."""
     former = [("the verb release", "unhold")] if words[:1] == ["release"] else []
     return former + [("--lacking", "--base") for word in words if word.split("=")[0] == "--lacking"]
 
@@ -96,7 +96,7 @@ def _exit_status(error: MirrorError) -> int:
 
 
 class _NotNamed:
-    """Stands for the parser of a verb that the command line does not name: to make them all takes long."""
+    """Replaces the parser of a verb that the command line does not name, because making all parsers takes long."""
 
     def add_argument(self, *_names: str, **_options: Any) -> None:
         """Drops an option of that verb."""
@@ -106,7 +106,7 @@ _VerbParser = Union[argparse.ArgumentParser, _NotNamed]
 
 
 def _parser(named: str | None) -> argparse.ArgumentParser:
-    """The parser with the verb of that name alone, or with all verbs where none has that name."""
+    """A parser with only the verb `named`, or with all verbs if `named` is not a verb."""
     parser = argparse.ArgumentParser(
         prog="mde-mirror",
         description="Mirrors the security intelligence of Microsoft Defender for Endpoint.",
@@ -129,7 +129,7 @@ def _parser(named: str | None) -> argparse.ArgumentParser:
     added = verb("sync", _sync, "Fetch, verify and publish what is new.")
     added.add_argument("--check", action="store_true", help="only say what a sync would do")
     added.add_argument(
-        "--allow-downgrade", action="store_true", help="take lower versions than the published ones, once"
+        "--allow-downgrade", action="store_true", help="accept lower versions than the published ones, once"
     )
     added.add_argument("--json", action="store_true", help="print the result as one JSON object")
     added = verb("status", _status, "Show what is published, how old it is, and how the last sync went.")
@@ -138,7 +138,7 @@ def _parser(named: str | None) -> argparse.ArgumentParser:
         "--max-age",
         type=_hours,
         metavar="HOURS",
-        help="exit with 1 where the last success is older, there is none, or something published is missing",
+        help="exit with 1 if the last success is older, if there was none, or if something published is missing",
     )
     _add_channel_verbs(verb)
     added = verb("verify", _verify, "Read everything that is published and compare it with what was verified.")
@@ -162,17 +162,17 @@ def _add_channel_verbs(verb: Callable[..., _VerbParser]) -> None:
     added.add_argument("source", metavar="FROM")
     added.add_argument("target", metavar="TO")
     added.add_argument(
-        "--release", help="a kept release by name or definitions version, in place of what FROM serves now"
+        "--release", help="a stored release, by name or definitions version, instead of the one that FROM serves now"
     )
     select(added)
     added = verb("rollback", _rollback, "Make a channel serve its previous release, and hold it there.")
     added.add_argument("channel", metavar="CHANNEL")
-    added.add_argument("--to", metavar="RELEASE", help="a kept release by name or definitions version")
-    added.add_argument("--reason", default="", help="why, for the next person who looks")
+    added.add_argument("--to", metavar="RELEASE", help="a stored release, by name or definitions version")
+    added.add_argument("--reason", default="", help="the reason, for other operators")
     select(added)
-    added = verb("hold", _hold, "Make a channel stay where it is.")
+    added = verb("hold", _hold, "Make a channel keep its release.")
     added.add_argument("channel", metavar="CHANNEL")
-    added.add_argument("--reason", default="", help="why, for the next person who looks")
+    added.add_argument("--reason", default="", help="the reason, for other operators")
     select(added)
     added = verb("unhold", _unhold, "Let a held channel follow its source again.")
     added.add_argument("channel", metavar="CHANNEL")
@@ -183,13 +183,13 @@ def _add_channel_verbs(verb: Callable[..., _VerbParser]) -> None:
         "--base",
         type=Path,
         metavar="STATUS",
-        help="status.json of the mirror that will import the file: packages that it has are left out",
+        help="status.json of the mirror that will import the file: packages that it lists are left out",
     )
     added.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    added = verb("import", _import, "Verify a file of `export` and publish what it carries.")
+    added = verb("import", _import, "Verify a file that `export` wrote, and publish its releases.")
     added.add_argument("file", type=Path, metavar="FILE")
     added.add_argument("--check", action="store_true", help="only say what an import would do")
-    added.add_argument("--allow-downgrade", action="store_true", help="take lower versions than the published ones")
+    added.add_argument("--allow-downgrade", action="store_true", help="accept lower versions than the published ones")
     added.add_argument("--json", action="store_true", help="print the result as one JSON object")
     added = verb("metrics", _metrics, "Print the status in Prometheus' text format.")
     added.add_argument(
@@ -299,7 +299,7 @@ def _metrics(options: argparse.Namespace, settings: Settings) -> int:
             f"the folder {options.output.parent} for the metrics does not exist",
             "Create it, or name the folder of node_exporter's option --collector.textfile.directory.",
         )
-    # The owner of the mirror may replace any folder in it by a link, and root must not write where that leads.
+    # The owner of the mirror can replace any folder below it with a link, so root must not write there.
     writer = acting_as_owner(settings.root) if settings.root in options.output.parents else contextlib.nullcontext()
     with writer, advising("writing", options.output), replacing(options.output, wait=True) as file:
         file.write(text.encode())
@@ -368,10 +368,12 @@ def _alarms(found: dict[str, Any], settings: Settings, hours: float) -> list[str
         )
     elif age > hours * 3600:
         alarms.append(
-            f"{settings.root} was last filled at {latest}, {age / 3600:.1f} hours ago; allowed are {hours:g}. "
-            "Look at the last sync, its timer and its log."
+            f"{settings.root} was last filled at {latest}, {age / 3600:.1f} hours ago; the limit is {hours:g}. "
+            "Check the last sync, its timer and its log."
         )
-    alarms += [f"{settings.root / path} is published and missing. Run `mde-mirror sync`." for path in missing(settings)]
+    alarms += [
+        f"{settings.root / path} is published, but missing. Run `mde-mirror sync`." for path in missing(settings)
+    ]
     return alarms
 
 
@@ -404,7 +406,7 @@ def _print_status(found: dict[str, Any], settings: Settings) -> None:
 
 
 def _lag(channel: dict[str, Any]) -> str:
-    """The lag of a channel; a dash where the source was not asked."""
+    """The lag of a channel; a dash if the source was not asked."""
     if channel["behind_seconds"] == 0 and not channel["behind_since"]:
         return "no"
     if channel["behind_seconds"] is None:

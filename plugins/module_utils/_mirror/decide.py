@@ -1,6 +1,7 @@
-"""What a sync does with each unit: a pure function of what is served, what is offered, and what operators said.
+"""Decides what a sync does with each unit, from what is served, what is offered, and what operators asked for.
 
-Nothing here reads a file, asks a server or changes anything. Before it publishes, a sync decides again in the session.
+These are pure functions: they read no files, ask no servers and change nothing. A sync decides again in the session
+before it publishes.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -17,17 +18,18 @@ from .records import Channel, Release, release_name
 from .units import RINGS, Unit
 from .versions import Offer, Versions
 
-# What a sync asks the source about a unit: nothing; what it offers; the same, once and without failing.
+# What a sync asks the source about a unit: nothing, or which versions it offers. PEEK is for information only: the
+# request is not retried, and its failure does not make the unit fail.
 NOTHING, OFFERED, PEEK = "nothing", "offered", "peek"
 
 
 class Found(NamedTuple):
     """What was found in the folder of a unit.
 
-    - `versions`: what the unit serves, also where its release is missing.
-    - `adoptable`: Microsoft's script left it in a folder, which no link has replaced yet.
+    - `versions`: the versions that the unit serves, even if the release is missing.
+    - `adoptable`: the package is in a folder that Microsoft's script left and no link has replaced yet.
     - `damaged`: the package is missing or is not the one that was verified.
-    - `repairable`: the package is whole, and a small file beside it or a link is not.
+    - `repairable`: the package is whole, but a link or a small file beside the package is not.
     - `to_repair`: the releases whose small files differ, n-1 included.
     - `previous_damaged`: the name of an n-1 whose package is missing or damaged.
     - `broken`: why nothing can be done with the unit.
@@ -46,7 +48,7 @@ class Found(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the source said about a unit. `size` is that of the offered package, asked for only where it matters."""
+    """The source's answer about a unit. `size` is the size of the offered package, requested only if needed."""
 
     offered: Versions | None = None
     error: MirrorError | None = None
@@ -81,9 +83,9 @@ class View(NamedTuple):
 class Step(NamedTuple):
     """What is to be done with one unit, and its result once that is done.
 
-    `fetch` is the offer to download and publish. `discard_current`: what is served is not what it claims to be, so it
-    does not become n-1. `skipped`: nothing feeds the unit yet, so the result leaves it out. `problem` is an error that
-    does not make the unit fail.
+    `fetch` is the offer to download and publish. `discard_current`: the served package is not the one that its manifest
+    names, so it does not become n-1. `skipped`: nothing feeds the unit yet, so the result leaves it out.
+    `problem` is an error that does not make the unit fail.
     """
 
     unit: Unit
@@ -104,12 +106,12 @@ class Step(NamedTuple):
 
 
 def fed_by_promotion(unit: Unit, channel: Channel, replica: bool) -> bool:
-    """True where only promotions feed a unit: no source has it, or a promotion made the name this mirror's own."""
+    """True if only promotions feed a unit: no source has it, or a promotion made the channel this mirror's own."""
     return unit.channel not in RINGS and channel.current is not None and (channel.own or not replica)
 
 
 def question(unit: Unit, view: View) -> str:
-    """What has to be asked of the source before `decide` can tell."""
+    """What the source must be asked before `decide` is called."""
     channel, found = view.channels.get(unit, Channel()), view.found[unit]
     if found.broken:
         return NOTHING
@@ -119,7 +121,7 @@ def question(unit: Unit, view: View) -> str:
 
 
 def asks_for_size(found: Found, offered: Versions) -> bool:
-    """True where the size of what is offered shows whether an adopted package is the one that its manifest names."""
+    """True if the size of the offered package is needed to check whether an adopted package matches its manifest."""
     return found.adoptable and found.release is not None and offered.same_as(found.release.versions)
 
 
@@ -129,7 +131,7 @@ def is_left_to_promotions(unit: Unit, answer: Answer) -> bool:
 
 
 def decide(unit: Unit, view: View) -> Step:
-    """What is to be done with a unit. The source was asked what `question` says."""
+    """What is to be done with a unit, after the source was asked what `question` returned."""
     channel, found = view.channels.get(unit, Channel()), view.found[unit]
     answer = view.answers.get(unit, Answer())
     step = _kept(unit, channel, found)
@@ -145,7 +147,7 @@ def decide(unit: Unit, view: View) -> Step:
 
 
 def _kept(unit: Unit, channel: Channel, found: Found) -> Step:
-    """The step of a unit that stays as it is, but for what can be repaired without the source."""
+    """The step of a unit that stays as it is, except for repairs that do not need the source."""
     outcome = "adopted" if found.adoptable else ("repaired" if found.repairable else "unchanged")
     if channel.hold and not found.damaged:
         outcome = "held"
@@ -182,8 +184,9 @@ def _is_another_package(
 ) -> tuple[bool, tuple[str, ...]]:
     """Whether the source has another package under the versions that are served.
 
-    Microsoft's script fetches a package first and asks for its versions afterwards. A release that lands in between
-    leaves an old package under new versions; the size of the offered package shows that of an adopted one.
+    Microsoft's script fetches a package first and asks for its versions afterwards. If a release is published in
+    between, the old package is stored under the new versions. For an adopted package, a difference from the size of the
+    offered package shows this.
     """
     release = found.release
     if found.damaged or release is None:
@@ -191,7 +194,10 @@ def _is_another_package(
     if found.adoptable:
         if answer.size is None or answer.size == release.size:
             return False, ()
-        return True, (f"the adopted package has {release.size} bytes; for its versions the source has {answer.size}",)
+        return True, (
+            f"the adopted package has {release.size} bytes, but the source has {answer.size} bytes for the "
+            "same versions",
+        )
     if offered.sha256 in ("", release.sha256):
         return False, ()
     return True, (f"{options.source} serves another package under the same versions",)
@@ -203,12 +209,12 @@ def _left_to_promotions(step: Step, channel: Channel, found: Found, answer: Answ
         return failed(step, _lost(f"{step.unit} serves {found.versions}, whose package was damaged or deleted"), view)
     if view.options.replica and not step.skipped:
         if not channel.own:
-            note = f"{view.options.source} serves no channel of that name, so it waits for a promotion"
+            note = f"{view.options.source} serves no channel of this name, so the channel waits for a promotion"
             step = step._replace(notes=(note,))
         elif answer.offered is not None:
             note = (
-                f"{view.options.source} offers a channel of that name too; a promotion fed this one, so it is this "
-                "mirror's own and does not follow it"
+                f"{view.options.source} also has a channel of this name, but a promotion fed this mirror's own "
+                "channel, so it does not follow the other one"
             )
             step = step._replace(notes=(note,))
     return _with_lag(step, view)
@@ -226,7 +232,7 @@ def _with_lag(step: Step, view: View) -> Step:
     return step._replace(behind_since=lag.since(step.after, step.offered, published, last, view.now))
 
 
-# --- what is said about it --------------------------------------------------------------------------------------------
+# --- notes and errors -------------------------------------------------------------------------------------------------
 
 
 def _not_known(answer: Answer) -> tuple[str, ...]:
@@ -239,7 +245,7 @@ def _no_answer(unit: Unit) -> MirrorError:
 
 def _lost(what: str) -> MirrorError:
     return MirrorError(
-        "damaged", what, "Promote to it, roll it back, or unhold it, whichever brings a release that is whole."
+        "damaged", what, "Promote to the channel, roll it back or unhold it, so that it serves a release that is whole."
     )
 
 
@@ -265,20 +271,21 @@ def _downgrade(step: Step, offered: Versions, served: Versions, view: View) -> M
     return MirrorError(
         "downgrade",
         f"the source offers {offered} for {step.unit}, lower than the published {served}",
-        "If Microsoft really took a release back, sync once with --allow-downgrade (module: allow_downgrade). "
-        "Otherwise look for a cache on the way that serves old files.",
+        "If Microsoft really withdrew a release, sync once with --allow-downgrade (module: allow_downgrade). "
+        "Otherwise look for a cache on the route that serves old files.",
     )
 
 
 def _upstream_rolled_back(unit: Unit, offered: Versions, offer: Offer, served: Versions, view: View) -> MirrorError:
     """The other mirror serves an older release than before. The hint says how to make this one serve it too."""
-    hint = "To take what that mirror serves, run `mde-mirror sync --allow-downgrade` (module: allow_downgrade)."
+    hint = "To accept what the other mirror serves, run `mde-mirror sync --allow-downgrade` (module: allow_downgrade)."
     name = release_name(offered.definitions, offered.engine, offer.sha256)
     if name in view.stored.get(unit, ()):
         hint = (
-            f"To go back here too, run `mde-mirror rollback {unit.channel} --to {name} --platform {unit.platform} "
-            f"--arch {unit.arch}`, which holds the channel until `mde-mirror unhold {unit.channel}`; or take all that "
-            "that mirror serves with `mde-mirror sync --allow-downgrade` (module: allow_downgrade)."
+            f"To roll this channel back too, run `mde-mirror rollback {unit.channel} --to {name} --platform "
+            f"{unit.platform} --arch {unit.arch}`, which holds the channel until `mde-mirror unhold {unit.channel}`. "
+            "To accept everything that the other mirror serves, run `mde-mirror sync --allow-downgrade` (module: "
+            "allow_downgrade)."
         )
     return MirrorError(
         "downgrade",

@@ -28,7 +28,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)\Z")
 
 # The type of the objects that hashlib makes has no public name.
 Hash = Any
-# Called with each chunk: bytes so far, and of how many (None where the service does not say).
+# Called after each chunk with the bytes received so far and the size of the package (None if it is unknown).
 Progress = Callable[[int, Optional[int]], None]
 
 
@@ -72,7 +72,7 @@ class Download:
             remove_tree(self._folder)
 
     def fetch(self, client: Client, url: str, expected: str) -> Downloaded:
-        """One try. Raises `MirrorError`.
+        """Tries once to download the package. Raises `MirrorError`.
 
         `expected` names what the source offers; a partial download of anything else is not resumed.
         """
@@ -113,13 +113,15 @@ class Download:
         return Downloaded(self._part, digest, size, self.received)
 
     def take(self, package: Path, where: str) -> Downloaded:
-        """Verifies a package that is on this disk already, and treats it as a downloaded one. It gets a second name."""
+        """Verifies a package that is already on this disk, and treats it like a downloaded one. No data is copied."""
         with advising("taking", package):
             self.discard()
             make_directory(self._folder)
             if not package.is_file():
                 raise MirrorError(
-                    "not_a_package", f"{where} is missing", "Sync again; if it stays so, look at what its source says."
+                    "not_a_package",
+                    f"{where} is missing",
+                    "Sync again. If the package is missing again, check the output of the script.",
                 )
             os.link(str(package), str(self._part))
             with self._part.open("rb") as file:
@@ -157,7 +159,7 @@ class Download:
                 self._hash_part(digest)
             size = self._copy(response, part, at, total, digest)
         if total is not None and size < total:
-            raise truncated(response.shown, f"{size} of {total} bytes came")
+            raise truncated(response.shown, f"{size} of {total} bytes were received")
         if size == 0:
             check_beginning(b"", response.header("Content-Type"), response.shown)
         return digest.hexdigest(), size
@@ -181,7 +183,7 @@ class Download:
                 with advising("writing", self._part):
                     _write_all(part, data)
             except MirrorError:
-                # A download that cannot be finished because the disk is full must not keep it full.
+                # A download that cannot be finished because the disk is full must not keep the disk full.
                 self.discard()
                 raise
             size += len(data)
@@ -222,7 +224,7 @@ def _continues(response: Response, at: int, validator: str) -> bool:
 
 
 def _validator(response: Response) -> str:
-    """What If-Range may name: a strong ETag, else Last-Modified."""
+    """The value for If-Range: a strong ETag, or else Last-Modified."""
     etag = response.header("ETag").strip()
     return etag if etag.startswith('"') else response.header("Last-Modified").strip()
 

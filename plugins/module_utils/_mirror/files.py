@@ -1,4 +1,4 @@
-"""Files that survive a crash: written aside, flushed, and moved into place in one step."""
+"""Writes files so that a crash cannot damage them: under another name, flushed, then moved into place in one step."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -25,7 +25,7 @@ DIRECTORY_MODE = 0o755
 
 
 def os_error(error: OSError, doing: str, path: object) -> MirrorError:
-    """An `OSError` as a `MirrorError` with advice."""
+    """Converts an `OSError` to a `MirrorError` with a hint."""
     where = f"{doing} {path}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return MirrorError(
@@ -48,7 +48,7 @@ def os_error(error: OSError, doing: str, path: object) -> MirrorError:
 
 @contextlib.contextmanager
 def advising(doing: str, path: object) -> Iterator[None]:
-    """Raises an `OSError` of the enclosed block as a `MirrorError` with advice."""
+    """Converts an `OSError` of the enclosed block to a `MirrorError` with a hint."""
     try:
         yield
     except OSError as error:
@@ -93,7 +93,7 @@ def write(path: Path, data: bytes, mode: int = FILE_MODE) -> None:
 
 
 def replace(path: Path, data: bytes, aside: Path, mode: int = FILE_MODE) -> None:
-    """Gives `path` the content `data` in one rename(2). The new file is written in `aside`, on the same filesystem."""
+    """Gives `path` the content `data` in one rename(2). `aside` is a folder on the same filesystem for the new file."""
     staged = aside / unique(path.name)
     try:
         write(staged, data, mode)
@@ -110,7 +110,8 @@ def replacing(target: Path, wait: bool = False) -> Iterator[IO[bytes]]:
     """A file to write that replaces `target` in one rename(2) once it is complete and flushed.
 
     The file is `.<name>.part` beside the target, always under the same name: a killed writer leaves at most one such
-    file, and the next writer removes it. With `wait`, another writer is waited for, else `LockedError` is raised.
+    file, and the next writer removes it. If another writer is at work, `wait` makes this one wait; without it,
+    `LockedError` is raised.
     Nothing is written through a link, or into a file that somebody else created.
     """
     staged = target.with_name(f".{target.name}.part")
@@ -172,7 +173,7 @@ def _lock(descriptor: int, target: Path, wait: bool) -> None:
             f"another run is writing {target} at this moment", "Wait for it to end, or name another file."
         ) from None
     except OSError as error:
-        # Some network and foreign filesystems have no locks; then only the rename protects.
+        # Some network and foreign filesystems have no locks. Then only the rename protects the target.
         if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
             raise
 
@@ -185,12 +186,12 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def json_bytes(fields: Any) -> bytes:
-    """JSON as every file of a mirror has it."""
+    """JSON in the format of all files of a mirror."""
     return (json.dumps(fields, indent=2, sort_keys=True) + "\n").encode()
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file; None where it is missing or broken. Missing permissions are an error."""
+    """The content of a JSON file; None if it is missing or broken. Missing permissions are an error."""
     try:
         return json.loads(path.read_bytes())
     except PermissionError as error:
@@ -200,7 +201,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_or_none(path: Path) -> bytes | None:
-    """The content of a small file; None where it cannot be read."""
+    """The content of a small file; None if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError:
@@ -238,8 +239,8 @@ def remove_tree(path: Path) -> None:
 def replace_symlink(link: Path, target: str, aside: Path) -> None:
     """Makes `link` lead to `target` in one rename(2).
 
-    A folder in the place of the link, as Microsoft's script leaves it, is exchanged with the link in one step where the
-    kernel supports that (Linux 3.15 and later), else moved away first. Then it is removed.
+    Microsoft's script leaves a folder where the link is to be. If the kernel supports it (Linux 3.15 and later), the
+    folder and the link are exchanged in one step; otherwise the folder is moved away first. Then the folder is removed.
     """
     staged = aside / unique(link.name)
     staged.symlink_to(target)
@@ -258,7 +259,7 @@ def replace_symlink(link: Path, target: str, aside: Path) -> None:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Exchanges two names in one step. False where the system has no such call."""
+    """Exchanges two names in one step. Returns False if the system has no such call."""
     import ctypes
 
     renameat2: Any | None = None

@@ -1,4 +1,4 @@
-"""Whether a stored release is still what was verified. What did not change since it was read is not read again."""
+"""Checks whether a stored release is still what was verified. Unchanged files are not read again."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -15,30 +15,30 @@ from .files import read_json, sha256_of
 from .records import METADATA, ZIP, Release
 from .store import Store
 
-# Within one step of a filesystem's clock, a second at most, a file can change and keep its times.
+# A filesystem stores times with a resolution of up to one second; within it, a file can change and keep its times.
 _SETTLED_SECONDS = 2
 
-# Size, inode, time of the last change of content and of the inode, by file.
+# Size, inode number, mtime and ctime of each file.
 Fingerprint = Dict[str, List[int]]
 
 
 class Integrity:
     """Compares releases with what was verified when they were stored. One object serves all threads of a run.
 
-    Files whose size, inode and times are those of the last comparison are not read again: a change of content moves
-    the change time, once that is no longer the present one. `mde-mirror verify` reads everything.
+    Files whose size, inode and times are those of the last comparison are not read again: a later change of the content
+    also changes the ctime. `mde-mirror verify` reads everything.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._file = store.root / ".state" / "seen.json"
         seen = read_json(self._file)
-        # What earlier runs found whole, and what this run found.
+        # Fingerprints of packages that earlier runs found whole, and the results of this run.
         self._seen: dict[str, Any] = seen if isinstance(seen, dict) else {}
         self._found: dict[str, tuple[Fingerprint, bool]] = {}
 
     def known(self, release: Release) -> bool | None:
-        """Whether the package is whole, as far as that is known without reading it; None where it is not known."""
+        """Whether the package is whole; None if that is not known without reading it."""
         fingerprint = _fingerprint(self._store.folder(release))
         if ZIP not in fingerprint or fingerprint[ZIP][0] != release.size:
             return False
@@ -48,7 +48,7 @@ class Integrity:
         return whole if found == fingerprint else None
 
     def is_whole(self, release: Release) -> bool:
-        """Whether the package is the one that was verified; it is read where that is not known."""
+        """Whether the package is the one that was verified. The package is read if that is not known."""
         known = self.known(release)
         if known is not None:
             return known
@@ -62,7 +62,7 @@ class Integrity:
         return whole
 
     def verified(self, release: Release) -> None:
-        """Notes that the package was verified just now, or that only the files beside it were written again."""
+        """Records that the package was just verified, or that only the files beside it were written again."""
         self._note(release, _fingerprint(self._store.folder(release)), True)
 
     def _note(self, release: Release, fingerprint: Fingerprint, whole: bool) -> None:
@@ -73,7 +73,7 @@ class Integrity:
             self._seen[release.key] = fingerprint
 
     def problems(self, release: Release) -> list[str]:
-        """What is wrong with a release, in words; everything is read."""
+        """Describes what is wrong with a release. All of its files are read."""
         folder, found = self._store.folder(release), []
         try:
             if sha256_of(folder / ZIP) != release.sha256:
@@ -86,7 +86,7 @@ class Integrity:
         return found
 
     def changed_seen(self) -> dict[str, Any] | None:
-        """What is worth knowing in the next run; None where the state file says the same."""
+        """The fingerprints to save for the next run; None if the state file already has them."""
         seen = {key: value for key, value in self._seen.items() if (self._store.releases / key).is_dir()}
         return None if seen == read_json(self._file) else seen
 

@@ -22,10 +22,11 @@ def is_behind(served: Versions | None, offered: Versions) -> bool:
 def since(
     served: Versions | None, offered: Versions | None, published: str | None, before: dict[str, Any] | None, now: str
 ) -> str | None:
-    """Since when the source has offered something newer than is served; None where it has not, or nobody knows.
+    """Since when the source has offered something newer than is served; None if it has not, or if that is not known.
 
-    `published` is when the source published what it offers, where it says so. `before` is the result of the last sync
-    for this unit: while the unit serves the same, its lag began with the first newer release and not with the last.
+    `published` is the time at which the source published what it offers, if it gives one. `before` is the result of the
+    last sync for this unit: while the unit serves the same versions, its lag counts from the first newer release and
+    not from the latest one.
     """
     known = None
     if before is not None and before.get("after") == (served.as_dict() if served else None):

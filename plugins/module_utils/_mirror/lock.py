@@ -1,4 +1,4 @@
-"""Locks that end with their holder and name it."""
+"""Locks that end with the process that holds them, and that name this process."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -60,8 +60,9 @@ def _take(descriptor: int, path: Path, deadline: float) -> None:
             raise MirrorError(
                 "file",
                 f"the lock {path} cannot be taken: {error.strerror}",
-                "Without it, two runs at once would spoil each other's work, so nothing was done. The filesystem must "
-                "offer locks: for NFS, look at its lock service and at the mount option nolock; else use another one.",
+                "Nothing was done, because without a lock two runs could damage each other's work. The filesystem must "
+                "support flock(2): on NFS, check the lock service and the mount option nolock; otherwise use another "
+                "filesystem.",
             ) from None
         time.sleep(_POLL_SECONDS)
 
@@ -74,5 +75,5 @@ def _held(descriptor: int, path: Path) -> LockedError:
         who = "an unknown process"
     return LockedError(
         f"another run works on this mirror: {who} ({path})",
-        "Wait for it to end. The lock goes with its holder, so it never needs to be removed by hand.",
+        "Wait for it to end. The lock ends with that process, so it never has to be removed by hand.",
     )

@@ -18,7 +18,7 @@ _BYTES, _FILES = 5 * 1024 * 1024, 3
 
 @contextlib.contextmanager
 def log_file(path: str) -> Iterator[Callable[[str], None] | None]:
-    """Appends to the file at `path`. A log that cannot be written is reported and stops nothing."""
+    """Appends to the file at `path`. A log that cannot be written is reported and does not stop the run."""
     log = logging.getLogger("mde-mirror")
     log.propagate = False
     log.setLevel(logging.INFO)

@@ -13,7 +13,7 @@ _OUTCOMES = ("updated", "unchanged", "repaired", "adopted", "held", "failed")
 
 
 def render(status: dict[str, Any]) -> str:
-    """All samples as one text. It has times (Unix seconds) and no ages, so that it stays true: use `time() - x`."""
+    """All samples as one text, with times (Unix seconds) instead of ages, which change: use `time() - x`."""
     lines: list[str] = []
     for name, text, samples in _families(status):
         rows = list(samples)
@@ -62,7 +62,7 @@ def _families(status: dict[str, Any]) -> Iterator[tuple[str, str, Iterator[tuple
     )
     yield (
         "channel_behind",
-        "1 if the source offers something newer than the channel serves, as far as the last sync saw.",
+        "1 if the source offers something newer than the channel serves, according to the last sync.",
         (
             (_unit(channel), float(bool(channel["behind_since"])))
             for channel in channels

@@ -1,7 +1,8 @@
 """Packs this engine as one executable file: the command `mde-mirror`.
 
-The file is a zip archive that Python runs. It holds the sources and, where asked for, their compiled code, so that a
-start compiles nothing. The code fits the Python that packs; every other Python passes it over and compiles the sources.
+The file is a zip archive that Python runs. It contains the sources and, if requested, their compiled code, so that
+nothing is compiled at each start. The compiled code is for the Python version that packs the file; other versions
+ignore it and compile the sources.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -22,22 +23,24 @@ import os
 import sys
 if sys.version_info < (3, 8):
     sys.exit("mde-mirror: needs Python 3.8 or later, this is %d.%d" % sys.version_info[:2])
-# Nothing that an import makes is garbage, so the collector need not look for it.
+# Imports create no garbage, so the collector is off meanwhile.
 gc.disable()
 from _mirror.cli import main
 gc.freeze()
 gc.enable()
 status = main()
 if status == 0:
-    # All output is flushed and all files are closed. To take the interpreter apart would cost more than a short run.
+    # All output is flushed and all files are closed. The usual shutdown of Python would take longer than a short run.
     sys.stderr.flush()
     os._exit(0)
 sys.exit(status)
 """
-# The member that holds the digest of what the file was made from. Python before 3.8 reads no archive with a comment.
+# The member with the digest of what the file was made from. It is not in the comment of the archive, because Python
+# before 3.8 cannot run an archive with a comment.
 _MADE_FROM = "made-from"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-# The flags of a `.pyc` file whose source is not looked at again (PEP 552): the archive is written as a whole.
+# The flags of an unchecked hash-based `.pyc` file (PEP 552): the archive is always written as a whole, so the code
+# never differs from its source.
 _UNCHECKED_HASH = (1).to_bytes(4, "little")
 ANY_PYTHON = "/usr/bin/env python3"
 
@@ -71,7 +74,7 @@ def build_command(destination: str, interpreter: str = ANY_PYTHON, compiled: boo
 
 
 def is_current(path: Path, interpreter: str = ANY_PYTHON) -> bool:
-    """True where `path` is, undamaged, the command of these sources with the code of the running Python."""
+    """True if `path` is undamaged and was made from these sources, with compiled code for the running Python."""
     try:
         with zipfile.ZipFile(str(path)) as archive:
             same = archive.read(_MADE_FROM) == _digest(interpreter, _sources(), True)
@@ -87,7 +90,7 @@ def _sources() -> dict[str, bytes]:
 
 
 def _files(engine: Path) -> dict[str, bytes]:
-    """The sources of this package by their paths in it; a module of Ansible runs it from a zip archive."""
+    """The sources of this package by their paths in it. In an Ansible module, the package is in a zip archive."""
     if engine.is_dir():
         return {path.relative_to(engine).as_posix(): path.read_bytes() for path in engine.rglob("*.py")}
     archive_path = next(folder for folder in engine.parents if folder.is_file())
@@ -103,7 +106,7 @@ def _code(name: str, source: bytes) -> bytes:
 
 
 def _digest(interpreter: str, sources: dict[str, bytes], compiled: bool) -> bytes:
-    """What a file was made from: the first line, the sources, and the Python whose code it holds."""
+    """What a file was made from: the first line, the sources, and the Python version of its compiled code."""
     made_from = hashlib.sha256(f"{interpreter}\n".encode())
     if compiled:
         made_from.update(importlib.util.MAGIC_NUMBER)

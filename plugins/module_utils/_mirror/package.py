@@ -19,17 +19,17 @@ from .cancel import Cancel
 from .errors import MirrorError
 from .settings import PackagePolicy
 
-# The codes of the errors that mean: this file is not a package, wherever it came from.
+# The codes of errors that concern the file itself, wherever it came from.
 BROKEN_PACKAGE = ("not_a_package", "corrupt_package", "unexpected_content", "size_out_of_bounds")
 LOCAL_HEADER = b"PK\x03\x04"
 _END64_LOCATOR = b"PK\x06\x07"
 _END64_SIZE, _LOCATOR_SIZE = 56, 20
 _LONGEST_LINK = 4096
 _HEAD = "<4s5H3L2H"
-# Takes the place of a size that is in an extra field.
+# The value of a size field if the size is in an extra field.
 _IN_EXTRA = 0xFFFFFFFF
 _MAX_DIRECTORY_BYTES = 16 * 1024 * 1024
-# Definitions compress by a factor of two to four; what unpacks to more than both of these is a bomb.
+# Definitions compress by a factor of two to four. A package that expands beyond both limits is taken for a zip bomb.
 _MAX_EXPANSION = 20
 _ALWAYS_ALLOWED_EXPANSION_BYTES = 256 * 1024 * 1024
 _CHUNK = 1024 * 1024
@@ -44,8 +44,8 @@ def check_beginning(data: bytes, content_type: str, where: str) -> None:
         raise MirrorError(
             "not_a_package",
             f"{where} answered with an HTML page instead of a package",
-            "A proxy or a login page answers in place of the service: open the address by hand from this host, and "
-            "have the address allowed.",
+            "A proxy or a login page answers in place of the service. Open the address by hand from this host, and "
+            "have it allowed.",
             retriable=True,
         )
     what = "nothing" if not data else f"something that is not a zip (it begins with {data[:8]!r})"
@@ -61,13 +61,13 @@ def check_size(size: int, policy: PackagePolicy, where: str) -> None:
     if not policy.min_bytes <= size <= policy.max_bytes:
         raise MirrorError(
             "size_out_of_bounds",
-            f"{where} has {size} bytes; allowed are {policy.min_bytes} to {policy.max_bytes}",
+            f"{where} has {size} bytes; the limits are {policy.min_bytes} and {policy.max_bytes}",
             "If packages of this size are right, change verify.minBytes or verify.maxBytes in the settings.",
         )
 
 
 def prove(path: Path, policy: PackagePolicy, where: str, cancel: Cancel) -> None:
-    """Raises `MirrorError` unless the file is a whole package of `policy`'s kind. Memory use is bounded."""
+    """Raises `MirrorError` unless the file is a whole package that conforms to `policy`. Memory use is bounded."""
     size = path.stat().st_size
     check_size(size, policy, where)
     try:
@@ -117,7 +117,7 @@ def _check_members(members: list[zipfile.ZipInfo], size: int, policy: PackagePol
         raise _unexpected(where, "holds no content")
     for name in names:
         if name.startswith("/") or "\\" in name or ".." in name.split("/") or (len(name) > 1 and name[1] == ":"):
-            raise _unexpected(where, f"has a member that would be unpacked elsewhere: {name[:80]!r}")
+            raise _unexpected(where, f"has a member that would be unpacked outside of the target folder: {name[:80]!r}")
     if len({posixpath.normpath(name) for name in names}) != len(names):
         raise _unexpected(where, "names a member twice")
     links = tuple(posixpath.normpath(member.filename) + "/" for member in members if zips.is_link(member))
@@ -175,7 +175,7 @@ def _check_link(package: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -
     parts = [part for part in target.split(b"/") if part != b"."]
     ups = len(list(itertools.takewhile(b"..".__eq__, parts)))
     if target.startswith(b"/") or b".." in parts[ups:] or ups > posixpath.normpath(member.filename).count("/"):
-        raise _unexpected(where, f"has a link that leads elsewhere: {member.filename[:80]!r}")
+        raise _unexpected(where, f"has a link that leads out of the package: {member.filename[:80]!r}")
 
 
 def _corrupt(where: str, what: str) -> MirrorError:

@@ -13,8 +13,8 @@ import pwd
 from pathlib import Path
 from typing import Iterator
 
-# What this engine and the standard library import only when they need it. Another user may not be allowed to read the
-# files of this Python, so a process imports these before it acts as one.
+# Modules that this engine and the standard library import only when they need them. The owner of a mirror may not be
+# allowed to read the files of this Python, so root imports these modules before it acts as the owner.
 _IMPORTED_LATE = (
     "concurrent.futures.thread",
     "ctypes",
@@ -40,7 +40,7 @@ def acting_as_owner(root: Path) -> Iterator[None]:
         yield
         return
     for module in _IMPORTED_LATE:
-        # A module of Ansible brings only the parts of the engine that it uses.
+        # An Ansible module contains only the parts of the engine that it uses.
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(module)
     groups = os.getgroups()

@@ -1,4 +1,4 @@
-"""Progress for people: one line that is drawn again and again on a terminal, plain lines everywhere else."""
+"""Progress for people: one line that is updated on a terminal, plain lines everywhere else."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -43,7 +43,7 @@ class Report:
         self._line(f"{unit}: downloading {versions}")
 
     def progress_of(self, unit: str) -> Callable[[int, int | None], None]:
-        """What a download calls with the number of bytes that were received, and with the size of the package."""
+        """The function that a download calls with the number of bytes received so far and the size of the package."""
         return lambda size, total: self._progress(unit, size, total)
 
     def _progress(self, unit: str, size: int, total: int | None) -> None:
@@ -108,7 +108,7 @@ class Report:
                 self._log(text)
 
     def _write(self, text: str) -> None:
-        """A full disk under the output, or a closed pipe, does not stop a run; the command reports it at the end."""
+        """Writes to the output. A full disk or a closed pipe does not stop a run; the command reports it at the end."""
         if self.lost is None:
             try:
                 self._out.write(text)

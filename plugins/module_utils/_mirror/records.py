@@ -1,4 +1,4 @@
-"""What is recorded of a release and of a channel, and how each change makes a new record of a channel."""
+"""The records of releases and of channels. Each change of a channel makes a new record."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -14,7 +14,7 @@ from .versions import Versions
 
 FORMAT = 1
 ZIP, MANIFEST, METADATA = "updates.zip", "manifest.json", "release.json"
-# Enough to explain how a channel came to serve what it serves.
+# Long enough to explain why a channel serves its release.
 _LONGEST_HISTORY = 200
 # The name of the field in the files of version 0.1.0.
 _POOL_FIELD = "shelf"
@@ -79,10 +79,10 @@ class Channel(NamedTuple):
     def publish(
         self, name: str, action: str, by: str = "sync", current_is_whole: bool = True, discard_current: bool = False
     ) -> Channel:
-        """The channel serves release `name`; what it served becomes n-1, if that is whole.
+        """The channel serves release `name`; the release that it served becomes n-1, if that one is whole.
 
-        With `discard_current`, what the channel served was another package than it claimed to be: the release does not
-        become n-1 and leaves the history.
+        With `discard_current`, the served package was not the one that its manifest names: its release does not become
+        n-1 and is removed from the history.
         """
         history = tuple(entry for entry in self.history if not discard_current or entry["release"] != self.current)
         previous = self.previous
@@ -124,8 +124,8 @@ class Channel(NamedTuple):
     def earlier_than(self, name: str) -> list[str]:
         """The releases that may become n-1 when the channel is rolled back to `name`: the best first.
 
-        They are those that the channel served before `name`, the newest first, and then the present n-1. A release
-        that the channel is rolled back from, now or earlier, is none of them: n-1 is what people turn to when
+        First come the releases that the channel served before `name`, the newest first, and then the present n-1.
+        Releases from which the channel was rolled back, now or earlier, are left out: n-1 is what operators use when
         something is wrong.
         """
         served: list[str] = []
@@ -160,5 +160,5 @@ def read_channel(entry: Any) -> Channel:
 
 
 def _last(names: list[str], name: str) -> int:
-    """The index of the last `name`; the length of the list where it has none."""
+    """The index of the last `name`; the length of the list if it has none."""
     return next((at for at in reversed(range(len(names))) if names[at] == name), len(names))

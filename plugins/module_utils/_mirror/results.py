@@ -16,7 +16,7 @@ _CHANGES = ("updated", "repaired", "adopted")
 
 
 class UnitResult(NamedTuple):
-    """What became of one unit. `bytes` came over the network for it; `notes` holds failures that a retry overcame."""
+    """The result for one unit. `bytes` is the number received; `notes` lists failures after which a retry succeeded."""
 
     step: Step
     bytes: int
@@ -39,7 +39,7 @@ class UnitResult(NamedTuple):
 
 
 class SyncResult(NamedTuple):
-    """The result of a sync. `errors` belong to no unit; times are ISO 8601 UTC."""
+    """The result of a sync. `errors` are those that do not belong to a unit; times are ISO 8601 UTC."""
 
     started: str
     finished: str

@@ -25,7 +25,7 @@ def retrying(
     """The result of `attempt`, called again up to `retries` times after a retriable `MirrorError`.
 
     The pause doubles from one second to a minute, with jitter so that many mirrors do not retry at the same moment. A
-    longer Retry-After is obeyed up to five minutes; where the service asks for more, the error is raised.
+    longer Retry-After is obeyed up to five minutes; if the service asks for more, the error is raised.
     """
     for tries_left in range(retries, -1, -1):
         try:

@@ -1,4 +1,4 @@
-"""The only way to write to a mirror: as its owner, under its lock, on a recovered state, and for moments only."""
+"""The only way to write to a mirror: briefly, as its owner, under its lock, after its state was recovered."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -24,14 +24,14 @@ from .store import Store
 from .units import Unit
 from .workspace import SESSION, prepare
 
-# Sessions last for moments, so that one which waits longer than this waits for something that is wrong.
+# Sessions are short: if the lock is not free after this time, something is wrong.
 PATIENCE_SECONDS = 10.0
 
 T = TypeVar("T")
 
 
 class Mirror:
-    """One mirror on disk: its releases and what is known of them, for all sessions of a run.
+    """One mirror on disk: its releases and what is known about them, shared by all sessions of a run.
 
     `retain` is the number of releases that are kept of each channel.
     """
@@ -48,10 +48,10 @@ class Mirror:
         return State(self.store, self.integrity)
 
     def change(self, work: Callable[[MirrorSession], T]) -> T:
-        """The result of `work`, which decides and writes in one session.
+        """Runs `work`, which decides and writes in one session, and returns its result.
 
-        Packages are read outside of the session: `work` is called again after it needed to know of one whether it is
-        whole. So it decides before it writes.
+        Packages are read outside of the session. If `work` needs to know whether a package is whole and that is not
+        known, the package is read and `work` is called again. Therefore `work` must decide everything before it writes.
         """
         while True:
             try:
@@ -64,8 +64,8 @@ class Mirror:
 class MirrorSession:
     """A mirror that is open for writing.
 
-    Entering completes what a killed run left: links that do not agree with `channels.json`, and a `status.json` that
-    does not say what channels serve. Leaving saves what is known of the releases, and the status.
+    Entering completes what a killed run left incomplete: links that do not agree with `channels.json`, and a
+    `status.json` that is not current. Leaving saves what is known about the releases, and the status.
     """
 
     def __init__(self, mirror: Mirror) -> None:
@@ -74,7 +74,7 @@ class MirrorSession:
         self._cleanup = contextlib.ExitStack()
         self._status_saved = False
         self._folder = mirror.root / ".incoming" / SESSION
-        # One level deeper, so that the path of a new link is not that of a channel below the root.
+        # One level deeper, because the path of a new link must not look like that of a channel (`*/*/arch_*`).
         self._staging = self._folder / "new"
         # Units whose links could not be repaired, and why.
         self.broken: dict[Unit, MirrorError] = {}
@@ -145,7 +145,7 @@ class MirrorSession:
         return stored
 
     def remove_folder(self, folder: Path) -> None:
-        """Removes a folder of the served tree: out of sight in one step, so that nobody sees half of it."""
+        """Removes a folder of the served tree. It is moved away first, so that clients never see half of it."""
         with advising("removing", folder):
             doomed = self._staging / unique("broken")
             folder.rename(doomed)
@@ -157,9 +157,10 @@ class MirrorSession:
         self._integrity.verified(release)
 
     def prune(self) -> list[str]:
-        """Removes releases beyond the last ones of each channel. What any channel or link leads to stays.
+        """Removes all but the last releases of each channel. A release that a channel or link uses is never removed.
 
-        Only a sync or an import may prune: what another one stored is not published yet.
+        Only a sync or an import may prune, because anything else could remove releases that a running sync has stored
+        but not published yet.
         """
         wanted = set(self._store.linked())
         for unit, channel in self.state.channels.items():
@@ -189,7 +190,7 @@ class MirrorSession:
             self._save_status()
 
     def _try_to_save_status(self) -> None:
-        """A failure to write the status must not look like a failure of the change. Leaving tries again and reports."""
+        """Saves the status. A failure must not look like a failed change: `__exit__` tries again and reports it."""
         self._status_saved = False
         with contextlib.suppress(MirrorError):
             self._save_status()

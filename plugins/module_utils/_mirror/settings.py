@@ -1,6 +1,6 @@
-"""The settings of a mirror: read from JSON; every fault is named, and nothing is guessed.
+"""The settings of a mirror, read from JSON. Every fault is named, and nothing is guessed.
 
-Microsoft's six keys mean what they mean in its script, so a `settings.json` made for that works as it is.
+Microsoft's six keys mean what they mean in its script, so a `settings.json` made for the script works unchanged.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -59,7 +59,7 @@ class SourceSettings(NamedTuple):
 
 
 class PackagePolicy(NamedTuple):
-    """What a package must be: its size in bytes, and patterns each of which must match the name of a member."""
+    """The requirements of a package: its size in bytes, and patterns. Each pattern must match the name of a member."""
 
     min_bytes: int
     max_bytes: int
@@ -82,7 +82,7 @@ class Settings(NamedTuple):
 
     @property
     def is_replica(self) -> bool:
-        """True where the source is another mirror."""
+        """True if the source is another mirror."""
         return self.source.type == "mirror"
 
     def followed_units(self) -> list[Unit]:
@@ -109,10 +109,10 @@ def load(path: Path) -> Settings:
     except OSError as error:
         raise SettingsError(
             f"cannot read the settings {path}: {error.strerror}",
-            f"Name the file with --settings FILE, or create it: {path} needs no more than a downloadFolder.",
+            f"Name the file with --settings FILE, or create {path}; a file with only a downloadFolder is enough.",
         ) from None
     try:
-        # detect_encoding() knows UTF-16 by its zero bytes or its mark; the mark itself is left to strip.
+        # detect_encoding() recognises UTF-16 by its zero bytes or its byte order mark, which stays in the text.
         text = data.decode(json.detect_encoding(data)).lstrip("\ufeff")
         fields = json.loads(text, object_pairs_hook=_no_duplicates)
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
@@ -196,7 +196,7 @@ def _boolean(value: Any) -> str | None:
 
 
 def _text(value: Any) -> str | None:
-    return None if isinstance(value, str) else f"must be a text, not {_shown(value)}"
+    return None if isinstance(value, str) else f"must be a string, not {_shown(value)}"
 
 
 def _absolute(value: Any) -> str | None:
@@ -231,12 +231,12 @@ def _number(low: float, high: float, whole: bool = True) -> Check:
 def _texts(choices: tuple[str, ...] = (), empty: bool = False) -> Check:
     def check(value: Any) -> str | None:
         if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
-            return f"must be a list of texts, not {_shown(value)}"
+            return f"must be a list of strings, not {_shown(value)}"
         if not value and not empty:
             return "must not be empty"
         unknown = [item for item in value if choices and item not in choices]
         if unknown:
-            return "knows {} but not {}".format(", ".join(choices), ", ".join(unknown))
+            return "accepts {}, but not {}".format(", ".join(choices), ", ".join(unknown))
         if len(set(value)) != len(value):
             return "names an entry twice"
         return None
@@ -251,8 +251,8 @@ def _channel_names(value: Any) -> str | None:
     for name in value:
         if name in RINGS or name.endswith("_back") or not re.match(r"[a-z0-9][a-z0-9_-]{0,39}\Z", name):
             return (
-                f"cannot hold {_shown(name)}: a name is made of a-z, 0-9, _ and -, does not end in _back, and is "
-                f"none of Microsoft's rings ({', '.join(RINGS)})"
+                f"cannot contain {_shown(name)}: a name consists of a-z, 0-9, _ and -, does not end in _back, and is "
+                f"not one of Microsoft's rings ({', '.join(RINGS)})"
             )
     return None
 
@@ -300,7 +300,7 @@ def _script_url(value: Any) -> str | None:
     if not words.isprintable() or (parts.hostname or "").startswith("-") or (parts.username or "").startswith("-"):
         return f"must be an address such as {_REPOSITORY}"
     if parts.scheme == "ssh" and parts.password is not None:
-        return "must not carry a password: ssh takes a key of the account that runs the sync"
+        return "must not contain a password: ssh uses a key of the account that runs the sync"
     return None
 
 
@@ -311,7 +311,7 @@ def _commit(value: Any) -> str | None:
 
 
 def _url(value: Any, schemes: tuple[str, ...], sample: str, userinfo: bool = False, path: bool = True) -> str | None:
-    # What the value looks like is not shown: it may carry a password in an unexpected place.
+    # The value is not shown, because it may contain a password in an unexpected place.
     advice = f"must be an address such as {sample}"
     if not isinstance(value, str) or not re.match(r"[!-~]+\Z", value):
         return advice
@@ -324,14 +324,14 @@ def _url(value: Any, schemes: tuple[str, ...], sample: str, userinfo: bool = Fal
     if not usable or "#" in value:
         return advice
     if not userinfo and "@" in value:
-        return "must not carry a user or password"
+        return "must not contain a user or password"
     if not path and (parts.path not in ("", "/") or "?" in value):
         return "must end after the port"
     return None
 
 
 def _is_host_and_port(text: str) -> bool:
-    """HOST or HOST:PORT, with a name that the DNS can hold or an IPv6 address in brackets."""
+    """HOST or HOST:PORT, with a name that is valid in DNS or an IPv6 address in brackets."""
     found = _HOST_AND_PORT.match(text)
     if found is None or (found["port"] is not None and not 0 < int(found["port"]) < 65536):
         return False
@@ -345,7 +345,7 @@ def _is_host_and_port(text: str) -> bool:
 
 
 def _shown(value: Any) -> str:
-    # What is inside of them may be a password in an unexpected place.
+    # The content is not shown, because it may contain a password in an unexpected place.
     if isinstance(value, (list, tuple)):
         return "a list"
     if isinstance(value, Mapping):
@@ -393,7 +393,7 @@ _SCRIPT: dict[str, tuple[Check, Any]] = {
     "url": (_script_url, None),
     "commit": (_commit, None),
 }
-# Keys that had another name before, with the present one.
+# Former names of keys, with the present names.
 _RENAMED = {
     "source.path": "source.script.path",
     "source.origin": "source.script.url",
@@ -459,10 +459,10 @@ def _check_script(source: _Fields, script: _Fields, faults: list[str]) -> None:
         faults.extend(f"source.script.{key} is for source.type script only" for key in named)
         return
     if folder and url:
-        faults.append("source.script.path (a folder that you keep) and source.script.url exclude each other")
+        faults.append("source.script.path (a folder that you maintain) and source.script.url are mutually exclusive")
     if not folder and not url:
         faults.append(
-            "source.script.path (the folder that holds Microsoft's script) or source.script.url (where to get it) is "
+            "source.script.path (the folder with Microsoft's script) or source.script.url (where to get it) is "
             "missing: source.type script needs one of them"
         )
     if script.get("commit") and not url:

@@ -19,14 +19,14 @@ from .units import Unit, unit_of_path
 from .versions import Versions, is_version
 
 _FILE_MODE = 0o640
-# What the readers of the record of a sync rely on.
+# The fields of the record of a sync that its readers rely on, with their types.
 _RECORD = {"result": str, "finished": str, "units": list, "errors": list}
 _UNIT_RECORD = {"platform": str, "channel": str, "arch": str, "outcome": str, "bytes": int, "seconds": (int, float)}
 _ERROR_RECORD = {"code": str, "message": str, "hint": str}
 
 
 class UnreadRelease(Exception):
-    """Under the lock of a session no package is read; this one has to be read before."""
+    """A package must be read before it can be used in a session, because no package is read under its lock."""
 
     def __init__(self, unit: Unit, name: str) -> None:
         super().__init__(unit, name)
@@ -34,10 +34,10 @@ class UnreadRelease(Exception):
 
 
 class State:
-    """What a mirror serves at the moment when the object is made. `channels.json` is the truth.
+    """What a mirror serves at the moment when the object is made. `channels.json` is authoritative.
 
-    What is lost or unreadable of it is rebuilt from the links that clients see, and from `status.json`. With
-    `under_lock`, nothing that takes long is read: `UnreadRelease` names what has to be read first.
+    Entries that are lost or unreadable are rebuilt from the links that clients see, and from `status.json`. With
+    `under_lock`, no package is read: `UnreadRelease` names the one that must be read first.
     """
 
     def __init__(self, store: Store, integrity: Integrity, under_lock: bool = False) -> None:
@@ -72,7 +72,7 @@ class State:
                 self.rebuilt = True
 
     def _channel_in_status(self, path: str) -> Channel:
-        """What `status.json` still has of a channel whose state is lost: above all, that it is held."""
+        """The record in `status.json` of a channel whose state is lost, mainly to preserve its hold."""
         fields = read_json(self._store.root / "status.json")
         with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, StopIteration):
             entry = next(entry for entry in fields["channels"] if entry["path"] == path)
@@ -101,7 +101,7 @@ class State:
         return self._channels.get(unit, Channel())
 
     def release(self, unit: Unit, name: str | None) -> Release | None:
-        """The release of that name, also if its metadata was damaged; None where it is gone."""
+        """The release of that name, even if its metadata was damaged; None if it does not exist."""
         if not name:
             return None
         found = self._store.release(unit, name)
@@ -118,7 +118,7 @@ class State:
         return self.release(unit, self.channel(unit).previous)
 
     def served_versions(self, unit: Unit) -> Versions | None:
-        """What a unit was made to serve, also when the release itself was damaged or deleted since."""
+        """The versions that a unit is to serve, even if the release itself was damaged or deleted."""
         definitions, engine = ([*(self.channel(unit).current or "").split("-"), ""])[:2]
         if not (is_version(definitions) and is_version(engine)):
             return None
@@ -142,9 +142,9 @@ class State:
         return self._store.names(unit)
 
     def problems(self, unit: Unit, name: str) -> list[str]:
-        """What is wrong with a release, in words; everything is read."""
+        """Describes what is wrong with a release. All of its files are read."""
         release = self.release(unit, name)
-        return self._integrity.problems(release) if release else [f"the release {name} is gone"]
+        return self._integrity.problems(release) if release else [f"the release {name} is missing"]
 
     def wrong_links(self, unit: Unit) -> list[str]:
         """The paths of a unit's links that do not lead to the release that its channel names."""

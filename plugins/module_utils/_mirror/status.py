@@ -44,7 +44,7 @@ def status(state: State, root: Path) -> dict[str, Any]:
 
 
 def status_is_current(state: State, root: Path) -> bool:
-    """True when `status.json` says of each channel what the state says, apart from what changes with time."""
+    """True if `status.json` agrees with the state about each channel, apart from values that change with time."""
     said: list[Any] = []
     with contextlib.suppress(KeyError, TypeError, AttributeError):
         for entry in read_json(root / "status.json")["channels"]:
@@ -68,9 +68,9 @@ def _channel(state: State, unit: Unit, asked: dict[str, Any] | None) -> dict[str
 
 
 def _release(release: Release | None, name: str | None) -> dict[str, Any]:
-    """One release; of one that is missing, its name alone.
+    """The fields of a release. If the release is missing, only its name is known.
 
-    `age_seconds` is the age of the definitions, or the time since they were stored where the source gave no date.
+    `age_seconds` is the age of the definitions, or the time since they were stored if the source gave no date.
     """
     return {
         "release": name,
@@ -85,7 +85,7 @@ def _release(release: Release | None, name: str | None) -> dict[str, Any]:
 
 
 def missing(settings: Settings) -> list[str]:
-    """The folders that channels should serve and do not, found by names alone: no package is read."""
+    """The folders that channels should serve but do not. Only links and names are checked; no package is read."""
     state = read_state(settings.root, settings.keep_previous)
     return [
         path
@@ -96,19 +96,19 @@ def missing(settings: Settings) -> list[str]:
 
 
 def verify(settings: Settings) -> list[dict[str, Any]]:
-    """Reads everything that channels serve, now and as n-1. `damages` of an entry is empty where all is well."""
+    """Reads everything that channels serve, now and as n-1. `damages` of an entry is empty if nothing is wrong."""
     state = read_state(settings.root, settings.keep_previous)
     found = []
     for unit, path, name in _folders(state):
         damages = state.problems(unit, name)
         if path in state.wrong_links(unit):
-            damages.append(f"{settings.root / path} does not lead to it")
+            damages.append(f"{settings.root / path} does not lead to this release")
         found.append({"path": path, "release": name, "damages": damages})
     return found
 
 
 def _folders(state: State) -> list[tuple[Unit, str, str]]:
-    """Every unit with the folder of what it serves and of n-1, and the release that belongs there."""
+    """The folders of every unit, for what it serves now and for n-1, each with the release that belongs there."""
     pairs = []
     for unit in state.units():
         channel = state.channel(unit)

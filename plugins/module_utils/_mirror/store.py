@@ -54,7 +54,7 @@ class Store:
         return self.releases / unit.pool / name
 
     def release(self, unit: Unit, name: str) -> Release | None:
-        """The stored release of that name, by its metadata; None where that is missing or damaged."""
+        """The stored release of that name, from its metadata; None if the metadata is missing or damaged."""
         return self._read(unit.pool, name)
 
     def _read(self, pool: str, name: str) -> Release | None:
@@ -70,11 +70,11 @@ class Store:
         return None
 
     def needs_recovery(self, unit: Unit, name: str) -> bool:
-        """True where the metadata of a release is lost and `recovered` was not tried yet."""
+        """True if the metadata of a release is lost and `recovered` was not tried yet."""
         return (unit.pool, name) not in self._lost and (self.folder_of(unit, name) / ZIP).is_file()
 
     def recovered(self, unit: Unit, name: str) -> Release | None:
-        """A release whose metadata is lost, from its name and its package, which is read; None without both."""
+        """A release whose metadata is lost, rebuilt from its name and package; None if they do not match."""
         folder = self.folder_of(unit, name)
         definitions, engine, beginning = ([*name.split("-"), "", ""])[:3]
         with contextlib.suppress(OSError):
@@ -96,9 +96,9 @@ class Store:
         return sorted(folders, key=lambda name: (_sortable(name), name))
 
     def add(self, prepared: Path, release: Release, staging: Path) -> Release:
-        """Stores a release whose files lie in the folder `prepared`, on the same filesystem.
+        """Stores a release whose files are in the folder `prepared`, on the same filesystem.
 
-        Where the release is stored already, its package is replaced: that repairs one that was damaged.
+        If the release is already stored, its package is replaced, which repairs a damaged one.
         """
         folder = self.folder(release)
         stored = self._read(release.pool, release.name) or release
@@ -121,7 +121,7 @@ class Store:
         return any(read_or_none(folder / name) != data for name, data in release.small_files().items())
 
     def write_small_files(self, release: Release, staging: Path) -> None:
-        """Writes manifest and metadata again where they differ."""
+        """Writes manifest and metadata again if they differ."""
         for name, data in release.small_files().items():
             path = self.folder(release) / name
             if read_or_none(path) != data:
@@ -129,7 +129,7 @@ class Store:
                     replace(path, data, staging)
 
     def remove(self, folder: Path, staging: Path) -> None:
-        """Removes a release: out of sight in one step, so that a kill leaves no half of it."""
+        """Removes a release. It is moved away first, so that a killed run never leaves half of it."""
         with advising("removing the old release", folder):
             doomed = staging / unique("pruned")
             folder.rename(doomed)
@@ -145,13 +145,13 @@ class Store:
 
     def visible(self) -> Iterator[tuple[str, Path]]:
         """Every folder or link in the served tree, with its path below the root."""
-        # Other folders whose names begin with a dot change while a sync is at work.
+        # Folders whose names begin with a dot are not served, and change while a sync is at work.
         tops = (folder for folder in self.root.glob("[!.]*") if folder.is_dir())
         for link in sorted(link for top in tops for link in top.glob("*/arch_*")):
             yield link.relative_to(self.root).as_posix(), link
 
     def linked(self) -> Iterator[tuple[str, str]]:
-        """What the links in the served tree lead to, whoever made them, as the last two parts of the path."""
+        """The targets of all links in the served tree, whoever made them, as the last two parts of their paths."""
         for _path, link in self.visible():
             target = target_of(link)
             yield target.parent.name, target.name

@@ -51,7 +51,7 @@ from .workspace import Workspace
 if TYPE_CHECKING:
     from .download import Download
 
-# Questions are small: with this many at once, a sync that finds nothing new takes as long as one question.
+# Requests for versions are small: with this many at once, a sync without news takes as long as one request.
 _UNITS_AT_ONCE = 16
 
 
@@ -62,7 +62,7 @@ def sync(
     report: Report | None = None,
     cancel: Cancel | None = None,
 ) -> SyncResult:
-    """Brings the mirror up to date; with `check`, only says what that would do and writes nothing.
+    """Brings the mirror up to date; with `check`, only reports what that would do and writes nothing.
 
     Failures of units are in the result. Raises `LockedError` while another sync or an import works on the mirror, and
     `MirrorError` when nothing could be done at all (the root cannot be written, TLS files cannot be used).
@@ -96,7 +96,7 @@ class _Turns:
 
     @contextlib.contextmanager
     def of(self, unit: Unit, offered: Versions) -> Iterator[None]:
-        """Keeps others from fetching the same package meanwhile, where the source says which package it is."""
+        """Keeps other workers from fetching the same package meanwhile, if the source identifies the package."""
         if not offered.sha256:
             yield
             return
@@ -116,7 +116,7 @@ class _Snapshot(NamedTuple):
 
 
 class _Task(NamedTuple):
-    """One unit at work. `postponed`: the source does not have the unit, so it is looked at again after the others."""
+    """One unit at work. `postponed`: the source does not have the unit, so its work is decided after the others."""
 
     unit: Unit
     view: View
@@ -179,7 +179,7 @@ class _Sync(NamedTuple):
             return SyncResult(started, now_iso(), units, (*errors, error), ())
 
     def _wrong_links(self) -> set[Unit]:
-        """Units whose links a killed run or somebody else left wrong."""
+        """Units with wrong links, which a killed run or somebody else left."""
         state = self.mirror.state()
         return {unit for unit in state.units() if self.mirror.store.links_differ(unit, state.channel(unit))}
 
@@ -192,7 +192,7 @@ class _Sync(NamedTuple):
         broken: dict[Unit, MirrorError],
         wrong_links: set[Unit],
     ) -> tuple[tuple[UnitResult, ...], tuple[MirrorError, ...]]:
-        """First what follows the source, then what is fed by promotion: channels share releases, and so repairs."""
+        """Works first on the units that follow the source: this may repair releases that other channels serve too."""
         state = self.mirror.state()
         last_results = lag.by_unit(state.last_sync().get("last_sync"))
         fed = [
@@ -210,7 +210,7 @@ class _Sync(NamedTuple):
         return tuple(result for result in results if not result.step.skipped), tuple(problems)
 
     def _work(self, units: list[Unit], snapshot: _Snapshot, answers: dict[Unit, Answer]) -> list[UnitResult | _Task]:
-        """The results of the units, in their order. A task is left of a unit that only promotions can feed."""
+        """The results of the units, in their order; for a unit that only promotions can feed, its task."""
         finished: dict[Unit, UnitResult | _Task] = {}
         with _pool(len(units)) as questions, _pool(len(units)) as downloads:
             try:
@@ -231,7 +231,7 @@ class _Sync(NamedTuple):
                     result = fetched.result()
                     finished[result.step.unit] = result
             except BaseException:
-                # After a Ctrl-C, above all: the workers must wake before the pools wait for them.
+                # Mainly for Ctrl-C: this wakes the workers before the pools wait for them.
                 self.cancel.set()
                 raise
         return [finished[unit] for unit in units]
@@ -243,7 +243,7 @@ class _Sync(NamedTuple):
     # --- one unit: before the download --------------------------------------------------------------------------
 
     def _plan(self, unit: Unit, snapshot: _Snapshot, answer: Answer | None) -> _Task:
-        """Looks at a unit, asks the source, decides, and does everything short of a download."""
+        """Examines a unit, asks the source, decides, and does everything except the download."""
         started, found, retries = time.monotonic(), Found(), _Retries(unit, self.report)
         view = View(now_iso(), self.options, snapshot.state.channels, {unit: found}, {}, {}, snapshot.last_results)
         adoption = None
@@ -308,7 +308,7 @@ class _Sync(NamedTuple):
         return found, adoption
 
     def _ask(self, unit: Unit, view: View, retries: _Retries) -> Answer:
-        """What the source says, as far as the decision needs it."""
+        """The answer of the source, as far as the decision needs it."""
         how = question(unit, view)
         if how == NOTHING:
             return Answer()
@@ -323,7 +323,7 @@ class _Sync(NamedTuple):
             return Answer(error=error)
 
     def _act(self, task: _Task) -> None:
-        """Adopts and repairs what can be without a download."""
+        """Adopts and repairs everything that needs no download."""
         step, unit = task.step, task.unit
         if task.adoption:
             adopt(self.mirror, self.workspace, unit, task.adoption)
@@ -338,13 +338,13 @@ class _Sync(NamedTuple):
 
             self.mirror.change(work)
         if step.fetch is None:
-            # A run may have died right after it had published what it downloaded.
+            # A run may have been killed right after it published its download.
             self.workspace.discard_download(unit)
 
     # --- one unit: the download ---------------------------------------------------------------------------------
 
     def _fetch(self, task: _Task, offered: Versions) -> UnitResult:
-        """Downloads what was decided, and publishes it if that is still right."""
+        """Downloads the package that was decided on, and publishes it if that decision is still right."""
         from .download import Download
 
         unit = task.unit
@@ -365,7 +365,7 @@ class _Sync(NamedTuple):
         return self._result(task, step, download.received)
 
     def _stored(self, unit: Unit, offered: Versions) -> Release | None:
-        """The very package that is offered, where another channel or an earlier run brought it."""
+        """The release with exactly the offered package, if another channel or an earlier run has stored it."""
         if not offered.sha256:
             return None
         name = release_name(offered.definitions, offered.engine, offered.sha256)
@@ -394,7 +394,7 @@ class _Sync(NamedTuple):
         return self._publish(task, versions, release, self.workspace.prepared(downloaded.path, release))
 
     def _publish(self, task: _Task, versions: Versions, release: Release, prepared: Path | None) -> Step:
-        """Decides again on what the mirror serves now, and publishes if that is still right."""
+        """Decides again from what the mirror serves now, and publishes if that is still right."""
         unit = task.unit
 
         def work(session: MirrorSession) -> Step:
@@ -437,7 +437,7 @@ class _Sync(NamedTuple):
 
     @contextlib.contextmanager
     def _faults_explained(self) -> Iterator[None]:
-        """A fault of this program fails one unit and not the run."""
+        """Makes a bug in this program an error of one unit, so that the run continues."""
         try:
             yield
         except MirrorError:
@@ -446,13 +446,13 @@ class _Sync(NamedTuple):
             self.report.bug(error)
             raise MirrorError(
                 "internal",
-                f"a fault of mde-mirror itself: {type(error).__name__}: {error}",
+                f"an internal error of mde-mirror: {type(error).__name__}: {error}",
                 "Please report it with the output of a run with MDE_MIRROR_DEBUG=1. What is published was not touched.",
             ) from error
 
 
 class _Retries:
-    """Failures of one unit that a retry may overcome: reported at once, kept for the result."""
+    """Collects the failures of one unit that are retried: each is reported at once and kept for the result."""
 
     def __init__(self, unit: Unit, report: Report) -> None:
         self._unit, self._report = unit, report
@@ -464,7 +464,7 @@ class _Retries:
 
 
 def _give_up(error: MirrorError, _pause: float) -> None:
-    """For a question whose answer does not matter so much: no second try."""
+    """Prevents a retry, for requests whose failure is not an error."""
     raise error
 
 

@@ -10,7 +10,7 @@ import datetime
 import re
 
 _FORMAT = "%Y-%m-%dT%H:%M:%SZ"
-# Not `strptime`, which loads the calendar and the locale: that takes longer than all other work on a time.
+# `strptime` is not used, because loading the calendar and the locale takes longer than everything else here.
 _WRITTEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 
 
@@ -29,7 +29,7 @@ def age_seconds(iso: str | None) -> int | None:
 
 
 def is_future(iso: str | None) -> bool:
-    """True when `iso` is more than an hour in the future: the clock was wrong when it was written, or is now."""
+    """True when `iso` is more than an hour in the future: the clock was wrong then, or it is wrong now."""
     seconds = _seconds_since(iso)
     return seconds is not None and seconds < -3600
 

@@ -1,4 +1,4 @@
-"""One HTTP request at a time, under the operator's rules: hosts, TLS, proxy, redirects, time limits and speed."""
+"""An HTTP client that enforces the settings for hosts, TLS, proxy, redirects, time limits and speed."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -30,7 +30,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _PASSING_STATUSES = (408, 425, 429, 500, 502, 503, 504)
 _BUFFER = 64 * 1024
 _GATHER_SECONDS = 0.25
-# A connection that could be used again is not worth a longer wait.
+# How long to wait for the rest of a response in order to use its connection again.
 _DRAIN_SECONDS = 1.0
 
 
@@ -43,10 +43,10 @@ def shown(url: str) -> str:
 
 
 class BandwidthLimit:
-    """The bandwidth that all downloads of a run share: so many at once, and so many bytes a second (0: no limit)."""
+    """The limits that all downloads of a run share: simultaneous downloads, and bytes per second (0: no limit)."""
 
     def __init__(self, parallel: int, bytes_per_second: int, cancel: Cancel) -> None:
-        # Held only while bytes are transferred: while one package is verified, another one is received.
+        # Held only while bytes are transferred, so that another package is received while one is verified.
         self.slot = threading.BoundedSemaphore(parallel)
         self._speed = bytes_per_second
         self._cancel = cancel
@@ -69,7 +69,7 @@ class BandwidthLimit:
 
 
 class Connections:
-    """Makes the clients of one source. Raises `MirrorError` where its certificate or key cannot be used."""
+    """Makes the clients of one source. Raises `MirrorError` if its certificate or key cannot be used."""
 
     def __init__(self, source: SourceSettings, cancel: Cancel) -> None:
         self.source = source
@@ -101,7 +101,7 @@ class Client:
 
     @contextlib.contextmanager
     def get(self, url: str, headers: dict[str, str] | None = None, method: str = "GET") -> Iterator[Response]:
-        """The response to a request, redirects followed. Its status is not checked; see `Response.expect`."""
+        """The response to a request, after redirects. Its status is not checked; see `Response.expect`."""
         seen: list[str] = []
         while True:
             self._check_address(url, seen)
@@ -118,8 +118,8 @@ class Client:
             if not target:
                 raise MirrorError(
                     "http_status",
-                    f"{shown(url)} answered with status {answer.status} and no Location",
-                    "The service or a proxy before it is at fault: open the address by hand from this host.",
+                    f"{shown(url)} answered with status {answer.status} and without a Location header",
+                    "The service or a proxy in front of it is at fault: open the address by hand from this host.",
                 )
             url = self._joined(url, target)
 
@@ -137,7 +137,7 @@ class Client:
         try:
             parts = urlsplit(url)
             host = (parts.hostname or "").lower()
-            # The codec refuses names that the DNS cannot hold.
+            # The codec refuses names that are not valid in DNS.
             usable = parts.scheme in ("http", "https") and bool(host.encode("idna")) and parts.port != 0
         except ValueError:
             usable = False
@@ -149,7 +149,7 @@ class Client:
             raise MirrorError(
                 "redirect_loop",
                 f"{shown(seen[0])} redirects in a circle or more than {MAX_REDIRECTS} times",
-                "Check source.url; if it is right, the service or a proxy before it is at fault: try again later.",
+                "Check source.url; if it is right, the service or a proxy in front of it is at fault: try again later.",
             )
         if parts.scheme == "http" and urlsplit(seen[-1]).scheme == "https":
             raise MirrorError(
@@ -195,7 +195,7 @@ class Client:
             try:
                 return connection, connection.ask(method, url, headers)
             except (OSError, http.client.HTTPException):
-                # A server may close an idle connection at any time. Only the failure of a new one is an error.
+                # A server may close an idle connection at any time. Only the failure of a new connection is an error.
                 connection.close()
                 self._cancel.check()
         connection = _Connection(key, self._source, self._tls, self._cancel)
@@ -225,15 +225,15 @@ class Client:
             return MirrorError(
                 "tls",
                 f"the certificate of {where} is not trusted: {error.verify_message}",
-                "If a private authority signed it, name its file in source.caFile; if it is expired or not valid yet, "
-                "check the clock of this host; otherwise something intercepts the traffic.",
+                "If a private CA signed it, name the file of that CA in source.caFile; if it is expired or not valid "
+                "yet, check the clock of this host; otherwise something intercepts the traffic.",
             )
         if isinstance(error, _TooSlow):
             return MirrorError(
                 "too_slow",
                 f"{where} sends {error}",
-                f"Below source.minSpeed ({self._source.min_speed} bytes a second) a download is ended. Lower it for a "
-                "connection that really is so slow.",
+                f"A download slower than source.minSpeed ({self._source.min_speed} bytes a second) is stopped. Lower "
+                "the setting if the connection really is that slow.",
                 retriable=True,
             )
         if isinstance(error, (TimeoutError, socket.timeout)):
@@ -255,7 +255,7 @@ class Client:
             return MirrorError(
                 "connection",
                 f"the name of {where} cannot be resolved: {error.strerror}",
-                "Check the name servers of this host, or set source.proxy where names are resolved by a proxy.",
+                "Check the name servers of this host, or set source.proxy if a proxy resolves names.",
                 retriable=True,
             )
         if isinstance(error, http.client.IncompleteRead):
@@ -273,7 +273,7 @@ def _no_address(url: str) -> MirrorError:
     return MirrorError(
         "redirect_refused",
         f"{shown(url)} redirects to something that is not a web address",
-        "The service or a proxy before it is at fault: open the address by hand from this host.",
+        "The service or a proxy in front of it is at fault: open the address by hand from this host.",
     )
 
 
@@ -287,9 +287,9 @@ def truncated(where: str, what: str) -> MirrorError:
 
 
 class Response:
-    """The response to a request whose head was read.
+    """The response to a request, after its header was read.
 
-    `shown` is its address, for messages. `length` is the announced length of the body in bytes; None where it is
+    `shown` is its address, for messages. `length` is the announced length of the body in bytes; None if it is
     missing or not valid. `received` is the number of bytes that were read of the body.
     """
 
@@ -327,7 +327,7 @@ class Response:
         reason = "".join(c for c in self._response.reason or "" if c.isprintable())[:60]
         hint = {
             401: "The service asks for credentials: check source.clientCert, and look for a proxy on the route.",
-            403: "The service or a proxy before it forbids this. Have the address allowed for this host.",
+            403: "The service or a proxy in front of it forbids this. Have the address allowed for this host.",
             404: "Check source.url; the service has nothing at this address.",
             407: "The proxy asks for credentials: check source.proxy.",
         }.get(self.status, "The service has a fault. If it persists, open the address by hand from this host.")
@@ -348,7 +348,7 @@ class Response:
         return max(0.0, until - sent) if until is not None and sent is not None else None
 
     def lasting_date(self) -> str:
-        """Last-Modified where it is a strong validator, else "".
+        """Last-Modified if it is a strong validator, else "".
 
         It is weak when it is less than a minute before the Date of the response (RFC 9110, section 8.8.2.2).
         """
@@ -357,10 +357,10 @@ class Response:
         return text if changed is not None and sent is not None and sent - changed >= 60 else ""
 
     def read(self, limit: int) -> memoryview:
-        """Some bytes of the body, at most `limit`, empty at its end; valid until the next call.
+        """Up to `limit` bytes of the body, or nothing at its end. The buffer is valid until the next call.
 
-        TLS returns 16 KiB at a time. Several of them are collected for a short time, so that hashing and writing cost
-        less. Bytes that were received before a failure are returned first.
+        TLS returns 16 KiB at a time. Several such pieces are collected for a short time, so that hashing and writing
+        cost less. Bytes that were received before a failure are returned first.
         """
         limit = min(limit, CHUNK) if self.length is None else min(limit, CHUNK, self.length - self.received)
         if self._failure is not None:
@@ -384,7 +384,7 @@ class Response:
 
     def _read_into(self, buffer: memoryview) -> int:
         if self._response.chunked:
-            # Only content is progress: chunk extensions and trailers can be endless.
+            # Only content counts as progress, because chunk extensions and trailers can be endless.
             self._stream.content_due_in(self._source.timeout)
             data = self._response.read1(len(buffer))
             buffer[: len(data)] = data
@@ -393,14 +393,14 @@ class Response:
         return int(stream.readinto1(buffer)) if stream is not None else 0
 
     def read_whole(self, limit: int, patience: float | None = None) -> bytes:
-        """The whole small body. Reads at most one byte more than `limit`: the caller checks the size."""
+        """The whole body of a small response. At most `limit` + 1 bytes are read; the caller checks the size."""
         self._stream.must_end_in(min(self._source.timeout, patience or self._source.timeout))
         parts: list[bytes] = []
         while self.received <= limit:
             data = self.read(limit + 1 - self.received)
             if not data:
                 if self.length is not None and self.received < self.length:
-                    raise truncated(self.shown, f"{self.received} of {self.length} bytes came")
+                    raise truncated(self.shown, f"{self.received} of {self.length} bytes were received")
                 break
             parts.append(bytes(data))
         return b"".join(parts)
@@ -446,7 +446,7 @@ class _Stream(io.RawIOBase):
     """Reads a socket with a deadline and with a minimum speed.
 
     Only the time spent waiting for bytes counts for the speed, so a slow disk or the rate limit of this program does
-    not make a server too slow.
+    not make a server seem too slow.
     """
 
     def __init__(self, sock: socket.socket, source: SourceSettings) -> None:
@@ -481,7 +481,7 @@ class _Stream(io.RawIOBase):
             if left <= 0:
                 raise socket.timeout("timed out")
         if left != self._limit:
-            # A system call, and this is the innermost loop.
+            # settimeout() is a system call, which is worth avoiding in the innermost loop.
             self._sock.settimeout(left)
             self._limit = left
         count = self._sock.recv_into(buffer)
@@ -594,8 +594,9 @@ def _basic(user: str | None, password: str | None) -> str:
 class Tls:
     """The TLS context of a source, shared by its connections.
 
-    Loading the certificates of the system takes longer than all the rest of a sync that finds nothing new, so a source
-    with a plain address does that only where a redirect leads to TLS. Files that the settings name are read at once.
+    Loading the certificates of the system takes longer than all the rest of a sync that finds nothing new. For a source
+    with an http address, they are loaded only when a redirect leads to https. Files that the settings name are read at
+    once.
     """
 
     def __init__(self, source: SourceSettings) -> None:
@@ -620,7 +621,7 @@ def _tls_context(source: SourceSettings) -> ssl.SSLContext:
         raise MirrorError(
             "tls",
             f"source.caFile {source.ca_file} cannot be used: {error.strerror if isinstance(error, OSError) else error}",
-            "It must hold one or more certificates in PEM form and be readable by the user who runs the sync.",
+            "It must contain one or more certificates in PEM format and be readable by the user who runs the sync.",
         ) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if source.client_cert:
@@ -633,7 +634,7 @@ def _tls_context(source: SourceSettings) -> ssl.SSLContext:
                 "source.clientCert {} cannot be used: {}".format(
                     source.client_cert, getattr(error, "strerror", None) or error
                 ),
-                "Both files must be in PEM form, belong together, have no passphrase, and be readable by the user who "
-                "runs the sync.",
+                "Both files must be in PEM format, belong together, have no passphrase, and be readable by the user "
+                "who runs the sync.",
             ) from None
     return context

@@ -51,7 +51,7 @@ def unit_name(fields: Mapping[str, Any]) -> str:
 
 
 def unit_of_path(path: str) -> Unit:
-    """The unit that serves `linux/production/arch_x86_64`. Raises `ValueError` for other shapes."""
+    """The unit of a path such as `linux/production/arch_x86_64`. Raises `ValueError` for other paths."""
     platform, channel, folder = path.split("/")
     if platform not in PLATFORMS or not folder.startswith("arch_") or folder[5:] not in ARCHITECTURES or not channel:
         raise ValueError(path)

@@ -32,17 +32,17 @@ def is_version(text: object) -> TypeGuard[str]:
 
 
 class Offer(NamedTuple):
-    """What another mirror says of a channel: its package, since when it is served, and whether and why it is held."""
+    """What another mirror says about a channel: its package, the time of its publication, and the hold, if any."""
 
     sha256: str
     published: str | None = None
     held: tuple[tuple[str, str], ...] = ()
 
     def reason(self) -> str:
-        """Why that mirror serves it, as far as its status says so; for messages."""
+        """For messages: why that mirror serves this package, according to its status."""
         held = dict(self.held)
         if not held:
-            return "its status does not say that anybody holds the channel"
+            return "its status does not show a hold of the channel"
         what = "was rolled back" if held.get("kind") == "rollback" else "is held"
         who = f" by {held['by']}" if held.get("by") else ""
         when = f" since {held['since']}" if held.get("since") else ""
@@ -50,9 +50,8 @@ class Offer(NamedTuple):
 
 
 class Versions(NamedTuple):
-    """The versions in a package. `date` is that of the definitions (ISO 8601 UTC), where the source gives it.
-
-    `offer` is what another mirror says beside them; Microsoft's service says nothing more.
+    """The versions in a package. `date` is the date of the definitions (ISO 8601 UTC), if the source gives it. `offer`
+    is what another mirror says in addition; Microsoft's service gives only versions.
     """
 
     definitions: str
@@ -62,7 +61,7 @@ class Versions(NamedTuple):
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 of the package where another mirror says it, else ""."""
+        """The SHA-256 of the package if another mirror gives it, else ""."""
         return self.offer.sha256 if self.offer else ""
 
     def same_as(self, other: Versions) -> bool:
@@ -72,7 +71,7 @@ class Versions(NamedTuple):
         )
 
     def lower_than(self, other: Versions) -> bool:
-        """True where the definitions or the engine are older."""
+        """True if the definitions or the engine are older."""
         return version_key(self.definitions) < version_key(other.definitions) or version_key(self.engine) < version_key(
             other.engine
         )
@@ -106,7 +105,8 @@ def from_manifest(data: bytes) -> Versions:
 def from_xml(data: bytes, where: str) -> Versions:
     """The versions in the answer to `action=info`: root `versions`, children `engine` and `signatures` (with `date`).
 
-    Refuses a document type, and with it every kind of entity, an answer over 64 KiB, and values that are not versions.
+    Refuses a document type declaration (and so all entities), an answer of more than 64 KiB, and values that are not
+    versions.
     """
     if len(data) > MAX_XML_BYTES:
         raise _bad(where, f"is larger than {MAX_XML_BYTES} bytes")
@@ -135,7 +135,7 @@ def _iso(date: str | None) -> str | None:
 def _bad(where: str, what: str) -> MirrorError:
     return MirrorError(
         "bad_versions",
-        f"the versions answer of {where} {what}",
+        f"the answer with the versions from {where} {what}",
         "A proxy may answer in place of the service: open the address by hand. If the content is right, try later.",
         retriable=True,
     )

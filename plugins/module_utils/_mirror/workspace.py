@@ -1,4 +1,4 @@
-"""The folder in which a sync or an import works: one of them at a time, kept apart by a lock of their own."""
+"""The folder in which a sync or an import works. Its lock allows only one of them at a time."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -19,7 +19,7 @@ from .privileges import acting_as_owner
 from .records import ZIP, Release
 from .units import Unit
 
-# What a download leaves free at least, in bytes: the state files of this and the next runs.
+# The free space in bytes that a download must leave, for the state files of this and the next runs.
 SPARE_BYTES = 4 * 1024 * 1024
 _DOWNLOAD = ".download"
 # The folder of a session, which has another lock (session.py).
@@ -39,7 +39,7 @@ class Workspace:
 
     @contextlib.contextmanager
     def occupied(self, units: list[Unit]) -> Iterator[None]:
-        """Held by one sync or import at a time. What a killed one left is removed, but for the downloads of `units`.
+        """Held by one sync or import at a time. Leftovers of a killed run are removed, except the downloads of `units`.
 
         Raises `LockedError` when another process is at work.
         """
@@ -58,7 +58,7 @@ class Workspace:
                 yield
 
     def download(self, unit: Unit) -> Path:
-        """Where the download of a unit's package lies until it is complete."""
+        """The folder of the download of a unit's package until it is complete."""
         return self.folder / (unit.slug + _DOWNLOAD)
 
     def discard_download(self, unit: Unit) -> None:
@@ -67,14 +67,14 @@ class Workspace:
 
     @contextlib.contextmanager
     def reserved(self, wanted: int) -> Iterator[None]:
-        """Room for `wanted` more bytes, beside what is reserved already. Raises `MirrorError` if there is none."""
+        """Reserves space for `wanted` bytes beside earlier reservations. Raises `MirrorError` if it is too small."""
         with self._lock:
             figures = os.statvfs(str(self.folder))
             free = figures.f_bavail * figures.f_frsize - self._reserved
             if wanted + SPARE_BYTES > free:
                 raise MirrorError(
                     "disk_full",
-                    f"{self.root} has {max(0, free) >> 20} MiB free where a download needs "
+                    f"{self.root} has {max(0, free) >> 20} MiB free, but a download needs "
                     f"{(wanted + SPARE_BYTES) >> 20} MiB",
                     f"Free space on that filesystem, or lower `retain` (now {self._retain}). What is published was not "
                     "touched.",
@@ -87,14 +87,14 @@ class Workspace:
                 self._reserved -= wanted
 
     def prepared(self, package: Path, release: Release) -> Path:
-        """A folder with a verified package, which is moved there, and the files beside it: ready to be stored."""
+        """Moves a verified package to a new folder, writes the files beside it, and returns the folder."""
         folder = self.folder / unique("release")
         with advising("storing", folder):
             package.chmod(FILE_MODE)
             _flush(package)
             make_directory(folder)
             package.replace(folder / ZIP)
-            # rename(2) does nothing where both are links to one file, as a killed adoption leaves them.
+            # rename(2) does nothing if both are hard links to one file, as a killed adoption leaves them.
             remove_tree(package)
             for name, data in release.small_files().items():
                 write(folder / name, data)
@@ -103,7 +103,7 @@ class Workspace:
 
 
 def prepare(root: Path) -> None:
-    """Makes the root and its folders. Raises `MirrorError` where that is not allowed."""
+    """Makes the root and its folders. Raises `MirrorError` if that is not allowed."""
     with advising("preparing", root):
         make_directory(root)
         for name in (".releases", ".state"):

@@ -1,4 +1,4 @@
-"""What every reader of a zip needs here: its end record, the kinds of its members, and the errors of a broken one."""
+"""Common parts of all code that reads zips: the end record, the types of members, and the errors of a broken zip."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)

@@ -19,7 +19,7 @@ NOT_SET = (
 
 
 def endpoint_settings(options: Json, present: Json | None = None) -> dict[str, t.Any]:
-    """What follows from the variables of the role `endpoint`, given without their prefix.
+    """The settings that follow from the variables of the role `endpoint`, given without their prefix.
 
     `present` is the managed configuration that the host has; only the values of `foreign` and `remove` depend on it.
     """
@@ -41,7 +41,7 @@ def endpoint_settings(options: Json, present: Json | None = None) -> dict[str, t
 
 
 def merged(below: Json, above: Json) -> dict[str, t.Any]:
-    """Both mappings in one; where they have the same key, mappings are merged and other values are those of `above`."""
+    """Merges two mappings. If both have a key, mappings are merged, and of other values that of `above` is used."""
     result = dict(below)
     for key, value in above.items():
         under = result.get(key)

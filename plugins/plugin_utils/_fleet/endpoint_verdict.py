@@ -21,23 +21,24 @@ DOUBTS = frozenset(
 UPDATE_COMMAND = "mdatp definitions update"
 NO_TIMER = ("passive", "on_demand", "audit")
 TIMER_NOTE = (
-    "NOTE Only with the enforcement level real_time the agent updates by its own timer; with passive and on_demand it "
-    "updates before each scan, and for audit nothing is documented. endpoint_enforcement_level: real_time changes the "
-    "level. Without it, this role leaves the level as it is and updates the host at each run."
+    "NOTE The agent updates by its own timer only with the enforcement level real_time. With passive and on_demand it "
+    "updates before each scan; for audit nothing is documented. To change the level, set endpoint_enforcement_level: "
+    "real_time. Otherwise this role leaves the level as it is and updates the host at each run."
 )
 UNMET_NOTE = (
-    "NOTE The host does not meet all requirements, but it updates. endpoint_preflight: always fails it for such errors."
+    "NOTE The host does not meet all requirements, but it updates. With endpoint_preflight: always, such errors fail "
+    "the host."
 )
 
 
 def endpoint_verdict(
     result: Json, options: Json, changed: bool = False, requirements: Json | None = None, measure: bool = False
 ) -> dict[str, t.Any]:
-    """What `result` says about the host.
+    """What to do next on the host, and what to report about it.
 
     `result` is that of health_info or definitions_update, or that of a managed_config that failed; `options` are the
     variables of the role without their prefix; `changed` says whether the managed configuration was changed;
-    `requirements` is the result of preflight_info, where it ran; `measure` asks for it whatever the options say.
+    `requirements` is the result of preflight_info, if it ran; `measure` requests it whatever the options say.
     """
     failing = ("error", "warning") if options["fail_on"] == "warning" else ("error",)
     findings = _findings(result)
@@ -62,7 +63,7 @@ def endpoint_verdict(
 
 
 def is_behind(result: Json) -> bool:
-    """Whether the host has less than the mirror publishes, or one of the two versions is unknown."""
+    """Whether the host has older definitions than the mirror publishes, or one of the two versions is unknown."""
     published = _version(_mapping(result.get("mirror")).get("definitions_version"))
     installed = _version(_fields(result).get("definitions_version"))
     return published is None or installed is None or installed < published
@@ -90,7 +91,7 @@ def _unmet(requirements: Json, findings: Sequence[Json]) -> list[Json]:
 
 
 def _update_was_run(result: Json) -> bool:
-    """Whether the module ran the update: it does not where the host has the wanted version already."""
+    """Whether the module ran the update: it does not if the host has the wanted version already."""
     return any(_mapping(call).get("command") == UPDATE_COMMAND for call in result.get("raw") or [])
 
 
@@ -124,7 +125,7 @@ def _lines(result: Json, findings: Sequence[Json], unmet: Sequence[Json], faults
 
 
 def _unnamed(findings: Sequence[Json], message: str) -> list[str]:
-    """The errors whose text the message of managed_config has, but not their ids."""
+    """The ids of errors that the message of managed_config shows without their ids."""
     ids = dict.fromkeys(finding["id"] for finding in findings if finding["severity"] == "error")
     return [f"Finding: {name}" for name in ids if name not in message]
 

@@ -1,7 +1,7 @@
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The findings that a report adds to those of the hosts: one record per id. Private to the collection.
+"""The findings that a report adds to the findings of the hosts: one record per id. Private to the collection.
 
 tools/render_fleet_docs.py makes docs/findings-fleet.md from these records.
 """
@@ -102,7 +102,7 @@ MIRROR_DEFINITIONS_OLD = Rule(
     "mirror_definitions_old",
     "error",
     MIRRORS,
-    "Every endpoint of this mirror has definitions that are at least this old, even where its health shows no fault.",
+    "Every endpoint of this mirror has definitions that are at least this old, even if its health shows no fault.",
     "The date of the definitions that a channel serves is more than three days ago.",
     "Check that the syncs succeed and reach Microsoft, and whether the channel is held.",
     "warning up to seven days",

@@ -74,8 +74,8 @@ def _directory(text: str) -> str:
 def _web_address(text: str) -> str:
     if re.search(r"[^!-~]", text):
         raise AddressError(
-            f"The mirror's address {text!r} has a blank or a character outside of ASCII. Write such characters "
-            "percent-encoded, for instance %20 for a blank."
+            f"The mirror's address {text!r} has a space or a character outside of ASCII. Write such characters "
+            "percent-encoded, for instance %20 for a space."
         )
     parts = _ADDRESS.fullmatch(text)
     if parts is None:

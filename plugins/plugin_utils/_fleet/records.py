@@ -64,7 +64,7 @@ class Channel:
 
 @dataclass(frozen=True)
 class SyncError:
-    """One error of the last sync; `unit` is empty where the error concerns the whole sync."""
+    """One error of the last sync; `unit` is empty if the error concerns the whole sync."""
 
     unit: str
     message: str
@@ -325,9 +325,9 @@ def _kind(value: Any) -> str:
 
 
 def _bounded(text: str, longest: int = _LONGEST_TEXT) -> str:
-    """The text, cut where it is too long, without characters that control a terminal or cannot be encoded.
+    """The text, cut if it is too long, without characters that control a terminal or cannot be encoded.
 
-    Line ends stay. `str.__str__` drops the tags that ansible-core puts on strings.
+    Line breaks are kept. `str.__str__` drops the tags that ansible-core puts on strings.
     """
     text = str.__str__(text)
     if len(text) > longest:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import textwrap
 
-# Ansible's YAML output folds lines longer than 80 characters at single blanks.
+# Ansible's YAML output folds lines longer than 80 characters at single spaces.
 WIDTH = 74
 
 
 def wrapped(text: str, indent: str = "", width: int = WIDTH) -> list[str]:
-    """The lines of a text; those that continue a line are indented by two more blanks."""
+    """The lines of a text; those that continue a line are indented by two more spaces."""
     lines = []
     for line in text.splitlines() or [""]:
         lines += textwrap.wrap(

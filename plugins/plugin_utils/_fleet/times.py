@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 
 
 def hours_between(earlier: str | None, later: str) -> float | None:
-    """The hours between two times, at least 0; None where one of them is not a time."""
+    """The hours between two times, at least 0; None if one of them is not a time."""
     start, end = _moment(earlier), _moment(later)
     return None if start is None or end is None else max(0.0, (end - start).total_seconds() / 3600)
 

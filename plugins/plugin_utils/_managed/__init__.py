@@ -1,6 +1,6 @@
 """Validates mdatp_managed.json on the controller: its JSON Schema, and rules that a schema cannot express.
 
-Private to the mde.offline collection: no promise is made to others.
+Private to the mde.offline collection; it may change without notice.
 """
 
 # Copyright (c) The mde.offline contributors

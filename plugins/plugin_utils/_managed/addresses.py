@@ -1,6 +1,6 @@
 """Rules about the addresses of the proxy and of the mirror.
 
-Private to the mde.offline collection: no promise is made to others.
+Private to the mde.offline collection; it may change without notice.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -24,7 +24,7 @@ PROXY_EMPTY = rule(
     WARNING,
     "An empty proxy",
     "The key has an empty value. The meaning of an empty string is not documented.",
-    'Remove "proxy" where no proxy is used.',
+    'Remove "proxy" if no proxy is used.',
 )
 PROXY_CREDENTIALS = rule(
     "proxy_credentials",
@@ -68,7 +68,7 @@ PROXY_EXAMPLE = rule(
     "The proxy of an example",
     "proxy.example.com occurs in examples only: the domain example.com is reserved for documentation, so no proxy can "
     "have this name.",
-    "Write the name of your proxy, or remove the key where no proxy is used.",
+    "Write the name of your proxy, or remove the key if no proxy is used.",
 )
 PROXY_MALFORMED = rule(
     "proxy_malformed",
@@ -104,7 +104,7 @@ URL_MALFORMED = rule(
     "url_malformed",
     ERROR,
     "The address of the mirror is not an address",
-    "The host or the port is missing or invalid, or the address has a blank or another character that a URL has to "
+    "The host or the port is missing or invalid, or the address has a space or another character that a URL has to "
     "encode.",
     'Write "offlineDefinitionUpdateUrl": "http://host:port/linux/production/".',
 )
@@ -294,7 +294,7 @@ def _proxy(proxy: str) -> Iterator[Finding]:
         yield PROXY_EMPTY.at(_PROXY, "The proxy is an empty string.")
         return
     if proxy != proxy.strip():
-        yield PROXY_MALFORMED.at(_PROXY, "The proxy begins or ends with a blank.", "Remove the blanks.")
+        yield PROXY_MALFORMED.at(_PROXY, "The proxy begins or ends with a space.", "Remove the spaces.")
     address = Address.split(proxy.strip())
     if "@" in proxy:
         yield PROXY_CREDENTIALS.at(
@@ -327,7 +327,7 @@ def _mirror(url: str) -> Iterator[Finding]:
     url = url.strip()
     address = Address.split(url)
     if around:
-        yield URL_MALFORMED.at(_URL, f"{shown} begins or ends with a blank.", "Remove the blanks.")
+        yield URL_MALFORMED.at(_URL, f"{shown} begins or ends with a space.", "Remove the spaces.")
     if _MICROSOFT.search(address.host):
         yield URL_IS_MICROSOFTS.at(_URL, f"{show(address.host)} is a server of Microsoft.")
     elif _OF_DOCUMENTS.search(address.host):
@@ -338,8 +338,8 @@ def _mirror(url: str) -> Iterator[Finding]:
         if address.host_is_bad or address.port_is_bad:
             yield URL_MALFORMED.at(_URL, f"{shown} has no usable host or port.")
         elif re.search(r"[^!-~]", url):
-            advice = "Write blanks and characters outside of ASCII percent-encoded, for instance %20 for a blank."
-            yield URL_MALFORMED.at(_URL, f"{shown} has a blank or a character outside of ASCII.", advice)
+            advice = "Write spaces and characters outside of ASCII percent-encoded, for instance %20 for a space."
+            yield URL_MALFORMED.at(_URL, f"{shown} has a space or a character outside of ASCII.", advice)
         if address.extra:
             yield URL_QUERY.at(_URL, f"{shown} has a query or a fragment.")
     elif address.scheme:

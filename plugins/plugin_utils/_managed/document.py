@@ -1,6 +1,6 @@
 """A managed configuration as the rules read it: plain data, read by path, of any type.
 
-Private to the mde.offline collection: no promise is made to others.
+Private to the mde.offline collection; it may change without notice.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -23,7 +23,7 @@ TOO_DEEP = rule(
     "too_deep",
     ERROR,
     "Nested too deeply, or far too large",
-    f"The data is nested deeper than {MAX_DEPTH} levels, refers to itself, or holds more than {MAX_VALUES} values. "
+    f"The data is nested deeper than {MAX_DEPTH} levels, refers to itself, or contains more than {MAX_VALUES} values. "
     "A managed configuration needs five levels; nothing else in the file was checked.",
     "Look for a structure that contains itself or was pasted into itself, and remove it.",
 )
@@ -108,7 +108,7 @@ class ManagedConfig:
         return self.agent is not None and self.agent < parse(version)
 
     def level(self) -> str | None:
-        """The enforcement level that this file leads to; None where the value given is not one."""
+        """The enforcement level that this file leads to; None if the value given is not one."""
         engine = self.value("antivirusEngine")
         if self.has("antivirusEngine", "enforcementLevel"):
             given = engine["enforcementLevel"]

@@ -1,6 +1,6 @@
 """Rules about settings that have no effect, or another effect than their names suggest.
 
-Private to the mde.offline collection: no promise is made to others.
+Private to the mde.offline collection; it may change without notice.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -137,7 +137,7 @@ INTERVAL_SHORT = rule(
     "interval_short",
     WARNING,
     "An update interval below an hour",
-    "The mirror itself does not download more often, and many hosts become a load for it.",
+    "The mirror itself does not download more often, and the requests of many hosts put load on it.",
     'Write "definitionUpdatesInterval": 28800, or at least 3600.',
 )
 INTERVAL_LONG = rule(

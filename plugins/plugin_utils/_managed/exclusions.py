@@ -1,6 +1,6 @@
 """Rules about exclusions without effect, and exclusions that disable protection.
 
-Private to the mde.offline collection: no promise is made to others.
+Private to the mde.offline collection; it may change without notice.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -38,8 +38,9 @@ FOREIGN_SYSTEM_PATH = rule(
 STRAY_BLANK = rule(
     "stray_blank",
     WARNING,
-    "A value with blanks or invisible characters at its ends",
-    "The blanks are part of the value: a path with a blank at its end is another path. They come from copying a page.",
+    "A value with spaces or invisible characters at its ends",
+    "The spaces are part of the value: a path with a space at its end is another path. Such spaces come from copying a "
+    "page.",
     "Remove them.",
 )
 SEVERAL_IN_ONE = rule(
@@ -97,8 +98,7 @@ DANGEROUS_PATH = rule(
     WARNING,
     "An exclusion of a folder that should never be excluded",
     "Folders such as /, /bin, /usr/lib, /etc, /home, /tmp or /var contain the system itself, or files that any user "
-    "can "
-    "write. Malware in them is not found. The rule also applies to wildcards that match such a folder.",
+    "can write. Malware in them is not found. The rule also applies to wildcards that match such a folder.",
     "Exclude only the folder or file that the application needs.",
 )
 DANGEROUS_EXTENSION = rule(
@@ -164,7 +164,7 @@ EXTENSION_WITHOUT_DOT = rule(
     "extension_without_dot",
     INFO,
     "An extension without its dot",
-    "The documentation shows both forms; for Linux with the dot since 2023.",
+    "The documentation shows both forms; since 2023 it shows the form with the dot for Linux.",
     "Write the extension with its dot.",
 )
 IS_DIRECTORY_MISSING = rule(
@@ -178,9 +178,8 @@ DIRECTORY_NOT_FLAGGED = rule(
     "directory_not_flagged",
     WARNING,
     "A directory that is excluded as a file",
-    "The path ends in a slash, so it is a directory. Without isDirectory true, the agent reads the exclusion as that "
-    "of "
-    "a file.",
+    "The path ends in a slash, so it is a directory. Without isDirectory true, the agent takes the excluded path for a "
+    "file.",
     'Write "isDirectory": true.',
 )
 DUPLICATE_EXCLUSION = rule(
@@ -195,7 +194,7 @@ TOO_MANY_EXCLUSIONS = rule(
     WARNING,
     "More than 600 exclusions",
     "The portal accepts at most 600, and nobody can review so many.",
-    "Replace them with fewer exclusions of what they have in common.",
+    "Replace them with fewer exclusions that cover what they have in common.",
 )
 LEGACY_EXCLUSIONS = rule(
     "legacy_exclusions",
@@ -315,7 +314,9 @@ def _entry_scopes(entry: Exclusion) -> Findings:
 def _written(entry: Exclusion) -> Findings:
     """The spelling of the value, for all kinds of exclusions."""
     if entry.subject.strip(_INVISIBLE) != entry.subject:
-        yield STRAY_BLANK.at(entry.place, f"{show(entry.subject)} begins or ends with a blank or what looks like one.")
+        yield STRAY_BLANK.at(
+            entry.place, f"{show(entry.subject)} begins or ends with a space or an invisible character."
+        )
     parts = re.split(r"\s*[,;]\s*(?=[/.*])|:(?=/)", entry.subject)
     if entry.kind == "excludedFileExtension":
         parts = [part for part in re.split(r"[\s,;]+", entry.subject) if part]

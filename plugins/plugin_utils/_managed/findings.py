@@ -1,6 +1,6 @@
 """Rules, their findings, and the text of values and places in messages, without secrets.
 
-Private to the mde.offline collection: no promise is made to others.
+Private to the mde.offline collection; it may change without notice.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -98,7 +98,7 @@ def redact(text: str) -> str:
 
 
 def show(value: object) -> str:
-    """A value as JSON for a message: redacted, short, printable; of containers only the kind."""
+    """A value as JSON for a message: redacted, short, printable. For containers, only the kind is shown."""
     if isinstance(value, str):
         text = redact(value)
         return _readable_json(text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")
@@ -127,6 +127,6 @@ def write(key: object, literal: object) -> str:
 
 
 def _readable_json(value: object) -> str:
-    """JSON with the letters of all scripts as they are; halves of characters, which UTF-8 lacks, are escaped."""
+    """JSON with non-ASCII letters as they are. Lone surrogates, which UTF-8 cannot encode, are escaped."""
     text = json.dumps(value, ensure_ascii=False)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

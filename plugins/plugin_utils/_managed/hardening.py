@@ -1,6 +1,6 @@
 """Rules about valid settings that weaken protection, and advice.
 
-Private to the mde.offline collection: no promise is made to others.
+Private to the mde.offline collection; it may change without notice.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -58,7 +58,7 @@ PUA_OFF = rule(
     "pua_off",
     WARNING,
     "Potentially unwanted applications are not reported",
-    "With off, they are neither stopped nor logged.",
+    "With the value off, they are neither stopped nor logged.",
     'Write "block", or at least "audit".',
 )
 ALLOWED_THREATS = rule(
@@ -72,7 +72,7 @@ EICAR_ALLOWED = rule(
     "eicar_allowed",
     WARNING,
     "The EICAR test file is allowed",
-    "The entry is from Microsoft's sample. With it, the usual test of an installation finds nothing.",
+    "The entry is from Microsoft's sample. With this entry, the usual test of an installation finds nothing.",
     "Remove the entry.",
 )
 MERGE_POLICY_OPEN = rule(
@@ -92,15 +92,15 @@ THREAT_ACTIONS_OPEN = rule(
 NOEXEC_MOUNTS_MUTED = rule(
     "noexec_mounts_muted",
     WARNING,
-    "Mounts with noexec are not watched",
+    "Mounts with noexec are not monitored",
     "Scripts on them can still be run by an interpreter.",
     'Write "nonExecMountPolicy": "unmute".',
 )
 FILESYSTEM_UNMONITORED = rule(
     "filesystem_unmonitored",
     WARNING,
-    "A file system is not watched, against the default",
-    "By default only cifs, fuse, nfs, nfs4 and smb are not watched.",
+    "A file system that is monitored by default is not monitored",
+    "By default, all supported file systems except cifs, fuse, nfs, nfs4 and smb are monitored.",
     "Remove the name from unmonitoredFilesystems, or exclude only the mount that is the reason.",
 )
 FILESYSTEM_NAME_CASE = rule(
@@ -113,10 +113,10 @@ FILESYSTEM_NAME_CASE = rule(
 NFS_MONITORED = rule(
     "nfs_monitored",
     INFO,
-    "NFS is watched",
+    "NFS is monitored",
     "The list replaces the agent's default and has no NFS in it. To scan NFS version 3, the export needs "
     "no_root_squash.",
-    'Add "nfs" and "nfs4" to unmonitoredFilesystems if NFS must not be watched.',
+    'Add "nfs" and "nfs4" to unmonitoredFilesystems if NFS must not be monitored.',
 )
 BROAD_EXCLUSIONS_NEVER_SCANNED = rule(
     "broad_exclusions_never_scanned",
@@ -166,7 +166,7 @@ _CHECKED_VALUES = (
     ),
     (("cloudService", "automaticSampleSubmissionConsent"), "none", SAMPLE_SUBMISSION_NONE, "No samples are submitted."),
     (("cloudService", "diagnosticLevel"), "optional", DIAGNOSTIC_LEVEL_OPTIONAL, "Optional diagnostic data is sent."),
-    ((ENGINE, "nonExecMountPolicy"), "mute", NOEXEC_MOUNTS_MUTED, "Mounts with noexec are not watched."),
+    ((ENGINE, "nonExecMountPolicy"), "mute", NOEXEC_MOUNTS_MUTED, "Mounts with noexec are not monitored."),
 )
 
 
@@ -235,7 +235,7 @@ def _filesystems(managed: ManagedConfig) -> Iterator[Finding]:
         if name != name.lower():
             yield FILESYSTEM_NAME_CASE.at(path, f"{show(name)} is not in lower case.", f"Write {show(name.lower())}.")
         if name.lower() not in _NOT_WATCHED:
-            yield FILESYSTEM_UNMONITORED.at(path, f"{show(name)} is watched by default.")
+            yield FILESYSTEM_UNMONITORED.at(path, f"{show(name)} is monitored by default.")
     if isinstance(managed.value(*where), list) and not names & {"nfs", "nfs4"}:
         yield NFS_MONITORED.at(where, "The list replaces the agent's default and has no NFS in it.")
 

@@ -1,6 +1,6 @@
 """Loads the JSON Schema of mdatp_managed.json, walks it, and makes the validator.
 
-Private to the mde.offline collection: no promise is made to others.
+Private to the mde.offline collection; it may change without notice.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -60,7 +60,7 @@ def resolve(node: Node) -> Node:
 
 
 def child(node: Node, name: str | int) -> Node | None:
-    """The schema of a property or of an item; None for what the schema does not know."""
+    """The schema of a property or of an item; None if the schema does not have it."""
     node = resolve(node)
     if isinstance(name, int):
         return resolve(node["items"]) if "items" in node else None

@@ -1,6 +1,6 @@
 """Rules about keys that the schema does not have: which key was meant, and where it belongs.
 
-Private to the mde.offline collection: no promise is made to others.
+Private to the mde.offline collection; it may change without notice.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -70,7 +70,7 @@ EDITOR_KEY = rule(
 _WRONG_NAMES = {
     "offlinedefintionupdatefallbacktocloud": (
         ("antivirusEngine", "offlineDefinitionUpdateFallbackToCloud"),
-        "An i is missing (Defintion), as in the documentation for years. The agent ignores the key.",
+        "An i is missing (Defintion); the documentation had this error for years. The agent ignores the key.",
     ),
     "enablepassivemode": (
         ("antivirusEngine", "enforcementLevel"),
@@ -243,12 +243,12 @@ def _unknown(path: Path, parent: dict[str, Any], node: json_schema.Node) -> Find
     known = ", ".join(sorted(name for name in siblings if name != "$schema"))
     section = dotted(path[:-1]) if path[:-1] else "the top level"
     return UNKNOWN_KEY.at(
-        path, f"{shown} is not a key of {section}.", f"Remove it, or take one of: {known}." if known else ""
+        path, f"{shown} is not a key of {section}.", f"Remove it, or use one of: {known}." if known else ""
     )
 
 
 def _other_file(path: Path, value: Any, sections: json_schema.Node) -> Finding | None:
-    """The finding if this is another file, or the managed file inside of one more level."""
+    """The finding if this is another file, or the managed file nested one level too deep."""
     if path == ("onboardingInfo",):
         advice = "Put it where it belongs, /etc/opt/microsoft/mdatp/mdatp_onboard.json, and keep it secret."
         return UNKNOWN_KEY.at(path, "This is the onboarding file, not the managed configuration.", advice)
@@ -260,7 +260,7 @@ def _other_file(path: Path, value: Any, sections: json_schema.Node) -> Finding |
 
 
 def _longer(name: str, candidates: Iterable[str]) -> str | None:
-    """The longest candidate that begins the name, or the only candidate that the name begins."""
+    """The longest candidate with which the name begins, or the only candidate that begins with the name."""
     word = bare(name)
     found = [known for known in candidates if len(bare(known)) >= 10 and word.startswith(bare(known))]
     cut = [known for known in candidates if len(word) >= 10 and bare(known).startswith(word)]
@@ -276,17 +276,17 @@ def _misspelt(path: Path, right: str, why: str, value: Any) -> Finding:
 def _misplaced(path: Path, place: json_schema.Place, value: Any) -> Finding:
     right = ".".join(place).replace(".[]", "[]") if len(place) > 1 else f"the top level, as {place[0]}"
     if "[]" in place:
-        advice = f"Only entries of {right.rpartition('[]')[0]} have it: move the whole entry there."
+        advice = f"Only entries of {right.rpartition('[]')[0]} have this key: move the whole entry there."
     else:
         advice = f"Move it to {right}. {_line(place, value)}"
         if place == ("exclusionSettings", "exclusions"):
-            advice += ', and give each entry "scopes": ["epp"]: without it an exclusion is global there'
+            advice += ', and give each entry "scopes": ["epp"]: without scopes an exclusion is global there'
     slip = "" if place[-1] == path[-1] else f" It is also misspelt: the name is {place[-1]}."
     return MISPLACED_KEY.at(path, f"{show(path[-1])} has no effect here; it belongs at {right}.{slip}", advice)
 
 
 def _elsewhere(name: str, path: Path, value: Any) -> json_schema.Place | None:
-    """The place of a key of this name; of several places the likeliest."""
+    """The place of a key of this name, or the likeliest of several places."""
     names = [known for known in json_schema.places() if bare(known) == bare(name) and known not in _TOO_COMMON]
     places = [place for known in names for place in json_schema.places()[known]]
     found = [place for place in places if "[]" not in place or _same_kind(path, place)]

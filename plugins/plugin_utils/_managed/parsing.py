@@ -1,6 +1,6 @@
 """Parses the bytes or the text of a file: encoding, duplicate names, and the reason why a text is not JSON.
 
-Private to the mde.offline collection: no promise is made to others.
+Private to the mde.offline collection; it may change without notice.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -31,7 +31,7 @@ WRONG_ENCODING = rule(
     "The file is not UTF-8",
     "JSON is UTF-8. A file in UTF-16 (as some Windows editors save it) or in an 8-bit code page cannot be read by "
     "the agent.",
-    "Save the file as UTF-8, for instance: iconv -f UTF-16 -t UTF-8 (put in the encoding that it has now).",
+    "Save the file as UTF-8, for instance: iconv -f UTF-16 -t UTF-8 (with its present encoding instead of UTF-16).",
 )
 EMPTY_FILE = rule(
     "empty_file",
@@ -75,13 +75,13 @@ _ADVICE = (
     (
         r"\s*[\u00a0\u2000-\u200f\u2028\u2029\u202f\u3000\ufeff]",
         "",
-        "An invisible character is here, as copied from a web page: replace it with a plain blank.",
+        "An invisible character is here, as copied from a web page: replace it with a plain space.",
     ),
     (r"\s*<%|\s*\$\{|\s*@\w+@|\s*__\w+__", "", "This looks like a template: fill it in first, and check the result."),
     (r"[\s,]*(//|/\*|#)", "", "JSON has no comments: remove them."),
     (r"\s*```", "", "This is the mark of a code block in Markdown: remove it."),
     (r"\s*[}\]]", r",\s*$", "Remove the comma before this closing bracket."),
-    (r"\s*'", "", "JSON has double quotes only: write \" instead of '."),
+    (r"\s*'", "", "JSON has only double quotes: write \" instead of '."),
     (r"\s*[\u201c\u201d\u2018\u2019\u201e\u00ab\u00bb]", "", 'These are typographic quotes: write " instead.'),
     (r"\s*(True|False|None)\b", "", "Write true, false or null in lower case."),
     (r"\s*(TRUE|FALSE|NULL|yes|no|on|off)\b", "", "Write true, false or null; the other words are not JSON."),
@@ -154,7 +154,7 @@ def decode(source: str | bytes) -> tuple[str, list[Finding]]:
     if source.startswith("\ufeff"):
         findings.append(BYTE_ORDER_MARK.at((), "The text begins with a byte order mark (U+FEFF)."))
     if re.search("[\ud800-\udfff]", source):
-        findings.append(WRONG_ENCODING.at((), "The text holds bytes that were not UTF-8 when it was read."))
+        findings.append(WRONG_ENCODING.at((), "The text contains bytes that were not UTF-8 when the file was read."))
     return source.removeprefix("\ufeff"), findings
 
 
@@ -171,7 +171,7 @@ def _decode_bytes(source: bytes) -> tuple[str, list[Finding]]:
     except UnicodeDecodeError as error:
         line = source.count(b"\n", 0, error.start) + 1
         message = f"The byte {source[error.start]:02X} in line {line} (offset {error.start}) is not UTF-8."
-        advice = "Save the file as UTF-8, for instance: iconv -f ISO-8859-1 -t UTF-8 (put in its present encoding)."
+        advice = "Save the file as UTF-8, for instance: iconv -f ISO-8859-1 -t UTF-8 (with its present encoding)."
         return source.decode("utf-8", "replace"), [WRONG_ENCODING.at((), message, advice)]
 
 
@@ -230,12 +230,12 @@ def _syntax(text: str, error: json.JSONDecodeError) -> Finding:
         if re.match(r"\s*\x00", text[error.pos :]):
             advice = "Zero bytes follow, as after a crash or on a full disk: restore the file from its source."
         if re.match(r"\s*[\]}]", text[error.pos :]):
-            advice = "A closing bracket is one too many, or an opening one is missing."
+            advice = "There is one closing bracket too many, or an opening one is missing."
         if re.match(r"\s*(//|/\*|#)", text[error.pos :]):
             advice = "JSON has no comments: remove them."
         return NOT_JSON.at((), f"{where}there is more after the end of the JSON value.", advice)
     if error.msg.startswith("Invalid \\"):
-        return NOT_JSON.at((), f"{where}this is not an escape of JSON.", "Write \\\\ for a backslash.")
+        return NOT_JSON.at((), f"{where}this is not an escape sequence of JSON.", "Write \\\\ for a backslash.")
     if error.msg.startswith("Expecting ':'"):
         return NOT_JSON.at((), f"{where}a colon was expected.", 'A name, a colon, then the value: {"name": value}.')
     if error.msg.startswith("Unterminated string"):
@@ -253,7 +253,7 @@ def _syntax(text: str, error: json.JSONDecodeError) -> Finding:
 
 
 def _duplicates(value: Any, path: Path) -> Iterator[Finding]:
-    """Also inside of values that a later value of the same name replaced."""
+    """Finds duplicate names, also inside values that a later value of the same name replaced."""
     pending: list[tuple[Any, Path]] = [(value, path)]
     reported: set[Path] = set()
     while pending:

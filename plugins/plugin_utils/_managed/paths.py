@@ -1,6 +1,6 @@
 """Matches the paths of exclusions against folders that should never be excluded.
 
-Private to the mde.offline collection: no promise is made to others.
+Private to the mde.offline collection; it may change without notice.
 """
 
 # Copyright (c) The mde.offline contributors

@@ -1,6 +1,6 @@
 """Rules about values that are copied from documentation or never filled in.
 
-Private to the mde.offline collection: no promise is made to others.
+Private to the mde.offline collection; it may change without notice.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -22,7 +22,7 @@ PLACEHOLDER_VALUE = rule(
     "The value is from a sample of the documentation, or has to be replaced: <EXAMPLE DO NOT USE>, proxy.server:port, "
     "GroupIdExample, Tag, {{ variable }}, $VARIABLE, __TOKEN__, your-proxy. Machines with such a proxy received no "
     "updates.",
-    "Put in the real value, or remove the key.",
+    "Write the real value, or remove the key.",
 )
 
 _ANYWHERE = re.compile(

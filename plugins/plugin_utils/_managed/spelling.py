@@ -1,6 +1,6 @@
 """Finds the known word that is nearest to a misspelt one.
 
-Private to the mde.offline collection: no promise is made to others.
+Private to the mde.offline collection; it may change without notice.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -40,7 +40,7 @@ _SYNONYMS = {
 
 
 def bare(word: str) -> str:
-    """The word in lower case, without underscores, hyphens, dots and blanks."""
+    """The word in lower case, without underscores, hyphens, dots and spaces."""
     return re.sub(r"[\s._-]", "", word).casefold()
 
 
@@ -77,7 +77,7 @@ def near(word: str, candidates: Iterable[str]) -> str | None:
 
 
 def near_value(word: str, allowed: Iterable[str]) -> str | None:
-    """Like near(), but knows other words for a value too."""
+    """Like near(), but also accepts synonyms of a value."""
     allowed = list(allowed)
     found = near(word, allowed)
     return found or next((right for right in allowed if bare(word) in _SYNONYMS.get(right, ())), None)

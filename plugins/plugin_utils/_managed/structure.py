@@ -1,6 +1,6 @@
 """Translates the errors of the JSON Schema into findings with advice.
 
-Private to the mde.offline collection: no promise is made to others.
+Private to the mde.offline collection; it may change without notice.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -144,7 +144,8 @@ def type_advice(path: Path, value: Any, node: json_schema.Node) -> str:
         if node["type"] == "string":
             return 'Write "scheduledScan": "enabled" here; the times belong in "scheduledScan" at the top level.'
         return (
-            'This object holds the times. The switch is another key: {"antivirusEngine": {"scheduledScan": "enabled"}}.'
+            "This object contains the times. The switch is another key: "
+            '{"antivirusEngine": {"scheduledScan": "enabled"}}.'
         )
     literal = corrected(value, node)
     if literal is None:
@@ -152,7 +153,7 @@ def type_advice(path: Path, value: Any, node: json_schema.Node) -> str:
     if literal is not None:
         return write(key, literal) if isinstance(path[-1], str) else f"Write {show(literal)}"
     if isinstance(value, str) and node["type"] in ("object", "array") and re.match(r"\s*[{\[]", value):
-        return "This is JSON in a text: remove the quotes around it and the backslashes in it."
+        return "This is JSON inside a string: remove the quotes around it and the backslashes in it."
     if isinstance(value, list) and node["type"] not in ("object", "array"):
         return f"Write {_TYPES[node['type']]}, without the brackets."
     if "enum" in node:
@@ -207,7 +208,7 @@ def _as_array(value: Any, items: json_schema.Node) -> Any:
 
 def _enum(path: Path, value: Any, node: json_schema.Node) -> Finding:
     key = next((part for part in reversed(path) if isinstance(part, str)), "")
-    if not isinstance(value, str):  # the schema reports both; wrong_type is enough
+    if not isinstance(value, str):  # the schema reports both errors; wrong_type is enough
         return _type(path, value, node)
     allowed = ", ".join(node["enum"])
     found = near_value(value, node["enum"])
@@ -217,7 +218,7 @@ def _enum(path: Path, value: Any, node: json_schema.Node) -> Finding:
         else f"Write one of: {allowed}."
     )
     if key == "key" and node["enum"] == ["GROUP"] and not found:
-        advice = "The managed file takes the key GROUP only; other tags are set with `mdatp edr tag set`."
+        advice = "The managed file accepts only the key GROUP; other tags are set with `mdatp edr tag set`."
     chosen = INVALID_EXCLUSION_TYPE if key == "$type" else INVALID_VALUE
     return chosen.at(path, f"{show(value)} is not one of the allowed values: {allowed}.", advice)
 

@@ -1,6 +1,6 @@
 """Validates a managed configuration: the entry point of this package.
 
-Private to the mde.offline collection: no promise is made to others.
+Private to the mde.offline collection; it may change without notice.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -37,9 +37,9 @@ TOPICS = (structure, keys, placeholders, exclusions, addresses, effects, hardeni
 def config_findings(config: Any, agent_version: Any = None) -> list[FindingDict]:
     """The findings about a managed configuration: errors first, then by path, always in the same order.
 
-    `config` is a mapping, or the text or bytes of a file. Of a file, encoding and duplicate names are checked too.
-    No `config` raises. AgentVersionError means that `agent_version` is invalid, MissingLibraryError that jsonschema is
-    not installed.
+    `config` is a mapping, or the text or bytes of a file. For a file, encoding and duplicate names are checked too.
+    No value of `config` raises an exception. AgentVersionError means that `agent_version` is invalid,
+    MissingLibraryError that jsonschema is not installed.
     """
     json_schema.validator()
     if agent_version is not None:

@@ -1,6 +1,6 @@
 """Rules about keys and values that an agent of a certain version does not know yet, or ignores.
 
-Private to the mde.offline collection: no promise is made to others.
+Private to the mde.offline collection; it may change without notice.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -83,6 +83,6 @@ def _gate(managed: ManagedConfig, value: Any, node: json_schema.Node, path: Path
         yield VALUE_TOO_NEW.at(
             path,
             f"{show(value)} needs agent {needed}; the agent is {managed.agent_text}.",
-            f"Upgrade the agent to {needed} or newer, or take another value for these hosts.",
+            f"Upgrade the agent to {needed} or newer, or use another value for these hosts.",
         )
     yield from _walk(managed, value, node, path)

@@ -1,6 +1,6 @@
 """Parses versions of the agent, in both formats: 101.98.89 and 101.24022.0001.
 
-Private to the mde.offline collection: no promise is made to others.
+Private to the mde.offline collection; it may change without notice.
 """
 
 # Copyright (c) The mde.offline contributors

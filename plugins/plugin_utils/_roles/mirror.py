@@ -42,10 +42,10 @@ def problems(variables: Variables, scheduler: str, os_family: str) -> list[str]:
 
 
 def _unfit(variables: Variables) -> Iterator[str]:
-    """What would end a line of a unit or of a cron file, or a text in quotation marks there."""
+    """Values that would break a line, or a text in quotation marks, of a unit or of a cron file."""
     for name in _TEXTS:
         if not _ONE_LINE.match(variables[name]):
-            yield f"mirror_{name} cannot be used, because it holds a line end or another control character."
+            yield f"mirror_{name} cannot be used, because it contains a line break or another control character."
     for name in _NAMES:
         if not _ACCOUNT.match(variables[name]):
             yield f"mirror_{name} cannot be used. Give the name of {'an account' if name == 'user' else 'a group'}."
@@ -71,13 +71,13 @@ def _for_the_host(variables: Variables, os_family: str) -> Iterator[str]:
 
 def _alarms(variables: Variables) -> Iterator[str]:
     program = (variables["alarm_command"] or [""])[0]
-    # The words are not shown, because they may hold a password.
+    # The words are not shown, because they may contain a password.
     if program and not program.startswith("/"):
         yield "mirror_alarm_command has to begin with the absolute path of a program."
     elif re.search(r"\s", program):
         yield (
-            "mirror_alarm_command begins with a path that holds a blank. Give the program and each of its arguments as "
-            "elements of a list. No shell splits a command line."
+            "mirror_alarm_command begins with a path that contains a space. Give the program and each of its arguments "
+            "as elements of a list. No shell splits a command line."
         )
     for unit in variables["alarm_units"]:
         if not _UNIT.match(unit):
@@ -100,7 +100,7 @@ def _cron(variables: Variables) -> Iterator[str]:
             'month and weekday, such as "0 */2 * * *".'
         )
     if not _CRON_FILE.match(PurePosixPath(variables["cron_file"]).name):
-        yield "The file name in mirror_cron_file may hold letters, digits, _ and - only. cron ignores other files."
+        yield "The file name in mirror_cron_file may contain only letters, digits, _ and -. cron ignores other files."
 
 
 def _times(variables: Variables, scheduler: str) -> Iterator[str]:

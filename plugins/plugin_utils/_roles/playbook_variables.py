@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 
 PREFIX = "mde_"
-# The playbooks register their results under these names, so they are set where a playbook runs after another one.
+# The playbooks register their results under these names, so they are already set if a playbook runs after another one.
 RESULTS = frozenset(("mde_diagnosis", "mde_health", "mde_mirror", "mde_preflight", "mde_summary"))
 _BATCH = re.compile(r"[1-9][0-9]{0,8}|(?:[1-9][0-9]?|100)%")
 

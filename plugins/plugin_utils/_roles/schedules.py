@@ -31,7 +31,7 @@ _SPAN_OF_ONE_UNIT = re.compile(r"([1-9][0-9]*) *(s|min|h)\Z")
 
 
 def cron_fault(schedule: str) -> str | None:
-    """The first field that cron does not take, the whole text where it is not five fields, or None."""
+    """The first field that cron does not accept, the whole text if it does not have five fields, or None."""
     fields = schedule.split()
     if len(fields) != len(_FIELDS):
         return schedule
@@ -56,6 +56,6 @@ def is_span(text: str, systemd: bool) -> bool:
 
 
 def iso_duration(text: str) -> str:
-    """A span of one unit as Task Scheduler takes it (30min is PT30M); empty for any other text."""
+    """A span of one unit in the form of Task Scheduler (30min is PT30M); empty for any other text."""
     found = _SPAN_OF_ONE_UNIT.match(text)
     return f"PT{found.group(1)}{found.group(2)[0].upper()}" if found else ""

@@ -38,7 +38,7 @@ class VariableError(Exception):
 
 
 class _Invalid(Exception):
-    """A value that the type does not take."""
+    """A value that the type does not accept."""
 
     def __init__(self, noun: str, value: object) -> None:
         super().__init__(noun)
@@ -47,7 +47,7 @@ class _Invalid(Exception):
 
 
 def is_unset(value: object, option: Option) -> bool:
-    """Whether the value counts as not set: null, or an empty text (as surveys give) where the type has none."""
+    """Whether the value counts as not set: null, or an empty text (as from surveys) that the type does not allow."""
     blank = isinstance(value, str) and not value.strip()
     empty_is_valid = "" in option["choices"] if "choices" in option else option.get("type", "str") in _TEXTS
     return value is None or (blank and not empty_is_valid)
@@ -65,7 +65,7 @@ def converted(name: str, value: object, option: Option) -> t.Any:
         raise VariableError(_sentence(name, error.noun, error.value, secret)) from None
     odd = next(_odd(prepared), None)
     if odd is not None:
-        raise VariableError(f"{name} holds a {odd}, which JSON does not have. Put it in quotes if text is meant.")
+        raise VariableError(f"{name} contains a {odd}, which JSON does not have. Put it in quotes if text is meant.")
     result = ArgumentSpecValidator({name: _for_validator(option)}).validate({name: prepared})
     for fault in result.errors.errors:
         if isinstance(fault, ArgumentValueError) and "choices" in option:
@@ -94,7 +94,7 @@ def _odd(value: t.Any) -> Iterator[str]:
 
 
 def _prepared(value: t.Any, option: Option) -> t.Any:
-    """The value where ArgumentSpecValidator differs between versions of ansible-core, or takes what is a mistake."""
+    """Converts values that ArgumentSpecValidator treats differently by version; refuses mistakes that it accepts."""
     kind = option.get("type", "str")
     if kind == "list":
         return [_prepared(item, _element(option)) for item in _list(value)]
@@ -141,7 +141,7 @@ def _integer(value: t.Any) -> int:
 
 
 def _parsed(text: str) -> object:
-    """What a text says as YAML, of which JSON is a part; None where it is neither."""
+    """The value of a text in YAML or JSON; None for any other text."""
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):
@@ -163,7 +163,7 @@ def _not_among(value: t.Any, choices: t.Sequence[t.Any]) -> t.Any:
 
 def _sentence(name: str, wanted: str, value: object, secret: bool) -> str:
     if secret:
-        return f"{name} has to be {wanted}. The value is not shown because it may hold a secret."
+        return f"{name} has to be {wanted}. The value is not shown because it may contain a secret."
     if isinstance(value, (list, tuple)):
         shown = "a list"
     elif isinstance(value, Mapping):

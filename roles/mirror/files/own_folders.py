@@ -1,7 +1,7 @@
-"""Checks and creates the folders that the role mirror owns, and follows no link of the mirror's account.
+"""Checks and creates the folders that the role mirror owns, without following links that the mirror's account made.
 
-Arguments: a verb and a JSON text. `check` prints why the role must not touch a folder, `predict` which folders `create`
-would create or change, and `create` which it did.
+Arguments: a verb and a JSON text. `check` prints why the role must not use a folder, `predict` prints the folders that
+`create` would create or change, and `create` does so and prints them.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import Any, Iterator
 
-# Folders of the system, by their real paths. Below the first ones nothing may be used either.
+# Folders of the system, by their real paths. Folders below SYSTEM_TREES may not be used either.
 SYSTEM_TREES = ("/bin", "/boot", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/sbin", "/sys", "/usr", "/System")
 SYSTEM_FOLDERS = {
     "/": "dev etc home media mnt opt private root run srv tmp var Applications Library Network Users Volumes",
@@ -51,7 +51,7 @@ class Reached:
 
 
 def reach(path: str, create: bool) -> Reached:
-    """Opens a folder, one name at a time. Only links that root, or the caller, made in its own folders are followed."""
+    """Opens a folder, one name at a time. Only links that root or the caller made in their own folders are followed."""
     trusted = (0, os.geteuid())
     handle, place, missing, created, links = os.open("/", os.O_RDONLY), "/", False, False, 0
     names = path.split("/")[::-1]
@@ -80,7 +80,7 @@ def reach(path: str, create: bool) -> Reached:
             place = "/" if target.startswith("/") else str(Path(place).parent)
             following = os.open("/", os.O_RDONLY) if target.startswith("/") else os.dup(handle)
         else:
-            # Not a link, also if somebody is quick to replace it by one.
+            # O_NOFOLLOW refuses a link that has replaced the folder in the meantime.
             following = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=handle)
         os.close(handle)
         handle = following
@@ -91,7 +91,7 @@ def reach(path: str, create: bool) -> Reached:
 
 
 def account(name: str | int) -> int | None:
-    """The number of an account; None where the role sets no owner, -1 for an account that does not exist yet."""
+    """The uid of an account; None if the role sets no owner, -1 for an account that does not exist yet."""
     if not name:
         return None
     try:
@@ -110,7 +110,7 @@ def group(name: str | int) -> int | None:
 
 
 def content(handle: int) -> set[str]:
-    # A file system that was made for the mirror has this folder of its own.
+    # A new file system contains this folder.
     return set(os.listdir(handle)) - {"lost+found"}
 
 
@@ -141,7 +141,7 @@ def entries(handle: int) -> Iterator[tuple[int, str, str, os.stat_result]]:
 
 
 def foreign(handle: int, owner: int) -> list[str]:
-    """Files that are neither root's nor the account's, or that have another name outside of the folder."""
+    """Files that belong neither to root nor to the account, or that have a hard link outside of the folder."""
     names: dict[tuple[int, int], list[str]] = collections.defaultdict(list)
     found, linked = [], {}
     for _inside, _name, path, status in entries(handle):
@@ -159,12 +159,12 @@ def faults_of_root(folder: dict[str, Any], reached: Reached) -> Iterator[str]:
         return
     own = os.fstat(handle).st_uid == owner
     if not (own and owner != 0) and not is_mirror(handle):
-        yield f"{folder['path']} holds other things than a mirror. Name a folder that is empty or does not exist yet."
+        yield f"{folder['path']} contains other files than a mirror. Name a folder that is empty or does not exist yet."
         return
     others = [] if own else foreign(handle, owner)
     if others:
         yield (
-            f"{folder['path']} holds files that belong to neither root nor {folder['owner']}, or have a hard link"
+            f"{folder['path']} contains files that belong to neither root nor {folder['owner']}, or have a hard link"
             f" outside of it: {', '.join(sorted(others)[:3])}. If it is a mirror, chown -hR it to {folder['owner']}."
         )
 
@@ -177,7 +177,7 @@ def faults_of_other(folder: dict[str, Any], reached: Reached) -> Iterator[str]:
     own = owner != 0 and os.fstat(handle).st_uid == owner
     if not own and folder["holds"] not in content(handle) and "mde" not in name and "mirror" not in name:
         yield (
-            f"{folder['path']} is in use for other things. Name another folder. If this one is meant for the mirror"
+            f"{folder['path']} is in use for other files. Name another folder. If this one is meant for the mirror"
             f" alone, create the empty file {folder['holds']} in it first."
         )
 
@@ -214,10 +214,10 @@ def faults(job: dict[str, Any]) -> list[str]:
 
 
 def faults_of_files(job: dict[str, Any]) -> list[str]:
-    """Files that root writes may not lie where the account of the mirror could replace their folder."""
+    """Files that root writes must not be where the account of the mirror could replace their folder."""
     given = [os.path.realpath(folder["path"]) for folder in job["folders"] if folder["owner"] not in ("", "root")]
     return [
-        f"{variable}: {path} lies in a folder that the account of the mirror owns. Name a path outside of it."
+        f"{variable}: {path} is in a folder that the account of the mirror owns. Name a path outside of it."
         for variable, path in job["files"].items()
         if any((os.path.realpath(path) + "/").startswith(folder + "/") for folder in given)
     ]
@@ -236,7 +236,7 @@ def apply(folder: dict[str, Any], reached: Reached, write: bool) -> bool:
         if folder["kind"] == "root" and found.st_uid != owner:
             for inside, name, _path, _status in entries(handle):
                 os.chown(name, *numbers, dir_fd=inside, follow_symlinks=False)
-        # The last one, so that a run that was interrupted is taken up again.
+        # The folder itself comes last, so that the next run continues an interrupted one.
         os.fchown(handle, *numbers)
     if write:
         os.fchmod(handle, mode)

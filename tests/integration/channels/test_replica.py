@@ -172,7 +172,7 @@ def test_a_followed_channel_that_the_other_mirror_removed_is_kept(replica, mirro
     upstream.disturb("status.json", says(json.dumps(fields).encode()))
     run = replica.sync_well()
     assert run.outcomes()[CANARY] == "unchanged"
-    assert "serves no channel of that name" in notes(run, CANARY)
+    assert "serves no channel of this name" in notes(run, CANARY)
     damage(replica.root / CANARY)
     # Production serves the same package, so it is repaired for both channels.
     assert replica.sync_well().outcomes()[PRODUCTION] == "repaired"

@@ -79,7 +79,7 @@ def test_what_nginx_refuses_does_not_stay(hosting: Hosting) -> None:
     broken = hosting.apply(**missing)
     assert broken.status == 2
     assert "nowhere.pem" in broken.flat()
-    assert "what was there before is in place again" in broken.flat()
+    assert "the previous state was restored" in broken.flat()
     assert state(server.conf) == good
     assert answers(hosting)
     again = hosting.works()
@@ -124,7 +124,7 @@ def test_a_port_that_is_taken_brings_the_former_site_back(hosting: Hosting) -> N
         # nginx -t says nothing about it; only the reload shows it, and only in the log.
         refused = hosting.apply(mirror_http_port=port)
     assert refused.status == 2
-    assert f"another program has port {port}" in refused.flat()
+    assert f"Another program may use port {port}" in refused.flat()
     assert state(hosting.server.conf) == good
     assert answers(hosting)
     assert hosting.works().recap["m"].changed == 0
@@ -137,7 +137,7 @@ def test_a_server_that_another_site_broke_is_recognised(hosting: Hosting) -> Non
     other.write_text("nonsense here;\n", encoding="utf-8")
     refused = hosting.apply(mirror_http_listing=True)
     assert refused.status == 2
-    assert "refuses its configuration also without this change" in refused.flat()
+    assert "refuses its configuration without this change too" in refused.flat()
     assert "nonsense" in refused.output
     other.unlink()
     assert state(hosting.server.conf) == good

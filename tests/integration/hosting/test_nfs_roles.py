@@ -186,7 +186,7 @@ def test_a_root_that_is_a_link_is_refused(server: Server) -> None:
     link.symlink_to(server.root.parent)
     refused = server.apply(mirror_nfs_root=f"{link}/srv", mirror_nfs_networks=["10.20.0.0/16"])
     assert refused.status == 2
-    assert f"which is {server.root} in truth" in refused.flat()
+    assert f"its real path is {server.root}" in refused.flat()
     assert not server.exports.exists()
 
 

@@ -113,7 +113,7 @@ def test_each_pass_has_its_own_values_and_tags_select_phases(hosting: Hosting, t
     assert run.status == 0, run.output
     assert server.ask("/").status == 403
     assert server.ask("/", name=OTHER, port=second["mirror_http_port"]).status == 200
-    taken = run.task("Take the role's variables")
+    taken = run.task("Read the role's variables")
     assert "s3cret" not in taken
     cached = "".join(path.read_text(encoding="utf-8") for path in cache.iterdir())
     assert "python" in cached

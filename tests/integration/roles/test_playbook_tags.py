@@ -58,7 +58,7 @@ ALWAYS = {
     ),
     "sync": ("mde.offline.mirror : Refuse variables that are not valid", PROOF_OF_MIRROR),
     "endpoints": (
-        "mde.offline.endpoint : Take the role's variables",
+        "mde.offline.endpoint : Read the role's variables",
         "mde.offline.endpoint : Verify that the host updates from the mirror",
     ),
     "health": ("Collect the health of the endpoint", "mde.offline.internal_playbook : Fail on findings"),

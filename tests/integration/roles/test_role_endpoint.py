@@ -108,7 +108,7 @@ def test_hosts_that_are_not_well_fail_and_say_why(ansible: Ansible, mirror: str,
     assert not old.managed_file.exists()
     assert "What to do: " in shown
     # Why hosts do not update by themselves is said where it matters, and fails nobody.
-    assert "NOTE Only with the enforcement level real_time the agent" in shown
+    assert "NOTE The agent updates by its own timer only with" in shown
 
 
 def test_definitions_from_the_cloud_are_found_and_replaced(

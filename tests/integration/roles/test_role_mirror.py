@@ -147,7 +147,7 @@ def test_what_cannot_work_is_refused_in_words(ansible: Ansible, host: dict[str, 
 
     shared = ansible.roles("mirror", "mirrors", mirror_log_file="/var/log/sync.log")
     assert shared.status == 2
-    assert "each need a folder that holds nothing else" in shared.flat()
+    assert "each need a folder that contains nothing else" in shared.flat()
 
     pager = ansible.roles(
         "mirror",

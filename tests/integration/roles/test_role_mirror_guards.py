@@ -168,14 +168,14 @@ def test_only_what_is_a_mirror_is_taken_over(ansible: Ansible, privileged: dict[
     (planted / ".state").symlink_to(victim)
     os.chown(planted, number, 0)
     hosts: dict[str, tuple[dict[str, Any], str]] = {
-        "other": ({"mirror_root": f"{other}/."}, "holds other things than a mirror"),
+        "other": ({"mirror_root": f"{other}/."}, "contains other files than a mirror"),
         "mixed": ({"mirror_root": str(mixed)}, "belong to neither root nor nobody"),
         "linked": ({"mirror_root": str(linked)}, "have a hard link outside of it: linux/hard"),
-        "log": ({"mirror_log_file": f"{log}/sync.log"}, f"{log} is in use for other things"),
+        "log": ({"mirror_log_file": f"{log}/sync.log"}, f"{log} is in use for other files"),
         "planted": ({"mirror_root": str(planted)}, f"{planted}/.state is a link"),
         "inside": (
             {"mirror_root": str(inside), "mirror_settings_file": f"{inside}/etc/settings.json"},
-            "lies in a folder that the account of the mirror owns",
+            "is in a folder that the account of the mirror owns",
         ),
         "script": ({"mirror_root": f"{tmp_path}/by-link"}, ""),
     }

@@ -23,7 +23,7 @@ OPTIONS: dict[str, Any] = {
     "demo_name": {"type": "str", "default": "{{ inventory_hostname }}"},
 }
 TAKE = {
-    "name": "Take the role's variables",
+    "name": "Read the role's variables",
     "mde.offline.role_variables": {"others": ["demo_web_port"]},
     "register": "__demo_taken",
     "no_log": True,
@@ -244,7 +244,7 @@ def test_a_task_that_is_wrong_is_named(demo: Demo) -> None:
     shown = {"ansible.builtin.debug": {"msg": "{{ taken.problems }}"}}
     run = demo.play(outside, shown)
     assert run.status == 0, run.output
-    assert "works in the tasks of a role only" in run.flat()
+    assert "works only in the tasks of a role" in run.flat()
     role = demo.ansible.folder / "roles" / "demo"
     write(role / "tasks/main.yml", [{**TAKE, "mde.offline.role_variables": {"others": ["demo_x_y"]}}, REFUSE])
     assert "has the variable demo_x_y" in demo.refused()

@@ -370,7 +370,7 @@ def test_a_name_that_nobody_knows(endpoint: Endpoint) -> None:
     assert ids[:2] == ["mirror_url_differs", "mirror_name_unresolved"]
     assert "mirror.invalid" in found[1]["message"]
     assert found[1]["evidence"][1:] == [
-        "the option mirror_url has it",
+        "from the option mirror_url",
         "name servers in /etc/resolv.conf: 192.0.2.53, 2001:db8::53",
     ]
 

@@ -137,7 +137,7 @@ def test_requirements_explain_and_fail_a_host_only_where_they_should(
     ]
     assert heads == shown
     text = " ".join(" ".join(verdict["lines"]).split())
-    assert ("endpoint_preflight: always fails it" in text) is (bool(shown) and not faults)
+    assert ("With endpoint_preflight: always," in text) is (bool(shown) and not faults)
 
 
 def test_requirements_are_measured_where_they_are_asked_for_by_tag() -> None:
@@ -192,7 +192,7 @@ def test_the_lines_name_what_was_found_and_what_to_do() -> None:
         "ERROR definitions_stale: definitions_stale was seen.",
         "  What to do: Repair definitions_stale.",
     ]
-    assert lines[6].startswith("NOTE Only with the enforcement level real_time")
+    assert lines[6].startswith("NOTE The agent updates by its own timer only")
     assert max(map(len, lines)) <= 74
     unknown = endpoint_verdict({"health": {"fields": {"app_version": "101.1.1"}}}, OPTIONS)["lines"]
     assert unknown == [

@@ -187,11 +187,11 @@ def test_what_is_no_whole_zip(take, data):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (genuine("mdatp-xplat-main/", b""), "no commit"),
+        (genuine("mdatp-xplat-main/", b""), "unknown commit"),
         (genuine("mdatp-xplat-main/", OTHER.encode()), OTHER),
-        (genuine(f"mdatp-xplat-{COMMIT}/", b""), "no commit"),
+        (genuine(f"mdatp-xplat-{COMMIT}/", b""), "unknown commit"),
         (genuine(f"mdatp-xplat-{OTHER}/"), OTHER),
-        (genuine("mdatp-xplat-main/", COMMIT[:39].encode()), "no commit"),
+        (genuine("mdatp-xplat-main/", COMMIT[:39].encode()), "unknown commit"),
     ],
 )
 def test_a_zip_of_another_commit_is_refused(take, data, said):
@@ -252,5 +252,5 @@ def test_the_operators_folder_may_hold_anything(tmp_path):
     assert in_folder(tmp_path) == in_folder(home) == expected
     (tmp_path / "elsewhere").symlink_to(home)
     assert in_folder(tmp_path / "elsewhere") == {f"{HOME}/{BASH}": BODY}
-    with pytest.raises(MirrorError, match="holds neither"):
+    with pytest.raises(MirrorError, match="contains neither"):
         in_folder(tmp_path / "nothing")

@@ -227,7 +227,7 @@ def test_all_faults_are_named_at_once():
             {"source": {"type": "mirror", "url": "https://a/", "script": {"commit": "1" * 40}}},
             "source.script.commit is for source.type",
         ),
-        ({"source": {"type": "script", "script": {"path": "/opt/script", "url": "/opt/x.zip"}}}, "exclude each other"),
+        ({"source": {"type": "script", "script": {"path": "/opt/script", "url": "/opt/x.zip"}}}, "mutually exclusive"),
         (
             {"source": {"type": "script", "script": {"path": "/opt/script", "commit": "1" * 40}}},
             "without source.script.url",

@@ -39,7 +39,7 @@ REFUSED = [
     ("metrics_file", "/x", "has to end in .prom"),
     ("schedule_cron", "0 24 * * *", 'is "0 24 * * *". The field 24 is not valid.'),
     ("schedule_cron", "@reboot", 'is "@reboot". Give the five fields'),
-    ("cron_file", "/etc/cron.d/x.y", "letters, digits, _ and - only"),
+    ("cron_file", "/etc/cron.d/x.y", "only letters, digits, _ and -"),
     ("schedule_spread", "bogus", 'mirror_schedule_spread is "bogus". Give a span of time'),
     ("sync_time_limit", "6 hours and a half", "Give a span of time"),
     ("schedule_interval", 60, "at least 300"),

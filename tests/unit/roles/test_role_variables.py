@@ -107,12 +107,12 @@ def test_invalid_values_are_refused_in_a_sentence(option: dict[str, Any], value:
     ],
 )
 def test_what_json_does_not_have_is_refused(value: object, kind: str) -> None:
-    with pytest.raises(VariableError, match=f"x holds a {kind}, which JSON does not have"):
+    with pytest.raises(VariableError, match=f"x contains a {kind}, which JSON does not have"):
         converted("x", value, {"type": "raw"})
 
 
 def test_text_of_a_mapping_is_checked_as_well() -> None:
-    with pytest.raises(VariableError, match="x holds a date"):
+    with pytest.raises(VariableError, match="x contains a date"):
         converted("x", "a: 2026-01-01", DICT)
 
 
@@ -125,7 +125,7 @@ def test_a_fault_in_a_suboption_is_named() -> None:
 def test_the_value_of_a_secret_is_in_no_sentence(option: dict[str, Any], value: object, _sentence: str) -> None:
     with pytest.raises(VariableError) as refused:
         converted("x", value, {**option, "no_log": True})
-    assert str(refused.value).endswith("The value is not shown because it may hold a secret.")
+    assert str(refused.value).endswith("The value is not shown because it may contain a secret.")
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@
 
 # Decisions where the product's behaviour is not documented:
 # - Dates of the text form have no time zone. They are parsed as UTC: one build is known in both forms, and its JSON has
-#   the same time in UTC. A date that cannot be parsed is null, and a notice has its text.
-# - Of a repeated row the last one counts, as in JSON parsers.
+#   the same time in UTC. A date that cannot be parsed is null, and a notice contains its text.
+# - If a row is repeated, the last one counts, as in JSON parsers.
 # - A truncated value (the output ends early) is omitted and reported as a notice.
 # - Bytes that are not valid UTF-8 are decoded as Latin-1, line by line.
 
@@ -25,7 +25,7 @@ EPOCH = datetime.datetime(1970, 1, 1)
 ENDS_EARLY = "The JSON of mdatp ends early; only its complete rows were read."
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
-# Far more than real output has; the limits bound the time that garbage takes.
+# Far above real output. The limits bound the time that malformed output takes.
 LONGEST_VALUE = 16384
 MOST_NOTICES = 200
 
@@ -159,7 +159,7 @@ def _decode_json(text):
             return decoder.raw_decode(candidate)
         except (ValueError, RuntimeError):
             pass
-    try:  # A terminal wrapped the line, so the line ends are not part of the value.
+    try:  # A terminal wrapped the line, so the line breaks are not part of the value.
         data, end = decoder.raw_decode(text.replace("\n", ""))
     except (ValueError, RuntimeError):
         return None, None
@@ -196,7 +196,7 @@ def _complete_members(text):
 
 
 def _members(data, depth=0):
-    """The rows inside the JSON of mdatp, however nested; None where there are no row names."""
+    """The rows inside the JSON of mdatp, however nested; None if there are no row names."""
     if isinstance(data, list):
         items = [_members(item, depth + 1) for item in data if isinstance(item, dict)]
         if not items or len(items) != len(data) or None in items:
@@ -348,7 +348,7 @@ def _edge(lines):
 
 
 def _is_whole(value):
-    """Whether a value is complete; of unquoted words only known ones are."""
+    """Whether a value is complete. An unquoted word is complete only if it is a known one."""
     value = _unmarked(_straight(value))
     if value[:1] in ('"', "["):
         return not _is_open(value) and value[-1:] in ('"', "]")
@@ -356,7 +356,7 @@ def _is_whole(value):
 
 
 def _is_cut(row, last_line):
-    """Whether the output, which has no line end at its end, may be truncated within the value of its last row."""
+    """Whether the output, which does not end with a line break, may be truncated within the value of its last row."""
     value = _unmarked(row["value"])
     if _row(last_line) is None:
         return False
@@ -473,7 +473,7 @@ def _epoch(value):
 
 
 def _date(value):
-    """ISO 8601 of `Aug 12, 2023 at 03:26:24 AM`, of ISO 8601 itself, and of similar forms of other tools."""
+    """Converts `Aug 12, 2023 at 03:26:24 AM`, ISO 8601 itself, and similar forms of other tools to ISO 8601."""
     for pattern, names in _DATES:
         match = pattern.match(value)
         if match:
@@ -502,7 +502,7 @@ def _moment(parts):
 
 
 def _straight(value):
-    """Replaces typographic quotes, which documents use, by straight ones where they delimit a value."""
+    """Replaces typographic quotes, which documents use, with straight ones if they delimit a value."""
     if re.match("^[\\[{\\s]*[\u201c\u201d\u201e]", value) or re.search(
         "[\u201c\u201d][\\]}\\s]*(\\[managed\\])?$", value
     ):

@@ -1,4 +1,4 @@
-"""Reads health and mirror of a host, and adds the findings. Private to the mde.offline collection."""
+"""Reads a host's health and its mirror's versions, and adds findings. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -34,7 +34,7 @@ def look(agent, mirror_url=None, max_age_hours=health_rules.MAX_AGE_HOURS, check
 
 
 def read_health(agent):
-    """The health record of the host, and a finding where the agent does not give it."""
+    """The health record of the host, and a finding if the agent does not return it."""
     record, found = health_parser.empty_record(), []
     try:
         record = agent.health()
@@ -46,7 +46,7 @@ def read_health(agent):
 
 
 def read_mirror(record, mirror_url=None, timeout=MIRROR_TIMEOUT):
-    """The versions on the mirror that the host should use or uses, and a finding where they cannot be read."""
+    """The versions on the expected or the configured mirror, and a finding if they cannot be read."""
     location = mirror_url or record["fields"].get("offline_definition_url_configured")
     if not location:
         return None, []

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# A row that the agent does not print never makes a finding.
+# A row that the agent does not print never causes a finding.
 
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -63,7 +63,7 @@ def _no_fields(record):
     if _NO_COMMAND.search(said):
         return finding("not_installed", "mdatp health printed: {0}".format(said))
     if _NO_LICENSE.search(said):
-        return finding("not_licensed", "mdatp said: {0}".format(said))
+        return finding("not_licensed", "mdatp health printed: {0}".format(said))
     return finding("health_unreadable", "mdatp health printed no health table: {0}".format(said or "nothing"))
 
 
@@ -125,7 +125,7 @@ def _configuration(record, mirror_url):
         found.append(
             finding(
                 "managed_config_not_applied",
-                "The agent does not report these as managed: {0}.".format(", ".join(loose)),
+                "The agent does not report these rows as managed: {0}.".format(", ".join(loose)),
             )
         )
     state = fields.get("offline_definition_update")
@@ -208,17 +208,17 @@ def _definitions(fields, mirror_versions, max_age_hours, now):
     if stale or status == "out_of_date":
         parts = ["Definitions {0}".format(version or "of unknown version")]
         if age is not None:
-            parts.append("were updated {0} hours ago (allowed are {1})".format(int(age), max_age_hours))
+            parts.append("were updated {0} hours ago (the limit is {1})".format(int(age), max_age_hours))
         if status == "out_of_date":
             parts.append("are reported as out of date by the agent")
         severity = "warning" if status == "updating" else None  # An update is running.
         found.append(finding("definitions_stale", parts[0] + " " + " and ".join(parts[1:]) + ".", severity))
     published = (mirror_versions or {}).get("definitions_version")
     if versions.older(version, published):
-        message = "The host has definitions {0}, the mirror publishes {1}.".format(version, published)
+        message = "The host has definitions {0}, but the mirror publishes {1}.".format(version, published)
         found.append(finding("behind_mirror", message))
     elif versions.older(published, version):
-        message = "The host has definitions {0}, the mirror publishes older ones, {1}.".format(version, published)
+        message = "The host has definitions {0}, but the mirror publishes older ones, {1}.".format(version, published)
         found.append(finding("ahead_of_mirror", message))
     return found
 
@@ -236,14 +236,14 @@ def _protection(record, fresh):
     else:
         seen = "{0} is {1}".format(level_row, level)
     if level in ("passive", "on_demand"):
-        message = "{0}: the agent updates before scans only, not by its timer.".format(seen)
-        # No problem where the level is managed and the definitions are fresh, so updates come another way.
+        message = "{0}: the agent updates only before scans, not by its own timer.".format(seen)
+        # This is not a problem if the level is managed and the definitions are fresh: something else updates them.
         found.append(finding("passive_mode", message, "info" if chosen and fresh else None))
     found += _real_time(fields)
     loaded = fields.get("engine_load_status")
     if isinstance(loaded, TEXT) and "not loaded" in loaded.lower().replace("_", " ") and real_time is True:
         message = "Real-time protection is enabled, but the engine is not loaded: {0}.".format(loaded)
-        # The first definitions bring the engine.
+        # The engine comes with the first definitions.
         coming = fields.get("definitions_status") == "updating"
         found.append(finding("engine_not_loaded", message, "warning" if coming else None))
     others = _listed(fields.get("conflicting_applications"))
@@ -255,7 +255,7 @@ def _protection(record, fresh):
 
 
 def _real_time(fields):
-    """The finding that real-time protection is enabled and cannot work; `unavailable` in both rows means the same."""
+    """The finding that real-time protection is enabled but cannot work. `unavailable` in both rows means the same."""
     names = ("real_time_protection_enabled", "real_time_protection_available")
     if not all(name in fields for name in names):
         return []
@@ -282,7 +282,7 @@ def _stripped(value):
 
 def _seconds(moment):
     """Seconds since 1970 of a time of the health record."""
-    # Not time.strptime, which takes longer to import than all rules to run.
+    # time.strptime is not used, because its import takes longer than all rules.
     match = _TIME.match(moment) if isinstance(moment, TEXT) else None
     try:
         return calendar.timegm(tuple(int(part) for part in match.groups())) if match else None

@@ -1,4 +1,4 @@
-"""Finds and asks the agent's command `mdatp`; no call outlasts its limit. Private to the mde.offline collection."""
+"""Finds and runs the agent's command `mdatp`, each call with a time limit. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -125,7 +125,7 @@ class Mdatp:
         return words[-1] if words else None
 
     def health(self):
-        """The record of `mdatp health`: from JSON, or from text where the agent prints no usable JSON."""
+        """The record of `mdatp health`: from JSON, or from text if the agent prints no usable JSON."""
         result = self._call(["health", "--output", "json"])
         record = self._record(result)
         if result["rc"] == 0 and _is_health(record) and health_parser.ENDS_EARLY not in record["notices"]:

@@ -16,7 +16,8 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors impor
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.finding import finding
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.process import now
 
-# Seconds until the health shows an update. They are waited for where no mirror says whether there is a newer version.
+# Seconds until the health shows an update. The module waits for them if no mirror shows whether there is a newer
+# version.
 SETTLING = 15
 PAUSE = 1
 
@@ -82,7 +83,12 @@ class Update:
                 before, before, trouble, "It is unknown whether there are newer definitions than {0}.".format(have)
             )
         if not demanded and versions.compare(have, target) in (0, 1):
-            return self._result(before, before, trouble, "The host has what the mirror publishes, {0}.".format(have))
+            return self._result(
+                before,
+                before,
+                trouble,
+                "The host already has the definitions that the mirror publishes, {0}.".format(have),
+            )
         after = {"fields": dict(before["fields"], definitions_version=target)}
         if self._published and self._published["definitions_version"] == target:
             after["fields"]["engine_version"] = self._published["engine_version"]
@@ -118,7 +124,7 @@ class Update:
         return self._result(before, after, trouble, failure or message, failed=bool(failure))
 
     def _wait_for(self, before, demanded):
-        """Returns when the health shows a result, or after the option `wait`."""
+        """Returns when the health shows a result, or after the time in the option `wait`."""
         old_reason = _reason(before["fields"])
         start = now()
         while True:
@@ -149,7 +155,7 @@ class Update:
         return now() - start >= SETTLING
 
     def _rows(self):
-        """The current rows; None while the agent does not answer, as after the load of a new engine."""
+        """The current rows; None while the agent does not answer, as after it loaded a new engine."""
         try:
             record = self._agent.health_details_definitions() or self._agent.health()
         except FindingError:

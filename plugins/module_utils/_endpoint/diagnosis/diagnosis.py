@@ -1,4 +1,4 @@
-"""Diagnoses why a host does not update, in Microsoft's steps and more. Private to the mde.offline collection."""
+"""Diagnoses why a host does not update, in Microsoft's steps and others. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -41,7 +41,7 @@ _PINNED = re.compile(r"\b(35|60)\b")
 
 
 class Diagnosis:
-    """One look at one host; `run` gives its result."""
+    """One diagnosis of one host; `run` returns its result."""
 
     def __init__(
         self,
@@ -114,9 +114,9 @@ class Diagnosis:
         configured = record["fields"].get("offline_definition_url_configured")
         in_file = self.file.value("antivirusEngine", "offlineDefinitionUpdateUrl")
         candidates = (
-            (self.mirror_url, "the option mirror_url has it"),
-            (configured, "the agent has it in offline_definition_url_configured"),
-            (in_file, self.managed_path + " has it"),
+            (self.mirror_url, "from the option mirror_url"),
+            (configured, "from the agent's row offline_definition_url_configured"),
+            (in_file, "from " + self.managed_path),
         )
         known = [entry for entry in candidates if isinstance(entry[0], TEXT) and entry[0]]
         location, origin = known[0] if known else (None, None)
@@ -136,14 +136,15 @@ class Diagnosis:
         if isinstance(row, TEXT) and row.strip().lower() not in ("", "none"):
             found.append(("health of the agent", "proxy", row.strip()))
         lines = ["{0} in {1}: {2}".format(name, where, masked_address(value)) for where, name, value in found]
-        self.steps.note("proxy", *(lines or ["the agent has none; the requests to the mirror use none either"]))
+        none = "the agent has no proxy; this diagnosis used none for its requests to the mirror either"
+        self.steps.note("proxy", *(lines or [none]))
         for where, name, value in found:
             problem = proxies.problem(value)
             if problem:
                 message = "The proxy {0} in {1} cannot be used: {2}.".format(name, where, problem)
                 self.steps.add([proven("proxy_unsupported", message, evidence=lines)])
         if lines and not _is(self.steps.found, "proxy_unsupported"):
-            message = "The agent has a proxy. The requests to the mirror did not use it."
+            message = "The agent has a proxy. This diagnosis did not use it for its requests to the mirror."
             self.steps.add([proven("proxy_configured", message, evidence=lines)])
 
     def _health(self, record, published):
@@ -217,7 +218,7 @@ class Diagnosis:
             self.steps.note("storage", line)
             left = space["entries_left"]
             if left is not None and left < storage.FEWEST_ENTRIES:
-                message = "{0} has inodes for {1} more files only.".format(path, left)
+                message = "{0} has inodes for only {1} more files.".format(path, left)
                 self.steps.add([proven("disk_space_low", message, evidence=[line])])
             elif space["free"] < storage.NEEDED:
                 message = "{0} has {1} free; 2 GB are required.".format(path, storage.size(space["free"]))
@@ -269,11 +270,11 @@ class Diagnosis:
             self.steps.note("log", *(logs.troubles(self.log) or quiet))
         denied = logs.denials(self.host, self.now) if self.log_lines else []
         if denied:
-            message = "SELinux denied the agent an access within the last day."
+            message = "SELinux denied an access by the agent within the last day."
             self.steps.add([proven("selinux_denials", message, evidence=denied)])
 
     def _known_faults(self, record):
-        """Reports faults only where updates do not work, since most hosts with such a release are not affected."""
+        """Reports faults only if updates do not work, since most hosts with such a release are not affected."""
         version = record["fields"].get("app_version")
         if not any(map(is_symptom, self.steps.found)):
             return

@@ -39,7 +39,7 @@ _STATUS_HINTS = {
     407: "A proxy answered. Bypass it for the mirror (no_proxy).",
     500: "Read the error log of the mirror's web server.",
     502: "A proxy or load balancer does not reach the web server of the mirror; check that the web server runs.",
-    503: "The web server, or a load balancer before it, is overloaded or has the mirror disabled.",
+    503: "The web server, or a load balancer in front of it, is overloaded or has the mirror disabled.",
 }
 
 
@@ -115,7 +115,7 @@ class MirrorProbe:
         try:
             if self.address.kind == "https":
                 connection = http.encrypt(connection, self.address.host)
-                self._note("tls", "this system trusts the certificate, and it has the name of the host")
+                self._note("tls", "this system trusts the certificate, and the certificate is for this host name")
             return http.ask(connection, self.address, path, "HEAD", ANSWER_TIMEOUT)
         finally:
             connection.close()
@@ -173,7 +173,7 @@ class MirrorProbe:
     # --- In a folder -------------------------------------------------------------------------------------------------
 
     def _probe_folder(self):
-        """Uses a process for each access: a share that hangs must not stop this one."""
+        """Uses another process for each access, because a share that hangs would block this one."""
         mount = self.host.mount_of(self.address.path)
         if mount:
             self._note("address", "{0} is on {1} ({2})".format(self.address.path, mount["folder"], mount["type"]))
@@ -223,13 +223,13 @@ class MirrorProbe:
         if hours > self.max_age_hours:
             evidence = list(self.notes.get("age", []))
             self._fail(
-                "age", "mirror_stale", "{0}; allowed are {1}.".format(message, self.max_age_hours), None, evidence
+                "age", "mirror_stale", "{0}; the limit is {1}.".format(message, self.max_age_hours), None, evidence
             )
         else:
             self._note("age", message)
 
     def _root_and_path(self):
-        """The path of the mirror's root, and the path below it that status.json has for this host."""
+        """The path of the mirror's root, and the path of this host's folder as in status.json."""
         channel = self.address.channel.rstrip("/")
         above, _slash, name = channel.rpartition("/")
         root, _slash, platform = above.rpartition("/")

@@ -1,4 +1,4 @@
-"""The steps of a diagnosis, and the notes that are taken at each. Private to the mde.offline collection."""
+"""The steps of a diagnosis, and the notes on each. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -62,7 +62,7 @@ class Steps:
             self._findings.setdefault(step or BY_ID[entry["id"]].step, []).append(entry)
 
     def outcome(self, step, word):
-        """Sets the outcome of a step that could see nothing: `skipped` or `unknown`."""
+        """Sets the outcome of a step that checked nothing: `skipped` or `unknown`."""
         self._outcomes[step] = word
 
     def result(self):
@@ -83,7 +83,7 @@ class Steps:
 
 
 def row_lines(record, names):
-    """The named rows of a record, as far as the agent printed them, as lines for people."""
+    """Lines that show the named rows of a record. Rows that the agent did not print are left out."""
     fields = record["fields"]
     return [_line(name, fields[name], name in record["managed"]) for name in names if name in fields]
 

@@ -8,7 +8,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 __metaclass__ = type
 
 # Ids are a public contract. Severities, hints, the order of findings, the tables of the diagnosis and
-# docs/findings-health.md (`make docs`) are made from these records and stand nowhere else.
+# docs/findings-health.md (`make docs`) are made from these records and are written nowhere else.
 
 import re
 
@@ -19,15 +19,15 @@ CAUSE, SYMPTOM = "cause", "symptom"
 
 
 class Record:
-    """What is known of one finding.
+    """What is known about one finding.
 
     `remedy` is the hint that users read; `means` and `seen` are for the documentation. Texts name the constants of
     agent_versions as {v.NAME}.
 
     `step` is the step of the diagnosis that shows the finding, `rows` are the rows of `mdatp health` that prove it.
-    `role` is CAUSE or SYMPTOM where the finding has to do with updates. `rank` orders causes, from the installation up
-    to the update, since a cause hides those above it; symptoms follow. A warning that `explains` is moved up to the
-    causes where a symptom was found.
+    `role` is CAUSE or SYMPTOM if the finding concerns updates. `rank` orders the causes, from the installation to the
+    update, since each cause hides the later ones; symptoms follow. A warning with `explains` comes directly after the
+    causes if there is a symptom.
     """
 
     def __init__(self, id, severity, means, seen, remedy, step=None, rows=(), role=None, rank=None, explains=False):  # pylint: disable=redefined-builtin
@@ -105,8 +105,8 @@ SECTIONS = (
                 means="The agent printed something that is not a health table.",
                 seen="Neither the JSON nor the text form has a row such as `healthy` or `app_version`. The return "
                 "value `raw` has the output.",
-                remedy="Run mdatp health on the host and compare; if the agent is a supported release, report its "
-                "output.",
+                remedy="Run mdatp health on the host and compare its output with the return value raw; if the agent is "
+                "a supported release, report the output.",
                 step="agent",
                 role=CAUSE,
                 rank=80,
@@ -215,7 +215,7 @@ SECTIONS = (
                 means="Offline updates are enabled, but no mirror is configured.",
                 seen="`offline_definition_update` is `enabled`, and `offline_definition_url_configured` is empty.",
                 remedy="Set antivirusEngine.offlineDefinitionUpdateUrl in the managed configuration to the address or "
-                "folder that holds the arch_* folders.",
+                "folder that contains the arch_* folders.",
                 step="offline_settings",
                 rows=("offline_definition_url_configured",),
                 role=CAUSE,
@@ -227,7 +227,7 @@ SECTIONS = (
                 means="The configured address is too long: it points inside the folder of a channel. The agent appends "
                 "`arch_x86_64` or `arch_arm64` itself, so it does not find the package.",
                 seen="`offline_definition_url_configured` has a part `arch_*` or ends in `.zip`.",
-                remedy="End the address at the folder that holds the arch_* folders, for example "
+                remedy="End the address at the folder that contains the arch_* folders, for example "
                 "http://mirror/linux/production/; the agent appends the rest.",
                 step="address",
                 rows=("offline_definition_url_configured",),
@@ -270,10 +270,11 @@ SECTIONS = (
                 "mirror_answer_unusable",
                 "error",
                 means="The server answered, but not as a mirror does.",
-                seen="In place of `manifest.json` came an HTTP error, an HTML page, or no JSON with "
-                "`DefinitionVersion` and `EngineVersion`; or the address is neither http(s) nor an absolute path.",
-                remedy="Check the address (it ends at the folder that holds the arch_* folders) and the files on the "
-                "mirror; run a sync on the mirror.",
+                seen="The answer to the request for `manifest.json` was an HTTP error, an HTML page, or something "
+                "other than JSON with `DefinitionVersion` and `EngineVersion`; or the address is neither http(s) nor "
+                "an absolute path.",
+                remedy="Check the address (it ends at the folder that contains the arch_* folders) and the files on "
+                "the mirror; run a sync on the mirror.",
                 step="published",
                 role=CAUSE,
                 rank=250,
@@ -335,7 +336,7 @@ SECTIONS = (
                 "definitions_status_unusual",
                 "warning",
                 means="The agent reports a status that is not documented.",
-                seen="`definitions_status` is none of `up_to_date`, `updating`, `out_of_date`, `unavailable`.",
+                seen="`definitions_status` is not one of `up_to_date`, `updating`, `out_of_date` and `unavailable`.",
                 remedy="Run mdatp definitions update and read mdatp health --details definitions.",
                 step="fail_reason",
                 rows=("definitions_status",),
@@ -404,12 +405,12 @@ SECTIONS = (
             Record(
                 "passive_mode",
                 "warning",
-                means="The agent updates before scans only, not by its own timer. New installations are passive by "
-                "default. The finding is information only where the level is marked `[managed]`, so it is intended, "
-                "and the definitions are fresh, so updates come another way.",
+                means="The agent updates only before scans, not by its own timer. New installations are passive by "
+                "default. The severity is only `info` if the level is marked `[managed]` (the level is intended) and "
+                "the definitions are fresh (something else updates them).",
                 seen="`antivirus_enforcement_level` is `passive` or `on_demand`. Without that row (agents before "
                 "{v.ENFORCEMENT_LEVEL_ROW}), `passive_mode_enabled` is true or `real_time_protection_enabled` is "
-                "false. The level `audit` is not documented in this respect and not reported.",
+                "false. For the level `audit` nothing is documented, so it is not reported.",
                 remedy="Set antivirusEngine.enforcementLevel to real_time, or schedule the module definitions_update; "
                 "at any other level the agent does not update by its own timer.",
                 step="enforcement",
@@ -421,7 +422,7 @@ SECTIONS = (
             Record(
                 "automatic_updates_disabled",
                 "warning",
-                means="The agent does not update by itself. The finding is a warning, since this is intended where "
+                means="The agent does not update by itself. The finding is a warning, since this is intended if "
                 "Ansible runs the updates.",
                 seen="`automatic_definition_update_enabled` is false.",
                 remedy="Set cloudService.automaticDefinitionUpdateEnabled to true, or schedule the module "
@@ -436,7 +437,7 @@ SECTIONS = (
                 "fallback_to_cloud_enabled",
                 "info",
                 means="When the mirror fails, the host downloads from Microsoft without any message. The finding is a "
-                "warning where that has happened (`source_not_mirror`).",
+                "warning if that has happened (`source_not_mirror`).",
                 seen="`offline_definition_update_fallback_to_cloud` is true.",
                 remedy="Keep the setting if these hosts may download from Microsoft; otherwise set "
                 "antivirusEngine.offlineDefinitionUpdateFallbackToCloud to false.",
@@ -489,7 +490,7 @@ SECTIONS = (
             Record(
                 "unhealthy",
                 "error",
-                means="The agent reports itself as unhealthy. The finding is a warning where the agent still updates "
+                means="The agent reports itself as unhealthy. The finding is a warning if the agent still updates "
                 "its definitions, or names issues although it reports itself as healthy.",
                 seen="`healthy` is false, or `health_issues` is not empty. For issues that are publicly known (a "
                 "missing licence, SELinux denials, permissions of the log folder, a missing engine or event provider) "
@@ -544,11 +545,11 @@ SECTIONS = (
             Record(
                 "managed_file_missing",
                 "error",
-                means="There is no managed configuration. The finding is a warning where the agent does not answer, "
-                "since a policy may manage it. It is not reported where the settings for offline updates are managed "
-                "without the file.",
+                means="There is no managed configuration. The finding is a warning if the agent does not answer, "
+                "since a policy may manage the agent. It is not reported if the settings for offline updates are "
+                "managed without the file.",
                 seen="There is no file at the path in the option `managed_file`. The evidence lists the content of its "
-                "folder, and names a file at `/etc/opt/microsoft/mdatp/mdatp_managed.json`, which is a common mistake.",
+                "folder. It also names a file at `/etc/opt/microsoft/mdatp/mdatp_managed.json`, a common wrong place.",
                 remedy="Write the managed configuration (module managed_config, role endpoint), or let a portal policy "
                 "set it.",
                 step="managed_file",
@@ -582,7 +583,7 @@ SECTIONS = (
                 "managed_file_incomplete",
                 "error",
                 means="Settings for offline updates are missing from the file, are in the wrong place, or have the "
-                "wrong type. The finding is a warning where only an optional setting is misspelt.",
+                "wrong type. The finding is a warning if only an optional setting is misspelt.",
                 seen="`offlineDefinitionUpdate` or `offlineDefinitionUpdateUrl` is missing from `antivirusEngine` (and "
                 "no policy manages them). The evidence names keys that are spelt like the missing one, such as "
                 "`offlineDefintionUpdateFallbackToCloud`, and the keys of the section.",
@@ -609,11 +610,11 @@ SECTIONS = (
                 "mirror_url_malformed",
                 "error",
                 means="The address of the mirror has a form that cannot work.",
-                seen="It is neither http(s) nor an absolute folder, has no usable host or port, has a user or a "
-                "password, or has a query or a fragment. `file://` is not documented for the agent and counts as "
-                "malformed.",
-                remedy="Write http://host:port/linux/production/ or an absolute folder. The address ends at the folder "
-                "that holds the arch_* folders.",
+                seen="The address is neither an http(s) URL nor an absolute path, has no usable host or port, has a "
+                "user or a password, or has a query or a fragment. `file://` is not documented for the agent and "
+                "counts as malformed.",
+                remedy="Write http://host:port/linux/production/ or an absolute path. The address ends at the folder "
+                "that contains the arch_* folders.",
                 step="address",
                 role=CAUSE,
                 rank=180,
@@ -624,8 +625,7 @@ SECTIONS = (
                 means="This host cannot resolve the host name of the mirror.",
                 seen="The resolver of the system returned no address, or did not answer within five seconds. The "
                 "evidence has the name servers.",
-                remedy="Correct the host name, or give this host a name server (or a line in /etc/hosts) that resolves "
-                "it.",
+                remedy="Correct the host name, or configure a name server (or a line in /etc/hosts) that resolves it.",
                 step="name",
                 role=CAUSE,
                 rank=210,
@@ -645,10 +645,10 @@ SECTIONS = (
             Record(
                 "mirror_tls_failed",
                 "error",
-                means="A connection is established, but without TLS that this system trusts.",
+                means="A connection is established, but TLS fails, or this system does not trust the certificate.",
                 seen="The authority is unknown, the certificate is for another name or has expired, or the server does "
                 "not speak TLS. The check uses the authorities that Python trusts on this host; the evidence has "
-                "subject and issuer of the certificate where `openssl` is installed.",
+                "subject and issuer of the certificate if `openssl` is installed.",
                 remedy="Add the certificate authority of the mirror to the trusted ones of this host, and use a "
                 "certificate that is valid now and has the host name of the address.",
                 step="tls",
@@ -696,7 +696,7 @@ SECTIONS = (
                 "error",
                 means="New definitions cannot be written.",
                 seen="The folder of definitions is on a file system that is mounted `ro`.",
-                remedy="Mount it read-write; check the disk first if the kernel made it read-only.",
+                remedy="Mount the file system read-write; check the disk first if the kernel made it read-only.",
                 step="storage",
                 role=CAUSE,
                 rank=290,
@@ -717,7 +717,7 @@ SECTIONS = (
             Record(
                 "selinux_denials",
                 "warning",
-                means="SELinux denied the agent an access.",
+                means="SELinux denied an access by the agent.",
                 seen="The audit log of the last day has AVC lines with `denied` for mdatp, wdavdaemon or "
                 "`/opt/microsoft`. These lines are the evidence.",
                 remedy="Read the denials with ausearch -m AVC -ts recent. For wrong labels run restorecon -R "
@@ -731,7 +731,7 @@ SECTIONS = (
                 "agent_known_fault",
                 "warning",
                 means="Updates do not work, and this release of the agent has a published fault that may be the "
-                "reason. The finding is not reported where updates work.",
+                "reason. The finding is not reported if updates work.",
                 seen="`app_version` is from {v.UPDATE_FAULTS[0]} to before {v.UPDATE_FAULTS[1]} (updates of "
                 "definitions), from {v.DROP_INS_DELETED[0]} to before {v.DROP_INS_DELETED[1]} (deletes the drop-ins of "
                 "its unit), or {v.SERVICE_LEFT_DISABLED[0]} (leaves its service disabled).",
@@ -747,8 +747,8 @@ SECTIONS = (
                 means="The agent has a proxy. It is not documented whether the agent uses it to reach a mirror.",
                 seen="The managed configuration, the row `proxy`, `/etc/environment`, or the environment of the unit "
                 "`mdatp` names a proxy.",
-                remedy="Do nothing if the mirror is reached. Otherwise bypass the proxy for the mirror (no_proxy): it "
-                "is not documented whether the agent uses the proxy to reach a mirror.",
+                remedy="Do nothing if the agent reaches the mirror. Otherwise bypass the proxy for the mirror "
+                "(no_proxy): it is not documented whether the agent uses the proxy to reach a mirror.",
                 step="proxy",
             ),
             Record(
@@ -770,8 +770,8 @@ SECTIONS = (
             Record(
                 "offline_updates_impossible",
                 "error",
-                means="This is an EL 6 (Red Hat, CentOS or Oracle). The last agent for EL 6 is {v.LAST_EL6}; offline "
-                "updates begin with {v.OFFLINE_UPDATES_X86_64}. No configuration can change that.",
+                means="This host runs EL 6 (Red Hat, CentOS or Oracle). The last agent for EL 6 is {v.LAST_EL6}; "
+                "offline updates begin with {v.OFFLINE_UPDATES_X86_64}. No configuration can change that.",
                 seen="`/etc/redhat-release`, `/etc/centos-release` or `/etc/oracle-release` names EL 6.",
                 remedy="Move the workload of this host to a supported release; no configuration can help. Until then "
                 "the host needs another protection.",
@@ -781,14 +781,14 @@ SECTIONS = (
                 "error",
                 means="Microsoft does not support the agent on this distribution or release.",
                 seen="`/etc/os-release` or a release file, compared with [the list](support-matrix.md). The finding is "
-                "not reported where the release cannot be determined.",
+                "not reported if the release cannot be determined.",
                 remedy="Move to a supported release, or ask Microsoft. The agent may run, but Microsoft does not "
                 "support it.",
             ),
             Record(
                 "architecture_unsupported",
                 "error",
-                means="There is no agent for this processor, or none for it on this distribution.",
+                means="There is no agent for this processor, or none for this processor on this distribution.",
                 seen="The architecture of the machine is neither x86_64 nor arm64, or it is arm64 on a release that is "
                 "supported on x86_64 only.",
                 remedy="Use a host with x86_64, or a distribution that is supported on arm64.",
@@ -813,8 +813,8 @@ SECTIONS = (
                 "fanotify_conflict",
                 "error",
                 means="Another product may block accesses to files through fanotify. Two such products can stop the "
-                "host. The finding is a warning where the agent is passive, where a known product runs but was not "
-                "seen to block, and in the diagnosis.",
+                "host. The finding is a warning if the agent is passive, if a known product runs but was not seen to "
+                "block, and always in the diagnosis.",
                 seen="A process has a fanotify group of a blocking class in `/proc/*/fdinfo` (which only root can "
                 "read), the row `conflicting_applications` names a product, or a process of a known product runs.",
                 remedy="Remove the other product, or run the agent in passive mode; two products that block through "
@@ -826,11 +826,11 @@ SECTIONS = (
             Record(
                 "fapolicyd_conflict",
                 "error",
-                means="fapolicyd blocks through fanotify, too.",
+                means="fapolicyd also blocks accesses to files through fanotify.",
                 seen="A process `fapolicyd` runs, and the agent is neither passive nor {v.BESIDE_FAPOLICYD} or later "
                 "on RHEL or Fedora.",
                 remedy="Stop fapolicyd, or run the agent in passive mode; on RHEL and Fedora, agent "
-                "{v.BESIDE_FAPOLICYD} or later works beside it.",
+                "{v.BESIDE_FAPOLICYD} or later can run together with fapolicyd.",
             ),
             Record(
                 "ebpf_unavailable",
@@ -845,8 +845,8 @@ SECTIONS = (
             Record(
                 "systemd_missing",
                 "error",
-                means="The host was not booted with systemd, which the service of the agent needs. Most containers are "
-                "not either.",
+                means="The host was not booted with systemd, which the service of the agent needs. Most containers "
+                "have no systemd.",
                 seen="There is no folder `/run/systemd/system`.",
                 remedy="Use a distribution with systemd; the service of the agent is a systemd unit.",
             ),
@@ -861,9 +861,9 @@ SECTIONS = (
                 "disk_space_low",
                 "error",
                 means="There is not enough free space. The finding is a warning in the preflight of a host that "
-                "already has the agent, and in the diagnosis while 500 MB are free.",
+                "already has the agent, and in the diagnosis if at least 500 MB are free.",
                 seen="Less than 2 GB is free for `/opt/microsoft/mdatp` or for the folder of definitions (4 GB in the "
-                "preflight where optional diagnostic data is enabled), or no inodes are left.",
+                "preflight if optional diagnostic data is enabled), or no inodes are left.",
                 remedy="Free space, or enlarge the file system; engine and definitions are unpacked there.",
                 step="storage",
                 role=CAUSE,
@@ -873,12 +873,12 @@ SECTIONS = (
             Record(
                 "filesystem_noexec",
                 "error",
-                means="The engine cannot be loaded from this file system. The finding is a warning for `/var` where "
-                "the agent is not installed yet, since new agents cope with it.",
+                means="The engine cannot be loaded from this file system. The finding is a warning for `/var` if "
+                "the agent is not installed yet, since new agents also work with such a `/var`.",
                 seen="`/opt/microsoft/mdatp` or the folder of definitions is mounted `noexec`; for `/var`, only with "
                 "agents before {v.COPES_WITH_NOEXEC_VAR}.",
-                remedy="Mount it without noexec, or upgrade the agent to {v.COPES_WITH_NOEXEC_VAR} or later, which "
-                "then keeps definitions below /opt/microsoft/mdatp.",
+                remedy="Mount the file system without noexec, or upgrade the agent to {v.COPES_WITH_NOEXEC_VAR} or "
+                "later, which then keeps definitions below /opt/microsoft/mdatp.",
                 step="storage",
                 role=CAUSE,
                 rank=310,
@@ -913,16 +913,16 @@ SECTIONS = (
                 "install_path_unsupported",
                 "warning",
                 means="The agent is installed in a custom path, which agents before {v.CUSTOM_PATH} do not support.",
-                seen="`/opt/microsoft/mdatp` is a link, and the agent is older.",
+                seen="`/opt/microsoft/mdatp` is a link, and the agent is older than {v.CUSTOM_PATH}.",
                 remedy="Install the agent in its default path, or upgrade it: a custom path needs {v.CUSTOM_PATH} or "
                 "later.",
             ),
             Record(
                 "agent_release_old",
                 "warning",
-                means="The release of the agent is older than nine months, its lifetime. The exact day of its end is "
-                "`agent_expired` in the health.",
-                seen="Year and month in the version of the agent (101.26062 is of June 2026).",
+                means="The release of the agent is older than nine months, its lifetime. The finding `agent_expired` "
+                "of the health uses the exact day.",
+                seen="Year and month in the version of the agent (101.26062 is from June 2026).",
                 remedy="Upgrade the agent: each release works for nine months, and only the newest ones get full "
                 "support.",
             ),
@@ -930,7 +930,7 @@ SECTIONS = (
                 "auditd_missing",
                 "warning",
                 means="Agents before {v.WITHOUT_AUDITD} get their events from auditd, and auditd does not run.",
-                seen="The agent is older, and there is no process `auditd`.",
+                seen="The agent is older than {v.WITHOUT_AUDITD}, and there is no process `auditd`.",
                 remedy="Start auditd, or upgrade the agent: {v.WITHOUT_AUDITD} and later do not need it.",
             ),
             Record(
@@ -938,7 +938,7 @@ SECTIONS = (
                 "warning",
                 means="User and group `mdatp` are not as the package expects them.",
                 seen="One of the two is missing from `/etc/passwd` and `/etc/group`, the user has another primary "
-                "group, or its shell is not `/usr/sbin/nologin`. The finding is not reported where both are missing: "
+                "group, or its shell is not `/usr/sbin/nologin`. The finding is not reported if both are missing: "
                 "the package creates them.",
                 remedy="Before the installation, create user and group with these values: "
                 "mdatp:x:UID:GID::/home/mdatp:/usr/sbin/nologin. Or remove both, and the package creates its own.",
@@ -946,11 +946,12 @@ SECTIONS = (
             Record(
                 "packages_missing",
                 "warning",
-                means="Packages that the agent depends on are not installed. The finding is information only before "
-                "the agent is installed, since its package installs them.",
+                means="Packages that the agent depends on are not installed. The severity is only `info` before the "
+                "agent is installed, since its package installs them.",
                 seen="None of the files of a package exists. `mde-netfilter` is not checked: it comes from the "
                 "repository of the agent.",
-                remedy="Install them from a repository that this host reaches; the agent's package depends on them.",
+                remedy="Install the missing packages from a repository that this host can reach; the agent's package "
+                "depends on them.",
             ),
             Record(
                 "proxy_unsupported",

@@ -31,17 +31,17 @@ def finding(finding_id, message, severity=None, hint=None):
 
 
 def proven(finding_id, message, severity=None, evidence=(), hint=None):
-    """A finding of preflight or diagnosis, which both return the evidence, too."""
+    """A finding of preflight or diagnosis; both also return the evidence."""
     return dict(finding(finding_id, message, severity, hint), evidence=[masked(line) for line in evidence])
 
 
 def issue_advice(issues):
-    """What to do about the issues that the agent names, as far as they are known."""
+    """Advice for the known ones of the issues that the agent names."""
     return [advice for pattern, advice in _catalogue().ISSUES if any(pattern.search(issue) for issue in issues)]
 
 
 def ordered(found):
-    """The findings by severity, those of the same severity in the order of the catalogue."""
+    """The findings sorted by severity, and those of the same severity in the order of the catalogue."""
     if len(found) < 2:
         return list(found)
     positions = {record.id: position for position, record in enumerate(_catalogue().RECORDS)}

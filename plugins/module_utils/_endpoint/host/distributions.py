@@ -1,4 +1,4 @@
-"""Knows on which distributions Microsoft supports the agent. Private to the mde.offline collection."""
+"""Lists the distributions on which Microsoft supports the agent. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -72,7 +72,7 @@ def read(host):
 
 
 def _from_release_file(host, ident, version, name):
-    """Completes the record from a release file: EL 6 has no os-release, and that of CentOS 7 has no minor release."""
+    """Completes the record from a release file: EL 6 has no os-release, that of CentOS 7 lacks the minor release."""
     for path, owner in _RELEASE_FILES:
         line = host.text(path, 4096).strip()
         if not line or (ident and ident != owner):
@@ -109,10 +109,10 @@ def _verdict(known, ident, numbers, os_release):
         return None, "neither os-release nor a release file names the distribution"
     if known is None:
         parents = [word for word in os_release.get("ID_LIKE", "").lower().split() if word in DISTRIBUTIONS]
-        derived = ", and a derivative of {0} is not {0}".format(parents[0]) if parents else ""
+        derived = ", and derivatives of {0} do not count as {0}".format(parents[0]) if parents else ""
         return False, "it is not in Microsoft's list{0}".format(derived)
     if not numbers:
-        return None, "it has no version, like a rolling or unreleased distribution"
+        return None, "it has no version, as on a rolling or unreleased distribution"
     major, minor = numbers[0], (numbers[1] if len(numbers) > 1 else None)
     if ident in EL6 and major == 6:
         return False, EL6_NEVER
@@ -131,7 +131,7 @@ def _verdict(known, ident, numbers, os_release):
 
 
 def arm64_supported(record):
-    """Whether the release is supported on arm64; None where it is not supported at all."""
+    """Whether the release is supported on arm64; None if it is not supported at all."""
     if not record["supported"]:
         return None
     return int(re.match(r"[0-9]+", record["version"]).group()) in DISTRIBUTIONS[record["id"]]["arm64"]

@@ -1,4 +1,4 @@
-"""Looks at a machine: files, mounts, processes and space below a root. Private to the mde.offline collection."""
+"""Reads the files, mounts, processes and free space of a machine. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -77,14 +77,14 @@ class Host:
         return "{0} of uid {1} with mode {2:04o}".format(kind, found.st_uid, stat.S_IMODE(found.st_mode))
 
     def mode(self, *parts):
-        """Permission bits of a path, None where it does not exist."""
+        """Permission bits of a path, None if it does not exist."""
         try:
             return stat.S_IMODE(os.stat(self.path(*parts)).st_mode)
         except EnvironmentError:
             return None
 
     def names(self, *parts):
-        """The names in a folder, sorted; an empty list where it cannot be read."""
+        """The names in a folder, sorted; an empty list if it cannot be read."""
         try:
             return sorted(decode(name) for name in os.listdir(self.path(*parts)))
         except EnvironmentError:
@@ -114,14 +114,14 @@ class Host:
             os.close(handle)
 
     def text(self, path, largest=LARGEST, tail=False):
-        """The text of a file, empty where it cannot be read."""
+        """The text of a file, empty if it cannot be read."""
         try:
             return decode(self.data(path, largest, tail))
         except EnvironmentError:
             return ""
 
     def contains(self, path, words, largest=64 * LARGEST):
-        """Whether a long file contains one of the words (bytes); None where it cannot be read."""
+        """Whether a long file contains one of the words (bytes); None if it cannot be read."""
         try:
             with open(self.path(path), "rb") as stream:
                 before, size = b"", 0
@@ -138,7 +138,7 @@ class Host:
 
     @property
     def kernel(self):
-        """The release of the kernel, empty where it is unknown."""
+        """The release of the kernel, empty if it is unknown."""
         found = self.text("proc/sys/kernel/osrelease", 256).strip()
         return found or (decode(os.uname()[2]) if self.root == b"/" else "")
 
@@ -155,7 +155,7 @@ class Host:
         return self._mounts
 
     def mount_of(self, path):
-        """The file system that a path is on, None where the table of mounts cannot be read."""
+        """The file system that a path is on, None if the table of mounts cannot be read."""
         path = "/" + path.strip("/") + "/"
         found = None
         for mount in self.mounts():
@@ -165,7 +165,7 @@ class Host:
         return found
 
     def space(self, path):
-        """Free bytes and inodes of the file system that a path is, or will be, on; None where they are unknown."""
+        """Free bytes and inodes of the file system that a path is, or will be, on; None if they are unknown."""
         place = self.path(path)
         while not os.path.exists(place) and len(place) > len(self.root):
             place = os.path.dirname(place)

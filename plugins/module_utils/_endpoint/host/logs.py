@@ -58,7 +58,7 @@ def _changed(host, name):
 
 
 def mask(line):
-    """A line without anything that may be a secret; when in doubt, it is masked."""
+    """A line in which everything that may be a secret is masked."""
     line = _HEADER.sub(r"\1 ***", masked(line))
     return _SECRET.sub(r"\1***", line)
 

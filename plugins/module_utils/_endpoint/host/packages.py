@@ -1,4 +1,4 @@
-"""Knows the packages that the agent needs, and other security products. Private to the mde.offline collection."""
+"""Lists the packages that the agent needs, and other security products. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -65,7 +65,7 @@ _SELINUX = (
 
 
 def missing(host, distribution, agent_version=None):
-    """The packages that are missing, recognised by their files; None where the needed packages are not known.
+    """The packages that are missing, recognised by their files; None if the needed packages are not known.
 
     mde-netfilter is not checked, since it is installed from the agent's repository together with the agent.
     """

@@ -46,7 +46,7 @@ def assignments(text):
 
 
 def problem(value):
-    """Why the agent cannot use a proxy, None if it can. The text does not have the value, which may have a password."""
+    """Why the agent cannot use a proxy; None if it can. The value may contain a password, so the text leaves it out."""
     lower = value.lower()
     if "wpad" in lower or lower.startswith("pac+") or re.search(r"\.pac\b", lower):
         return "it is a PAC or WPAD address, and only static proxies are supported"

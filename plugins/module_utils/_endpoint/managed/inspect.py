@@ -32,7 +32,7 @@ _SWITCH = {"enabled": True, "true": True, "disabled": False, "false": False}
 
 
 class ManagedFile:
-    """The file on the host; `config` is None where it is not one strict JSON object."""
+    """The file on the host; `config` is None if it is not one strict JSON object."""
 
     def __init__(self, host, path=merge.DEFAULT_PATH):
         self.path = path
@@ -69,7 +69,7 @@ class ManagedFile:
             self._add("managed_file_unreadable", "{0} cannot be read: {1}.".format(self.path, reason), evidence)
 
     def value(self, section, key):
-        """The value of a key, None where the file does not have it."""
+        """The value of a key, None if the file does not have it."""
         inside = self.config.get(section) if self.config else None
         return inside.get(key) if isinstance(inside, dict) else None
 
@@ -89,10 +89,10 @@ class ManagedFile:
             if value is None:
                 found += self._missing(section, key, needed and not by_policy, names)
             elif key == "offlineDefinitionUpdate" and not isinstance(value, type("")):
-                message = '{0}.{1} is {2}, it must be "enabled".'.format(section, key, _shown(value))
+                message = '{0}.{1} is {2}, but it must be "enabled".'.format(section, key, _shown(value))
                 found.append(proven("managed_file_incomplete", message, evidence=[self.path]))
             elif row in record["managed"] and not _same(value, record["fields"].get(row, value)):
-                message = "{0} sets {1}.{2} to {3}, the agent is managed with {4}.".format(
+                message = "{0} sets {1}.{2} to {3}, but the agent is managed with {4}.".format(
                     self.path, section, key, _shown(value), _shown(record["fields"].get(row))
                 )
                 evidence = ["row " + row + " is managed"]
@@ -106,7 +106,7 @@ class ManagedFile:
         message = "{0} has no {1}.{2}.".format(self.path, section, key)
         inside = self.config.get(section)
         names = ", ".join(sorted(inside)) if isinstance(inside, dict) else "missing, or not an object"
-        evidence = ["it has {0}, which is another name".format(path) for path in near]
+        evidence = ["the file has {0}, which is another name".format(path) for path in near]
         evidence.append("{0}: {1}".format(section, names or "empty"))
         return [proven("managed_file_incomplete", message, None if needed else "warning", evidence)]
 

@@ -55,7 +55,7 @@ _ADVICE = {
     "byte_order_mark": _SAVE_AS_UTF8,
     "wrong_encoding": _SAVE_AS_UTF8,
     "duplicate_name": "Keep one of the two",
-    "empty_file": "Restore it if it once held settings",
+    "empty_file": "Restore it if it once contained settings",
 }
 _CORRECT_BY_HAND = "Correct it by hand"
 

@@ -116,7 +116,9 @@ class _Reader:
     def string(self):
         found = _STRING.match(self.text, self.position)
         if not found:
-            self.refuse("has a text that does not end in its line, or holds a tab or a backslash that is not escaped")
+            self.refuse(
+                "has a string that does not end in its line, or that contains a tab or a backslash that is not escaped"
+            )
         self.position = found.end()
         return json.loads(found.group())
 
@@ -167,7 +169,7 @@ class _Reader:
 
     def end(self):
         if self.skip(self.position):
-            self.refuse("goes on after the end of its object")
+            self.refuse("continues after the end of its object")
 
     def unexpected(self, wanted, opened=None):
         """Names common mistakes. The message never quotes the text, which may have a password."""
@@ -178,7 +180,7 @@ class _Reader:
                 self.refuse("ends where %s should follow" % wanted)
             self.refuse("ends too early: what is opened in line %d is never closed" % self.line(opened))
         if rest.startswith(("//", "/*", "#")):
-            self.refuse("has a comment, and JSON knows no comments")
+            self.refuse("has a comment, but JSON does not allow comments")
         if rest.startswith(("{{", "{%")) or self.text.startswith(("{{", "{%"), self.position - 1):
             self.refuse("has a template expression that was never rendered")
         if rest.startswith(("<<<<", "====", ">>>>")):
@@ -186,9 +188,9 @@ class _Reader:
         if rest.startswith(("'", "\u2018", "\u2019", "\u201c", "\u201d", "\u201e")):
             self.refuse("has quotes other than the straight double quotes of JSON")
         if rest[0] in "}]" and before == ",":
-            self.refuse("has a comma too many before %s" % rest[0])
+            self.refuse("has a superfluous comma before %s" % rest[0])
         if rest.startswith(("True", "False", "None", "NaN", "Infinity", "-Infinit")):
-            self.refuse("has a word that is not JSON; JSON knows true, false and null")
+            self.refuse("has a word that is not JSON; JSON allows only true, false and null")
         self.refuse("lacks %s" % wanted)
 
     def refuse(self, what, kind="not_json"):

@@ -21,7 +21,7 @@ _HOST = re.compile(r"^(\[[^\]]*\]|[^\[\]:]+)(?::([0-9]{1,5}))?\Z")
 _ODD_FOLDER = re.compile(r"[\x00-\x1f\x7f]|/\.\.(/|\Z)|//[^/]*@")
 _BELOW_CHANNEL = re.compile(r"/(arch_[^/]*|[^/]*\.zip|manifest\.json)(/|$)", re.IGNORECASE)
 _FILE_SCHEME = re.compile(r"^file://", re.IGNORECASE)
-# What lies below the folder of a channel.
+# The part of a path below the folder of a channel.
 _TAIL = re.compile(r"(/arch_[^/]*)?(/[^/]*\.(zip|json))?/*$", re.IGNORECASE)
 
 
@@ -32,10 +32,11 @@ def architecture(machine=None):
 
 
 class Address:
-    """The address of a mirror as the agent takes it.
+    """The address of a mirror as the agent reads it.
 
     `kind` is the scheme, or FOLDER for an absolute path. `problem` says why the agent cannot use the address (None: it
-    can). `path` is the path without a slash at its end, `channel` the path of the folder that holds the arch_* folders.
+    can). `path` is the path without a slash at its end, `channel` the path of the folder that contains the arch_*
+    folders.
     """
 
     def __init__(self, location):
@@ -66,13 +67,13 @@ class Address:
             return
         self.host, self.port = host.group(1).strip("[]"), port
         if "@" in self.location:
-            self.problem = "it has a user or a password, and the agent sends none"
+            self.problem = "it has a user or a password, but the agent sends none"
         elif rest:
-            self.problem = "it has a query or a fragment, and the agent appends a path to it"
+            self.problem = "it has a query or a fragment, but the agent appends a path to the address"
 
     @property
     def channel(self):
-        """The path without what lies below the folder of a channel."""
+        """The path up to the folder of a channel, without the part below it."""
         return _TAIL.sub("", self.path) or ("/" if self.kind == FOLDER else "")
 
     @property
@@ -89,7 +90,7 @@ class Address:
 
 
 def lenient(location):
-    """The address that a person means: also with file:// before a path, or without http:// before a host."""
+    """The address as a person may write it: file:// may be before a path, and http:// may be missing before a host."""
     location = _FILE_SCHEME.sub("", decode(location).strip())
     if location and not location.startswith("/") and "://" not in location:
         location = "http://" + location
@@ -113,7 +114,7 @@ def comes_from(source, location):
 
 
 def _comparable(location):
-    """Scheme, host with port, and the parts of the path; user, default port, case of the host do not count."""
+    """Scheme, host with port, and the parts of the path; user, default port and case of the host do not count."""
     address = lenient(location)
     scheme, host = address.kind, address.host
     if host is not None:

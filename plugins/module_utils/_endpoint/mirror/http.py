@@ -1,4 +1,4 @@
-"""Asks a mirror over HTTP, each step within its time limit. Private to the mde.offline collection."""
+"""Sends HTTP requests to a mirror, with a time limit for each step. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -71,7 +71,7 @@ def connect(addresses, port, timeout):
 
 def encrypt(connection, host):
     """The same connection with TLS; the certificate is checked against what this system trusts."""
-    import ssl  # Costs more than everything else here, and most mirrors are served over http.
+    import ssl  # Imported late: this takes long, and most mirrors use http.
 
     try:
         context = ssl.create_default_context()
@@ -133,7 +133,7 @@ def _parsed(data):
 
 
 def fetch(address, path, method, timeout):
-    """One answer of a mirror: resolves the name, connects and asks, all within the time limit."""
+    """One answer of a mirror: resolves the name, connects and sends the request, all within the time limit."""
     deadline = process.now() + timeout
 
     def left():
@@ -171,7 +171,7 @@ def _redirected(address, path, target):
 
 
 def _quoted(path):
-    """A path as a request has it: what is not ASCII as escapes."""
+    """A path for a request, with characters outside of ASCII percent-encoded."""
     return "".join(
         part if "!" <= part <= "~" else "".join("%{0:02X}".format(byte) for byte in bytearray(part.encode("utf-8")))
         for part in path

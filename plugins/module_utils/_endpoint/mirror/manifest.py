@@ -52,7 +52,7 @@ def _fetch(address, path, shown, timeout):
 
 
 def _read_file(path, timeout):
-    """The bytes of a small file, read by another process: a share that hangs must not stop this one."""
+    """The bytes of a small file, read by another process: a share that hangs would block this one."""
     result = process.run(["head", "-c", str(http.MAX_BYTES + 1), path], timeout)
     if result["timed_out"]:
         raise FindingError("mirror_unreachable", "{0} could not be read within {1} seconds.".format(path, timeout))
@@ -80,6 +80,6 @@ def _versions(data, shown):
     if not versions.is_version(definitions) or not versions.is_version(engine):
         raise FindingError(
             "mirror_answer_unusable",
-            "{0} names no DefinitionVersion and EngineVersion; it starts: {1}".format(shown, start),
+            "{0} has no valid DefinitionVersion and EngineVersion; it starts: {1}".format(shown, start),
         )
     return {"definitions_version": definitions, "engine_version": engine}

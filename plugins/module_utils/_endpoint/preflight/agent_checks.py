@@ -52,7 +52,7 @@ def fanotify_products(context):
 
 
 def fapolicyd(context):
-    """Whether fapolicyd runs beside an agent that blocks."""
+    """Whether fapolicyd runs together with an agent that blocks."""
     if not context.processes:
         return CheckResult("processes cannot be listed", None)
     if not any(name == "fapolicyd" for _number, name in context.processes):
@@ -62,7 +62,7 @@ def fapolicyd(context):
     if context.distribution["id"] in ("rhel", "fedora") and versions.compare(
         context.version, agent_versions.BESIDE_FAPOLICYD
     ) in (0, 1):
-        return CheckResult("running, and agent {0} works beside it".format(context.version), True)
+        return CheckResult("running, and agent {0} can run together with it".format(context.version), True)
     return CheckResult("fapolicyd is running", False)
 
 
@@ -140,7 +140,7 @@ def install_path(context):
 
 
 def auditd(context):
-    """Whether auditd runs where the agent needs it."""
+    """Whether auditd runs, if the agent needs it."""
     needs = versions.older(context.version, agent_versions.WITHOUT_AUDITD)
     if not needs:
         known = "agent {0} does not need it".format(context.version) if context.version else NOT_INSTALLED

@@ -17,7 +17,7 @@ NOT_INSTALLED = "the agent is not installed"
 
 
 class CheckResult:
-    """What a check measured; `ok` is None where it could not be measured.
+    """What a check measured; `ok` is None if it could not be measured.
 
     `required`, `finding_id` and `severity` replace those of the table of checks.
     """
@@ -31,7 +31,7 @@ class CheckResult:
 
 
 class HostContext:
-    """What several checks read: the host, its distribution, and the health of the agent where it is installed."""
+    """What several checks read: the host, its distribution, and the health of the agent if it is installed."""
 
     def __init__(self, host, agent=None):
         self.host = host

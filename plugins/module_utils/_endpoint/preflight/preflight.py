@@ -7,7 +7,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 __metaclass__ = type
 
-# Each check returns what it measured and whether that is enough; None where it could not be measured.
+# Each check returns what it measured and whether that is enough; None if it could not be measured.
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import agent_versions
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.catalogue import BY_ID
@@ -40,7 +40,7 @@ def look(host=None, agent=None):
             }
         )
         if result.ok is False:
-            message = "{0}: required is {1}; found: {2}.".format(title, required, result.actual.rstrip("."))
+            message = "{0}: required: {1}; found: {2}.".format(title, required, result.actual.rstrip("."))
             found.append(proven(finding_id, message, severity))
     return {"requirements": requirements, "findings": _ordered(found), "distribution": context.distribution}
 
@@ -90,7 +90,7 @@ CHECKS = (
     (
         "fapolicyd",
         "fapolicyd",
-        "not running beside an agent that blocks",
+        "not running together with an agent that blocks",
         "fapolicyd_conflict",
         agent_checks.fapolicyd,
     ),

@@ -143,7 +143,7 @@ def filesystems(context):
 
 
 def _not_scanned(mount):
-    """The mount, and its type where real-time protection does not scan it."""
+    """The mount, and its type if real-time protection does not scan it."""
     kind = mount["type"]
     if kind in ("nfs", "nfs4"):
         third = kind == "nfs" and not any(re.match(r"(nfs)?vers=4", option) for option in mount["options"])

@@ -1,4 +1,4 @@
-"""Where packages come from: one file for each type of source, and what they share."""
+"""The sources of packages: one file for each type of source, and their common code."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)

@@ -16,33 +16,33 @@ from ..versions import Versions
 if TYPE_CHECKING:
     from ..download import Download, Downloaded
 
-# Called before a retry, with the failure and the pause in seconds. An exception that it raises ends the tries.
+# Called before a retry, with the failure and the pause in seconds. If it raises an exception, there is no retry.
 OnRetry = Optional[Callable[[MirrorError, float], None]]
 
 
 class Source(Protocol):
     """Where packages come from. One object serves all workers of a run."""
 
-    # True where one program fetches the packages of all units: `prepare` runs it before the first `fetch`.
+    # True if one program fetches the packages of all units: `prepare` runs it before the first `fetch`.
     fetches_all_at_once: bool
 
     @property
     def name(self) -> str:
-        """The origin that is recorded with a release; free of secrets."""
+        """The origin that is recorded with a release. It contains no secrets."""
 
     def client(self) -> AbstractContextManager[Any]:
-        """What one worker needs to talk to the source; handed back to the methods below."""
+        """The connections of one worker to the source, which it passes to the methods below."""
 
     def versions(self, client: Any, unit: Unit, on_retry: OnRetry = None) -> Versions:
         """What the source offers for a unit now. Raises `MirrorError`."""
 
     def size(self, client: Any, unit: Unit) -> int | None:
-        """The size in bytes of the package that is offered now; None where the source does not say."""
+        """The size in bytes of the package that is offered now; None if the source does not say."""
 
     def prepare(self, wanted: Mapping[Unit, Versions], on_retry: OnRetry = None) -> None:
-        """Fetches the packages of these units, offered in these versions. Failures show in `fetch`."""
+        """Fetches the packages of these units in the offered versions. `fetch` raises the errors."""
 
     def fetch(
         self, client: Any, unit: Unit, offered: Versions, download: Download, on_retry: OnRetry = None
     ) -> tuple[Downloaded, Versions]:
-        """The verified package of a unit and the versions that surely belong to it. Raises `MirrorError`."""
+        """The verified package of a unit and the versions that belong to it. Raises `MirrorError`."""

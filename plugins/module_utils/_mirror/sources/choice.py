@@ -16,7 +16,7 @@ from .microsoft import Microsoft
 
 def open_source(settings: Settings, workspace: Workspace, cancel: Cancel) -> Source:
     connections = Connections(settings.source, cancel)
-    # A source is imported where it is used: the script source takes long to load.
+    # A source is imported only when it is used, because the script source takes long to load.
     if settings.is_replica:
         from .replica import Replica
 

@@ -1,4 +1,4 @@
-"""A bare git repository in a private folder, filled from an address without the user's configuration."""
+"""A bare git repository in a private folder, fetched without using the git configuration of the user."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -32,7 +32,7 @@ _PASSING = re.compile(
 
 
 def without_user(address: str) -> str:
-    """An address of the web without user and password. Those of ssh name the account on the server, no secret."""
+    """An http(s) address without user and password. In an ssh address, the user is not a secret."""
     if not address.startswith(("http:", "https:")):
         return address
     parts = urlsplit(address)
@@ -42,7 +42,7 @@ def without_user(address: str) -> str:
 class Git:
     """A bare repository in a private folder, filled from an address.
 
-    The configuration of the user and of the system, hooks, and questions on the terminal are switched off.
+    The configuration of the user and of the system, hooks, and prompts on the terminal are disabled.
     """
 
     def __init__(self, source: SourceSettings, address: str, where: str, folder: Path, cancel: Cancel) -> None:
@@ -68,9 +68,9 @@ class Git:
         """The configuration of git, in place of the user's own."""
         lines = [
             "[http]",
-            # Only for the first request. GIT_ALLOW_PROTOCOL forbids a redirect from https to http.
+            # Redirects are followed only for the first request. GIT_ALLOW_PROTOCOL forbids one from https to http.
             "followRedirects = " + ("false" if self._user else "initial"),
-            # The requests of this program use this method too, without waiting for status 407.
+            # Requests by this engine itself use the same method, without waiting for status 407.
             "proxyAuthMethod = basic",
             "[gc]",
             "auto = 0",
@@ -101,7 +101,7 @@ class Git:
         remove_tree(self._folder / "repository")
         self._run("init", "-q", "--bare", "--template=", "repository")
         attempts = [["--depth", "1", self._address, f"+{commit if pinned else 'HEAD'}:refs/script/commit"]]
-        # Old servers and clients fetch branches only, and plain web servers ignore the depth.
+        # Old servers and clients can fetch only branches, and plain web servers ignore the depth.
         attempts.append([self._address, "+HEAD:refs/script/head"])
         if pinned:
             attempts.append([self._address, "+refs/heads/*:refs/script/heads/*", "+refs/tags/*:refs/script/tags/*"])
@@ -123,7 +123,7 @@ class Git:
         raise MirrorError(
             "script_commit",
             f"the repository {self._shown} has no commit {commit} on any branch or tag",
-            "Check source.script.commit, and that this repository holds it.",
+            "Check source.script.commit, and that this repository contains that commit.",
         )
 
     def _has(self, commit: str) -> bool:
@@ -150,7 +150,7 @@ class Git:
         return self._output.read_bytes()
 
     def _run(self, *arguments: str, inside: bool = False) -> str:
-        """The output of git. Raises `MirrorError` with its error messages where it fails."""
+        """The output of git. Raises `MirrorError` with its error messages if it fails."""
         where = ["--git-dir", "repository"] if inside else []
         watchdog = Watchdog(
             name=f"git ({arguments[0]} of {self._shown})",
@@ -166,7 +166,7 @@ class Git:
                 output, errors = (files.enter_context(path.open("wb")) for path in (self._output, self._errors))
             status = run(command, self._folder, self._environment(), output, errors, watchdog, self._cancel)
         if self._output.stat().st_size > _MOST_LISTED_BYTES:
-            raise unusable(f"{self._shown} holds too many files")
+            raise unusable(f"{self._shown} contains too many files")
         if status:
             said = self._readable(self._errors.read_bytes()[-_MOST_SHOWN_BYTES:].decode("utf-8", "replace"))
             raise MirrorError(

@@ -93,7 +93,8 @@ class Microsoft:
                 raise MirrorError(
                     "versions_moved",
                     f"{unit} changed from {before} to {after} while its package was downloaded",
-                    "A release landed in that moment. The next try fetches it; if it stays so, sync at another hour.",
+                    "Microsoft published a release at that moment. The next try fetches it; if the error persists, "
+                    "sync at another hour.",
                     retriable=True,
                 )
             return downloaded, after
@@ -101,7 +102,7 @@ class Microsoft:
         return retrying(attempt, self._settings.retries, self._cancel, on_retry)
 
     def _ask_again(self, client: Client, unit: Unit, on_retry: OnRetry) -> Versions:
-        # This small request has retries of its own: its failure must not start the download again.
+        # This small request has its own retries: its failure must not start the download again.
         try:
             return self.versions(client, unit, on_retry)
         except MirrorError as error:

@@ -26,7 +26,7 @@ _LONGEST_TEXT = 200
 
 
 class Replica:
-    """The source of type `mirror`. Its status is read once a run, and again when a package is not the one it names."""
+    """The source of type `mirror`. Its status is read once per run, and again if a package does not match it."""
 
     fetches_all_at_once = False
 
@@ -49,7 +49,7 @@ class Replica:
         return self._offer(client, unit, on_retry)
 
     def size(self, client: Client, unit: Unit) -> int | None:
-        # Only asked about a folder that Microsoft's script left; another mirror serves the same package by chance only.
+        # The size is for folders that Microsoft's script left, and another mirror need not have the same package.
         return None
 
     def prepare(self, wanted: Mapping[Unit, Versions], on_retry: OnRetry = None) -> None:
@@ -68,8 +68,8 @@ class Replica:
                 raise MirrorError(
                     "versions_moved",
                     f"the package of {unit} on {self.name} is not the one that its status.json names",
-                    "A release landed there in that moment, or a cache on the way serves old files. The next try reads "
-                    "status.json again.",
+                    "The other mirror published a release at that moment, or a cache on the route serves old files. "
+                    "The next try reads status.json again.",
                     retriable=True,
                 )
             return downloaded, offer
@@ -77,7 +77,7 @@ class Replica:
         return retrying(attempt, self._settings.retries, self._cancel, on_retry)
 
     def _offer(self, client: Client, unit: Unit, on_retry: OnRetry) -> Versions:
-        # One worker asks, the others wait for its response or its failure: the status covers all units.
+        # The status covers all units, so one worker requests it and the others wait for its result.
         tries = 0
 
         def ask() -> dict[str, Versions]:
@@ -102,7 +102,7 @@ class Replica:
             raise MirrorError(
                 "not_offered",
                 f"the mirror {self.name} serves no {unit}",
-                "Let that mirror follow it too, or take it out of this mirror's settings.",
+                "Add this channel to the settings of that mirror, or remove it from the settings of this one.",
             )
         return offer
 
@@ -124,7 +124,7 @@ class Replica:
 
 
 def read_offers(fields: Any) -> dict[str, Versions]:
-    """What a status offers, by folder below the root. Raises `ValueError`."""
+    """The versions that a status offers, by folder below the root. Raises `ValueError`."""
     if not isinstance(fields, dict) or fields.get("format") != FORMAT or not isinstance(fields.get("channels"), list):
         raise ValueError(f"format {FORMAT} with a list of channels is expected")
     found = {}
@@ -146,5 +146,5 @@ def _held(fields: Any) -> tuple[tuple[str, str], ...]:
 
 
 def _text(value: Any) -> str:
-    """A text from another mirror, made fit for a terminal and a log."""
+    """A text from another mirror, made safe for a terminal and a log."""
     return "".join(c for c in value if c.isprintable())[:_LONGEST_TEXT] if isinstance(value, str) else ""

@@ -1,7 +1,8 @@
 """Microsoft's own downloader script as a source. The packages that it fetches are verified like all others.
 
-Each run of the script happens in a new folder with settings made for it. So the operator's clone stays unchanged, what
-an earlier run left plays no part, and the faults of the script (docs/mirror.md lists them) affect that folder only.
+Each run of the script happens in a new folder with settings made for it. So the operator's clone stays unchanged,
+leftovers of an earlier run have no effect, and the faults of the script (docs/mirror.md lists them) affect only that
+folder.
 The script ends at the first package that fails, so it is run again for the packages after that one.
 """
 
@@ -33,7 +34,7 @@ from .script_checkout import Copy, ScriptCheckout
 from .script_files import BASH, HOME, POWERSHELL, in_folder, place
 from .subprocesses import Watchdog, run
 
-# What each of the two scripts needs. The first one whose programs are installed is run.
+# The programs that each of the two scripts needs. The first script whose programs are installed is run.
 _BASH_NEEDS = ("bash", "curl", "jq", "awk", "sed")
 _POWERSHELL_PROGRAMS = ("pwsh", "powershell")
 _TAIL = 400
@@ -54,7 +55,7 @@ class Script:
         self._work = workspace.folder / unique("script")
         self._output = workspace.state / "script" / "output.log"
         self._copy: Copy | None = None
-        # Why a package was not fetched; under None, why none was.
+        # Why the package of a unit was not fetched; the key None has an error that concerns all units.
         self._failures: dict[Unit | None, MirrorError] = {}
 
     @property
@@ -76,8 +77,8 @@ class Script:
     ) -> tuple[Downloaded, Versions]:
         """The package that the script left for a unit.
 
-        The script fetches a package first and asks for its versions afterwards. Only where these are the versions that
-        were offered before the script began is it certain that they belong to the package.
+        The script fetches a package first and asks for its versions afterwards. These versions certainly belong to the
+        package only if the service also offered them before the script began.
         """
         folder = self._downloads / unit.path
         try:
@@ -104,7 +105,7 @@ class Script:
         if not left.same_as(offered):
             raise MirrorError(
                 "versions_moved",
-                f"the script left {left} for {unit} where {offered} was offered when it began",
+                f"the script left {left} for {unit}, but {offered} was offered when the script began",
                 "A release was published while the script ran, so the package may be the old or the new one. The next "
                 "sync fetches it again.",
             )
@@ -122,8 +123,8 @@ class Script:
         return MirrorError(
             "script_failed",
             f"the script ended without an error but left {what} for {unit}",
-            f"Its output is in {self._output}; it also ends without an error when the network or a program that it "
-            "needs (curl, jq) is missing.",
+            f"Its output is in {self._output}. The script also ends without an error when the network or a program "
+            "that it needs (curl, jq) is missing.",
         )
 
     # --- running it -----------------------------------------------------------------------------------------------
@@ -157,7 +158,7 @@ class Script:
         with output:
             self._leave_out_all_but(offered)
             for platform in self._platforms:
-                # Newer versions of the script end after the first platform when there was a manifest.
+                # If there was a manifest, newer versions of the script end after the first platform.
                 units = [unit for unit in _all_units((platform,), self._rings) if unit in offered]
                 self._run_for(units, offered, command, output)
         self._tidy(list(offered))
@@ -165,7 +166,7 @@ class Script:
     def _run_for(
         self, wanted: list[Unit], offered: Mapping[Unit, Versions], command: list[str], output: BinaryIO
     ) -> None:
-        """Runs the script until it has fetched or failed at each of the units, which are all of one platform."""
+        """Runs the script until each of the units, which are all of one platform, is fetched or has failed."""
         while wanted:
             self._render_settings(wanted[0].platform)
             failure = self._watched(command, output)
@@ -190,7 +191,7 @@ class Script:
             path.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
 
     def _pretend(self, unit: Unit, offered: Versions) -> None:
-        """Writes the manifest by which the script takes a unit for fetched."""
+        """Writes a manifest that makes the script skip a unit, as if it was already fetched."""
         folder = self._downloads / unit.path
         with advising("preparing", folder):
             remove_tree(folder)
@@ -200,8 +201,8 @@ class Script:
     def _leave_out_all_but(self, offered: Mapping[Unit, Versions]) -> None:
         """Keeps the script from fetching other units.
 
-        The script knows no architectures and fetches each package whose offered versions are not in its manifest. So
-        it is given manifests by which it takes the other packages for fetched.
+        The script has no setting for architectures, and fetches each package whose manifest does not have the offered
+        versions. So manifests with these versions are written for the other units.
         """
         with self.client() as client:
             for unit in _all_units(self._platforms, self._rings):
@@ -211,7 +212,7 @@ class Script:
                     except Cancelled:
                         raise
                     except MirrorError:
-                        # The script then fetches this package for nothing.
+                        # The script then fetches this package unnecessarily.
                         continue
 
     def _tidy(self, wanted: list[Unit]) -> None:
@@ -226,7 +227,7 @@ class Script:
                     remove_tree(path)
 
     def _command(self, copy: Copy) -> list[str]:
-        """The command that runs the script with what is installed on this host."""
+        """The command that runs the script with the programs of this host."""
         lacking = []
         if f"{HOME}/{BASH}" in copy.files:
             lacking = [program for program in _BASH_NEEDS if not shutil.which(program)]
@@ -241,14 +242,15 @@ class Script:
         needs = " and ".join(lacking)
         raise MirrorError(
             "script_failed",
-            f"Microsoft's script cannot run here: it needs {needs}, not installed or not in the PATH of the sync",
+            f"Microsoft's script cannot run here: it needs {needs}, which is not installed or not in the PATH of the "
+            "sync",
             f"Install {needs} with the package manager of this host.",
         )
 
     def _environment(self) -> dict[str, str]:
         """The script has no settings for proxy and certificates; the programs that it calls take these variables."""
         source, work = self._settings, str(self._work)
-        # The script needs a home, and a service has none. The home of a person may hold a .curlrc.
+        # The script needs a home directory. A service has none, and that of a person may contain a .curlrc.
         homes = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"), work)
         found = {**os.environ, **homes, "POWERSHELL_TELEMETRY_OPTOUT": "1", "POWERSHELL_UPDATECHECK": "Off"}
         if source.proxy:
@@ -265,7 +267,7 @@ class Script:
             source=self._settings,
             most=0,
             code="script_failed",
-            hint=f"It has no time limits of its own. Check the network; see {self._output}.",
+            hint=f"The script has no time limits of its own. Check the network, and the output in {self._output}.",
         )
         begun = output.tell()
         try:
@@ -280,7 +282,9 @@ class Script:
             log.seek(begun)
             said = " ".join(log.read()[-_TAIL:].decode("utf-8", "replace").split())
         return MirrorError(
-            "script_failed", f"the script ended with status {status}: {said}", f"Its whole output is in {self._output}."
+            "script_failed",
+            f"the script ended with status {status}: {said}",
+            f"Its complete output is in {self._output}.",
         )
 
 

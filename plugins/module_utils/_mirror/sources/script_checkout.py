@@ -1,8 +1,8 @@
 """The mirror's own copy of Microsoft's script, kept up to date from a git repository or a zip.
 
-The copy lies in `.state/script/`, holds no file of the operator's, and is replaced as a whole by one rename(2). Nothing
-that is fetched is trusted: only the few small files that the script needs are read out of it, and nothing is unpacked.
-A copy of another commit than the pinned one is never returned.
+The copy is in `.state/script/`, contains no files of the operator, and is replaced as a whole by one rename(2). What is
+fetched is not trusted: only the few small files that the script needs are read from it, and nothing is unpacked. If a
+commit is pinned, a copy of another commit is never returned.
 """
 
 # Copyright (c) The mde.offline contributors
@@ -49,9 +49,8 @@ _HOSTS_OF = dict.fromkeys(("github.com", "www.github.com", "api.github.com"), ("
 
 
 class Copy(NamedTuple):
-    """The files of the script, by their names in Microsoft's repository, and the commit they are of, if known.
-
-    The other fields show whether there is anything new at the address next time.
+    """The files of the script, by their names in Microsoft's repository, and their commit, if known. The next run uses
+    the other fields to find out whether anything at the address has changed.
     """
 
     files: dict[str, bytes]
@@ -63,7 +62,7 @@ class Copy(NamedTuple):
 
 
 class ScriptCheckout:
-    """Keeps this mirror's copy of the script up to date. Used by the holder of the workspace only."""
+    """Keeps this mirror's copy of the script up to date. Only the run that holds the workspace may use it."""
 
     def __init__(self, settings: SourceSettings, workspace: Workspace, cancel: Cancel) -> None:
         self._source = settings
@@ -77,7 +76,7 @@ class ScriptCheckout:
         self._shown = _shown(self._address)
 
     def refreshed(self, on_retry: OnRetry = None) -> tuple[Copy, MirrorError | None]:
-        """The copy to run, and the error if it could not be updated. Raises `MirrorError` where there is no copy."""
+        """The copy to run, and the error if it could not be updated. Raises `MirrorError` if there is no copy."""
         self._tidy()
         pinned, present = self._source.script.commit, self._present()
         if present and pinned and present.commit == pinned:
@@ -127,7 +126,7 @@ class ScriptCheckout:
         return hashlib.sha256(without_user(self._address).encode("utf-8", "surrogateescape")).hexdigest()
 
     def _present(self) -> Copy | None:
-        """The copy as it was stored; None where there is none, where it is damaged, or of another address."""
+        """The stored copy; None if there is none, or if it is damaged or from another address."""
         try:
             metadata = json.loads((self._link / "origin.json").read_bytes())
             if metadata["origin"] != self._mark():
@@ -175,12 +174,12 @@ class ScriptCheckout:
     # --- fetching it ------------------------------------------------------------------------------------------------
 
     def _found(self, present: Copy | None, on_retry: OnRetry) -> Copy:
-        """What is at the address now; `present` itself where that is unchanged. Raises `MirrorError`."""
+        """The copy of what is at the address now; `present` itself if that is unchanged. Raises `MirrorError`."""
         path = local_path(self._address)
         with advising("reading", path):
             is_zip = path.is_file() if path else is_zip_address(self._address)
             if path and not path.exists():
-                raise unusable(f"there is nothing at {path}")
+                raise unusable(f"{path} does not exist")
         with self._private_folder() as folder:
             if path and is_zip:
                 return self._local_zip(path, present)
@@ -223,7 +222,7 @@ class ScriptCheckout:
         if parts.username:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode("ascii")
-        # The present copy may be of another commit than the pinned one.
+        # If a commit is pinned, the present copy may be of another one, so the zip is always fetched.
         if present and not self._source.script.commit:
             headers.update({"If-None-Match": present.etag} if present.etag else {})
             headers.update({"If-Modified-Since": present.modified} if present.modified else {})
@@ -256,7 +255,7 @@ class ScriptCheckout:
                 with advising("writing", path):
                     file.write(data)
         if answer.length is not None and answer.received < answer.length:
-            raise truncated(answer.shown, f"{answer.received} of {answer.length} bytes came")
+            raise truncated(answer.shown, f"{answer.received} of {answer.length} bytes were received")
 
     def _in_zip(self, path: Path, digest: str, present: Copy | None, etag: str, modified: str) -> Copy:
         if present and present.sha256 == digest and not self._source.script.commit:
@@ -266,9 +265,9 @@ class ScriptCheckout:
         if self._source.script.commit and commit != self._source.script.commit:
             raise MirrorError(
                 "script_commit",
-                f"the zip {self._shown} holds {_named(commit)}",
-                "A zip names its commit when git or GitHub made it. Name a zip of the pinned commit, such as "
-                f".../archive/{self._source.script.commit}.zip, or the repository itself, in source.script.url.",
+                f"the zip {self._shown} contains {_named(commit)}",
+                "Only a zip that git or GitHub made names its commit. Set source.script.url to a zip of the pinned "
+                f"commit, such as .../archive/{self._source.script.commit}.zip, or to the repository itself.",
             )
         with reading_zip(self._shown), zipfile.ZipFile(str(path)) as archive:
             opened = [
@@ -279,7 +278,7 @@ class ScriptCheckout:
 
 
 def is_zip_address(address: str) -> bool:
-    """True for the address of a zip: by its ending, or by how GitHub names zips. Other addresses are for git."""
+    """True if the address ends like that of a zip, or is a zip address of GitHub. All others are git repositories."""
     parts = urlsplit(address) if "://" in address else None
     if parts is None or parts.scheme not in ("http", "https"):
         return False
@@ -297,4 +296,4 @@ def _shown(address: str) -> str:
 
 
 def _named(commit: str | None) -> str:
-    return f"commit {commit}" if commit else "no commit that it names"
+    return f"commit {commit}" if commit else "an unknown commit"

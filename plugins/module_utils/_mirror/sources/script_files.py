@@ -1,4 +1,4 @@
-"""The files of Microsoft's script: which of a folder, a zip or a repository are needed, and where they lie."""
+"""The files of Microsoft's script: finds those that are needed in a folder, a zip or a repository."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -23,7 +23,10 @@ _BESIDE = (".sh", ".ps1", ".psm1")
 _OPERATORS = ("settings.json", "settings.ps1")
 _VERSION = "VERSION"
 _MOST_FILES = 64
-_HINT = "Check source.script.url: it must be Microsoft's repository mdatp-xplat or a copy of it, by git or as a zip."
+_HINT = (
+    "Check source.script.url: it must be Microsoft's repository mdatp-xplat or a copy of it, as a git repository or "
+    "as a zip."
+)
 
 
 class Member(NamedTuple):
@@ -36,14 +39,14 @@ class Member(NamedTuple):
 
 
 def gather(members: list[Member], where: str) -> dict[str, bytes]:
-    """The script and the files that it needs. Raises `MirrorError` where it is missing or not a regular file."""
+    """The script and the files that it needs. Raises `MirrorError` if the script is missing or not a regular file."""
     folder = _folder_of_the_script(members)
     if folder is None:
         raise MirrorError(
             "script_missing",
-            f"{where} holds neither {BASH} nor {POWERSHELL}",
-            f"It must be Microsoft's repository mdatp-xplat or its folder {HOME}: for source.script.path a clone or an "
-            "unpacked zip, for source.script.url the repository or the zip itself.",
+            f"{where} contains neither {BASH} nor {POWERSHELL}",
+            f"It must be Microsoft's repository mdatp-xplat or its folder {HOME}. source.script.path takes a clone or "
+            "an unpacked zip, source.script.url takes the address of the repository or of a zip.",
         )
     version = folder.parents[1] / _VERSION if len(folder.parts) > 1 else None
     found: dict[str, bytes] = {}
@@ -79,7 +82,7 @@ def in_folder(folder: Path) -> dict[str, bytes]:
     base = next((path for path in (folder / HOME, folder) if any((path / n).is_file() for n in _SCRIPTS)), folder)
     members = []
     with advising("reading", base):
-        # The file VERSION is at the top of the repository, also where the folder of the script itself is named.
+        # The file VERSION is at the top of the repository, even if the settings name the folder of the script itself.
         paths = {f"{HOME}/{path.name}": path for path in (base.iterdir() if base.is_dir() else ())}
         if base.as_posix().endswith(f"/{HOME}"):
             paths[_VERSION] = base.parents[1] / _VERSION

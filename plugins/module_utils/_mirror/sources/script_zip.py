@@ -33,7 +33,7 @@ def reading_zip(where: str) -> Iterator[None]:
 def read_zip(path: Path, where: str) -> tuple[list[tuple[Member, zipfile.ZipInfo]], str | None]:
     """The members of a zip, and the commit that it names.
 
-    Nothing is unpacked. The whole zip is refused where the name of a member leads out of the folder.
+    Nothing is unpacked. The whole zip is refused if the name of any member leads out of the folder.
     """
     with reading_zip(where):
         _check_end(path)
@@ -45,7 +45,7 @@ def read_zip(path: Path, where: str) -> tuple[list[tuple[Member, zipfile.ZipInfo
         if "\\" in info.orig_filename or "\0" in info.orig_filename or ".." in parts or parts[0] in ("", "~"):
             raise unusable(f"{where} would write outside of its folder: {info.orig_filename[:80]!r}")
         if info.filename in seen:
-            raise unusable(f"{where} holds {info.filename[:80]!r} twice")
+            raise unusable(f"{where} contains {info.filename[:80]!r} twice")
         seen.add(info.filename)
     links = tuple(info.filename + "/" for info in infos if zips.is_link(info))
     members = [
@@ -65,14 +65,14 @@ def _check_end(path: Path) -> None:
 
 
 def _is_plain(info: zipfile.ZipInfo, links: tuple[str, ...]) -> bool:
-    """True for a regular file that is not below a link. Zips that were not made on Unix do not say the type."""
+    """True for a regular file that is not below a link. Zips that were not made on Unix do not contain the type."""
     kind = stat.S_IFMT(info.external_attr >> 16)
     return kind in (0, stat.S_IFREG) and not info.filename.startswith(links)
 
 
 def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> bytes:
     if info.flag_bits & 1 or info.compress_type not in zips.METHODS:
-        raise unusable(f"{where} holds {info.filename[:80]!r} encrypted or with an unusual compression method")
+        raise unusable(f"{where} contains {info.filename[:80]!r} encrypted or with an unusual compression method")
     with archive.open(info) as stream:
         data = stream.read(MOST_FILE_BYTES + 1)
     if len(data) != info.file_size:
@@ -91,6 +91,6 @@ def _commit_of(comment: bytes, top: str, where: str) -> str | None:
         raise MirrorError(
             "script_commit",
             f"the zip {where} names two commits: {commit} in its comment, {named[1]} in its folder",
-            "Neither GitHub nor `git archive` makes such a zip. Take one that they made.",
+            "Neither GitHub nor `git archive` makes such a zip. Use a zip that one of them made.",
         )
     return commit

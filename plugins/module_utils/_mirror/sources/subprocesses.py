@@ -25,10 +25,10 @@ LEAST_PATIENCE = 120.0
 
 
 class Watchdog(NamedTuple):
-    """When a program is ended: after `patience` seconds without progress, or where `folder` exceeds `most` bytes.
+    """The limits of a program, which is killed after `patience` seconds without progress or above `most` bytes.
 
-    Progress is a change of the size of `folder` by `step` bytes. Output does not count, because curl keeps printing
-    while it is stalled. The value 0 of `most` means no limit.
+    Progress means that the size of `folder` changed by `step` bytes or more. Output does not count, because curl keeps
+    printing while it is stalled. The value 0 of `most` means no limit.
     """
 
     name: str
@@ -56,8 +56,8 @@ def run(
     watchdog: Watchdog,
     cancel: Cancel,
 ) -> int:
-    """The exit status of the program, negative where a signal ended it. Raises `MirrorError`."""
-    # bash resets the effective user where it differs from the real one, so both are set before exec.
+    """The exit status of the program, negative if a signal ended it. Raises `MirrorError`."""
+    # bash resets the effective user if it differs from the real one, so both are set before exec.
     changed = os.geteuid() != os.getuid() or os.getegid() != os.getgid()
     try:
         # pylint: disable-next=subprocess-popen-preexec-fn
@@ -80,13 +80,13 @@ def run(
     try:
         _wait(process, watchdog, cancel)
     finally:
-        # Also when it ended by itself: no process that it left may write to what is verified next.
+        # Also when the program ended by itself: processes that it left must not write to files that are verified next.
         _end(process)
     return process.returncode
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kills the process group and waits until it is gone. The wait is short: zombies may stay for ever."""
+    """Kills the process group and waits until it is gone. The wait has a limit, because zombies may stay for ever."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -113,7 +113,7 @@ def _wait(process: subprocess.Popen[bytes], watchdog: Watchdog, cancel: Cancel) 
         if watchdog.most and size > watchdog.most:
             raise MirrorError(
                 "size_out_of_bounds",
-                f"{watchdog.name} brought more than {watchdog.most >> 20} MiB and was ended",
+                f"{watchdog.name} wrote more than {watchdog.most >> 20} MiB and was killed",
                 watchdog.hint,
             )
         if abs(size - seen) >= watchdog.step:
@@ -121,7 +121,7 @@ def _wait(process: subprocess.Popen[bytes], watchdog: Watchdog, cancel: Cancel) 
         elif time.monotonic() - since > watchdog.patience:
             raise MirrorError(
                 "timeout",
-                f"{watchdog.name} made no progress for {watchdog.patience:.0f} seconds and was ended",
+                f"{watchdog.name} made no progress for {watchdog.patience:.0f} seconds and was killed",
                 watchdog.hint,
             )
 

@@ -1,4 +1,4 @@
-# Puts Microsoft's downloader into place, out of a zip of its repository or out of a folder. The settings beside it stay.
+# Installs Microsoft's downloader from a zip of its repository or from a folder. The settings beside it are not changed.
 # Runs through ansible.windows.win_powershell.
 [CmdletBinding(SupportsShouldProcess)]
 param(
@@ -15,7 +15,7 @@ function Read-FromFolder {
         $file = Join-Path $folder $name
         if (Test-Path -LiteralPath $file -PathType Leaf) { return , [IO.File]::ReadAllBytes($file) }
     }
-    throw "$Source holds no $name. It must be the folder of a clone or unpacked zip of Microsoft's mdatp-xplat repository."
+    throw "$Source contains no $name. It must be the folder of a clone or unpacked zip of Microsoft's mdatp-xplat repository."
 }
 
 function Read-FromZip {
@@ -23,12 +23,14 @@ function Read-FromZip {
     $zip = [IO.Compression.ZipFile]::OpenRead($Source)
     try {
         $entries = @($zip.Entries | Where-Object { $_.Name -eq $name })
-        if ($entries.Count -ne 1) { throw "$Source is not a zip of Microsoft's mdatp-xplat repository: it holds $($entries.Count) files $name." }
-        # git writes the commit at the very end of a zip, as its comment; GitHub also names the folder in it so.
+        if ($entries.Count -ne 1) { throw "$Source is not a zip of Microsoft's mdatp-xplat repository: it contains
+        $($entries.Count) files named $name." }
+        # git writes the commit to the comment at the end of a zip; GitHub also appends it to the name of the folder in
+        # the zip.
         $bytes = [IO.File]::ReadAllBytes($Source)
         $comment = [Text.Encoding]::ASCII.GetString($bytes, [Math]::Max(0, $bytes.Length - 40), [Math]::Min(40, $bytes.Length))
         if ($Commit -and $comment -ne $Commit -and -not $entries[0].FullName.Split('/')[0].EndsWith("-$Commit")) {
-            throw "$Source is not of the commit $Commit. Nothing was changed. Give the zip of that commit, or change mirror_source_script_commit."
+            throw "$Source is not a zip of the commit $Commit. Nothing was changed. Give the zip of that commit, or change mirror_source_script_commit."
         }
         $memory = New-Object IO.MemoryStream
         $stream = $entries[0].Open()
