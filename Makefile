@@ -28,10 +28,10 @@ demo: venv ## Run a complete example on this machine: a mirror and three endpoin
 
 test: venv ## Run the unit and integration tests; no root, no containers (TESTS='path ...' runs only those)
 	@# The slow integration tests first and the many fast files last, so that all workers end at about the same time.
-	$(VENV) -m pytest $(XDIST) --no-loadscope-reorder $(or $(TESTS),tests/integration tests/unit --ignore tests/integration/hosting)
+	$(VENV) -m pytest $(XDIST) --no-loadscope-reorder $(or $(TESTS),tests/integration tests/unit --ignore tests/integration/roles/hosting)
 
 hosting: venv ## Run the tests of the hosting roles with a real nginx, if it is installed; takes some minutes
-	$(VENV) -m pytest $(XDIST) tests/integration/hosting
+	$(VENV) -m pytest $(XDIST) tests/integration/roles/hosting
 
 molecule: venv ## Run the molecule scenarios on podman; as root, install what they need (SCENARIOS='name ...' runs only those)
 	@$(VENV) tools/molecule_rig.py $(SCENARIOS)

@@ -32,7 +32,7 @@ from ending import Failed, status_of  # noqa: E402
 from skipped import skipped  # noqa: E402
 
 from simulators.certificates import Authority  # noqa: E402
-from tests.integration.hosting.rig import NAME, RELEASE, Hosting, Server, find  # noqa: E402
+from tests.integration.roles.hosting.rig import NAME, RELEASE, Hosting, Server, find  # noqa: E402
 from tests.integration.roles.stage import Ansible  # noqa: E402
 
 MB = 1_000_000

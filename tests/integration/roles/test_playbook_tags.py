@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from simulators.download_service import DownloadService
-from tests.integration.hosting.rig import Server, find
+from tests.integration.roles.hosting.rig import Server, find
 from tests.support import cores
 from tools.collection_tree import CHECKOUT
 

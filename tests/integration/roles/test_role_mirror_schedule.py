@@ -1,4 +1,4 @@
-"""The schedulers of the role mirror: cron's lines really run, launchd's files, systemd's units, and changes of mind."""
+"""The schedulers of the role mirror: lines of cron, which are run, files of launchd, units of systemd, and changes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from simulators.download_service import DownloadService
 from .scheduled import ALARM, LISTENER, SYNC, WATCH, Cron, calls_in, check_units
 from .stage import NEW, Ansible, Run, mirror_variables
 
-# What it is told of launchd's daemons, and which of them it holds, are files of one folder.
+# The simulated launchctl appends its requests to the file `asked`, and keeps one file per loaded daemon.
 LAUNCHCTL = """#!/bin/sh
 cd "$STAND_IN" || exit 9
 case $1 in
@@ -33,7 +33,7 @@ esac
 
 
 class Host:
-    """A mirror's host in a folder, with a stand-in of launchctl and of logger."""
+    """A mirror's host in a folder, with simulated commands launchctl and logger."""
 
     def __init__(self, ansible: Ansible, folder: Path, service: str) -> None:
         self.ansible = ansible
@@ -46,7 +46,7 @@ class Host:
         self.calls = folder / "calls"
         self.variables = {
             **mirror_variables(self.place, service),
-            # systemd-analyze wants the account of the units to be there.
+            # systemd-analyze requires that the account of the units exists.
             "mirror_user": pwd.getpwuid(os.getuid()).pw_name,
             "mirror_group": grp.getgrgid(os.getgid()).gr_name,
             "mirror_cron_file": str(self.place / "cron.d" / "mde-mirror"),
@@ -57,7 +57,7 @@ class Host:
         }
 
     def apply(self, scheduler: str, *options: str, **more: Any) -> Run:
-        """The role on a host that is run by launchd, as far as facts go."""
+        """Applies the role to a host whose facts name launchd."""
         self.ansible.hosts["mirrors"] = {"m": {**self.variables, "mirror_scheduler": scheduler, **more}}
         facts = {"service_mgr": "launchd", "os_family": "Darwin", "cacheable": True}
         play = {
@@ -85,11 +85,11 @@ class Host:
     def files(self, folder: str) -> list[str]:
         return sorted(path.name for path in (self.place / folder).rglob("*") if not path.is_dir())
 
-    def told(self) -> list[list[str]]:
+    def alarms(self) -> list[list[str]]:
         return calls_in(self.calls)
 
     def launchctl(self) -> list[str]:
-        """What it was asked to do since the last question."""
+        """The requests to launchctl since the last call."""
         path = self.programs / "asked"
         asked = path.read_text().splitlines() if path.exists() else []
         path.unlink(missing_ok=True)
@@ -101,10 +101,10 @@ def host(ansible: Ansible, service: DownloadService, tmp_path: Path) -> Host:
     return Host(ansible, tmp_path, service.url)
 
 
-def test_cron_syncs_and_tells_when_the_mirror_stops(host: Host, service: DownloadService) -> None:
+def test_cron_syncs_and_raises_an_alarm_when_the_mirror_stops(host: Host, service: DownloadService) -> None:
     rehearsal = host.works("cron", "--check", "--diff")
     assert "+0 */2 * * * " in rehearsal.output
-    assert "50 %" not in rehearsal.output, "what is called may hold a password"
+    assert "50 %" not in rehearsal.output, "the alarm command may contain a password"
     assert not host.place.exists()
 
     host.works("cron")
@@ -115,14 +115,14 @@ def test_cron_syncs_and_tells_when_the_mirror_stops(host: Host, service: Downloa
     assert cron.settings["MAILTO"] == ""
     assert cron.lines["sync"][:2] == ("0 */2 * * *", host.variables["mirror_user"])
     assert cron.lines["watch"][0].split()[1:] == ["*", "*", "*", "*"], "hourly"
-    # The role's own sync is in the metrics already.
+    # The metrics already include the sync that the role ran.
     metrics = Path(host.variables["mirror_metrics_file"])
     assert "mde_mirror_last_sync_failed 0.0\n" in metrics.read_text()
     assert stat.S_IMODE(metrics.stat().st_mode) == 0o644
 
     service.publish(NEW, platform="linux", ring="production")
     synced = cron.run("sync", host.programs)
-    assert (synced.returncode, synced.stdout, synced.stderr) == (0, "", ""), "a mail storm"
+    assert (synced.returncode, synced.stdout, synced.stderr) == (0, "", ""), "cron would mail the output of each run"
     package = Path(host.variables["mirror_root"]) / "linux/production/arch_x86_64"
     assert json.loads((package / "manifest.json").read_text())["DefinitionVersion"] == NEW
     assert NEW in metrics.read_text()
@@ -132,21 +132,21 @@ def test_cron_syncs_and_tells_when_the_mirror_stops(host: Host, service: Downloa
     service.publish("1.449.118.0", platform="linux", ring="production")
     failed = cron.run("sync", host.programs)
     assert (failed.stdout, failed.stderr) == ("", "")
-    ((word, reason),) = host.told()
+    ((word, reason),) = host.alarms()
     assert word == "50 %"
     assert "http_status" in reason
     assert "the sync of the mirror failed" in (host.programs / "logged").read_text()
     assert "mde_mirror_last_sync_failed 1.0\n" in metrics.read_text()
 
     assert cron.run("watch", host.programs).returncode == 0
-    assert len(host.told()) == 1, "not stale yet"
+    assert len(host.alarms()) == 1, "not stale yet"
     state = Path(host.variables["mirror_root"]) / ".state" / "last-sync.json"
     state.write_text(json.dumps({**json.loads(state.read_text()), "last_success": "2020-01-01T00:00:00Z"}))
     cron.run("watch", host.programs)
-    assert len(host.told()) == 2
-    assert "2020-01-01" in host.told()[1][1]
+    assert len(host.alarms()) == 2
+    assert "2020-01-01" in host.alarms()[1][1]
 
-    # Nobody tells of a mirror whose program cannot even begin, so cron's own line does.
+    # If the job cannot start, it raises no alarm; the line of cron logs the failure instead.
     (host.programs / "logged").unlink()
     Path(host.variables["mirror_command"] + "-job").unlink()
     cron.run("watch", host.programs)
@@ -185,7 +185,7 @@ def test_one_scheduler_takes_over_from_another(host: Host) -> None:
     again = host.works("launchd")
     assert (again.recap["m"].changed, host.launchctl()) == (0, [])
 
-    # One that changed is given up and loaded again; one that is not wanted any more goes.
+    # A daemon that changed is unloaded and loaded again; a daemon that is not needed is removed.
     host.works("launchd", mirror_schedule_interval=3600, mirror_alarm_max_age=0, mirror_metrics_file="")
     assert host.launchctl() == [
         "bootout system/mde-mirror-watch",
@@ -203,7 +203,7 @@ def test_one_scheduler_takes_over_from_another(host: Host) -> None:
         unit = (units / f"mde-mirror-{kind}.service").read_text(encoding="utf-8")
         assert f"\nOnFailure=mde-mirror-alarm@{kind}.service page-me@mirror.service mail.target\n" in unit
 
-    # Without an alarm command nothing but systemd itself is needed.
+    # Without an alarm command, the job file is not needed.
     host.works("systemd", mirror_alarm_command=[], mirror_alarm_max_age=0, mirror_metrics_file="")
     check_units(units, *SYNC)
     assert "OnFailure" not in (units / SYNC[0]).read_text(encoding="utf-8")
@@ -237,7 +237,7 @@ def test_a_mirror_of_microsofts_script_is_locked_down_too(host: Host, tmp_path: 
 
 
 def evaluate(ansible: Ansible, *tasks: dict[str, Any]) -> None:
-    """Runs tasks that see what the role derives from its variables, without applying it."""
+    """Runs tasks that read the values that the role derives from its variables, without applying the role."""
     ansible.hosts["mirrors"] = {"m": {}}
     first = {"ansible.builtin.include_role": {"name": "mde.offline.mirror", "tasks_from": "facts", "public": True}}
     path = ansible.folder / "evaluate.json"
@@ -246,7 +246,7 @@ def evaluate(ansible: Ansible, *tasks: dict[str, Any]) -> None:
     assert run.status == 0, run.output
 
 
-def test_auto_takes_what_runs_the_host(ansible: Ansible) -> None:
+def test_auto_selects_the_scheduler_of_the_host(ansible: Ansible) -> None:
     tasks: list[dict[str, Any]] = []
     for unprivileged, manager, cron, chosen in (
         (False, "systemd", 0, "systemd"),
@@ -268,7 +268,7 @@ def test_auto_takes_what_runs_the_host(ansible: Ansible) -> None:
     evaluate(ansible, *tasks)
 
 
-def test_schedules_that_cron_does_not_take_are_refused(host: Host) -> None:
+def test_invalid_schedules_of_cron_are_refused(host: Host) -> None:
     for schedule, said in (("0 24 * * *", "The field 24 is not valid"), ("@reboot", "five fields")):
         refused = host.apply("cron", mirror_schedule_cron=schedule)
         assert refused.status == 2

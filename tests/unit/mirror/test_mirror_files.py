@@ -164,16 +164,16 @@ def test_a_full_disk_becomes_advice():
     assert "/dev/full" in refused.value.message
 
 
-# --- whose files ------------------------------------------------------------------------------------------------------
+# --- the owner of the files -------------------------------------------------------------------------------------------
 
-STRANGER = 54321
+OTHER_USER = 54321
 
 
 @pytest.fixture
-def strangers():
+def folder_of_another_user():
     """A folder of another user, where that user can reach it (pytest keeps its own folders private)."""
     with tempfile.TemporaryDirectory() as folder:
-        os.chown(folder, STRANGER, STRANGER + 1)
+        os.chown(folder, OTHER_USER, OTHER_USER + 1)
         yield Path(folder)
 
 
@@ -182,26 +182,26 @@ def identity():
 
 
 @as_root
-def test_root_acts_as_the_owner_of_the_folder(strangers):
+def test_root_acts_as_the_owner_of_the_folder(folder_of_another_user):
     before = identity()
-    with acting_as_owner(strangers):
-        assert identity() == (STRANGER, STRANGER + 1, [STRANGER + 1])
-        (strangers / "made").touch()
+    with acting_as_owner(folder_of_another_user):
+        assert identity() == (OTHER_USER, OTHER_USER + 1, [OTHER_USER + 1])
+        (folder_of_another_user / "made").touch()
     assert identity() == before
-    made = (strangers / "made").stat()
-    assert (made.st_uid, made.st_gid) == (STRANGER, STRANGER + 1)
+    made = (folder_of_another_user / "made").stat()
+    assert (made.st_uid, made.st_gid) == (OTHER_USER, OTHER_USER + 1)
 
 
 @as_root
-def test_root_is_root_again_after_a_failure(strangers):
+def test_root_is_root_again_after_a_failure(folder_of_another_user):
     before = identity()
-    with pytest.raises(KeyError), acting_as_owner(strangers):
+    with pytest.raises(KeyError), acting_as_owner(folder_of_another_user):
         raise KeyError
     assert identity() == before
 
 
 @as_root
-def test_root_stays_root_in_its_own_folder_and_where_none_is(tmp_path):
+def test_root_stays_root_in_its_own_folder_and_in_a_missing_one(tmp_path):
     before = identity()
     for folder in (tmp_path, tmp_path / "none"):
         with acting_as_owner(folder):
@@ -221,13 +221,13 @@ def run_to_its_end(*command):
 
 
 def a_python_for_everybody():
-    """A Python on PATH whose library other users can read; after all, root's run goes on as another user."""
+    """A Python on PATH whose library other users can read, because a run by root continues as another user."""
     for folder in os.get_exec_path():
         python = shutil.which("python3", path=folder)
         if python:
-            told = run_to_its_end(python, "-c", "import os; print(os.__file__)")
-            library = Path(told.stdout.strip())
-            if told.returncode == 0 and all(parent.stat().st_mode & stat.S_IXOTH for parent in library.parents):
+            printed = run_to_its_end(python, "-c", "import os; print(os.__file__)")
+            library = Path(printed.stdout.strip())
+            if printed.returncode == 0 and all(parent.stat().st_mode & stat.S_IXOTH for parent in library.parents):
                 return python
     return pytest.skip("NOT TESTED: no python3 on PATH has a library that other users can read")
 
@@ -247,14 +247,15 @@ def sync_settings(tmp_path, **fields):
     ],
     ids=["no log", "log"],
 )
-def test_a_sync_by_root_leaves_nothing_of_roots(tmp_path, strangers, log):
-    settings = sync_settings(tmp_path, downloadFolder=str(strangers), logFilePath=log and str(strangers / log))
+def test_a_sync_by_root_leaves_no_files_of_root(tmp_path, folder_of_another_user, log):
+    folder = folder_of_another_user
+    settings = sync_settings(tmp_path, downloadFolder=str(folder), logFilePath=log and str(folder / log))
     command = CHECKOUT / "tools" / "mde_mirror_dev.py"
     run = run_to_its_end(a_python_for_everybody(), command, "sync", "--settings", settings)
     assert run.returncode == 1, run.stderr
     assert "Traceback" not in run.stderr
-    assert (strangers / "status.json").exists()
-    assert [path for path in strangers.rglob("*") if path.lstat().st_uid != STRANGER] == []
+    assert (folder / "status.json").exists()
+    assert [path for path in folder.rglob("*") if path.lstat().st_uid != OTHER_USER] == []
 
 
 WATCHED_SYNC = """
@@ -275,9 +276,9 @@ assert sync(load(Path(sys.argv[2]))).failed
 
 
 @as_root
-def test_nothing_is_imported_while_root_acts_as_another_user(tmp_path, strangers):
-    """Root's Python may lie where that user cannot read (a home of mode 0700): the sync would end in a traceback."""
-    settings = sync_settings(tmp_path, downloadFolder=str(strangers))
+def test_nothing_is_imported_while_root_acts_as_another_user(tmp_path, folder_of_another_user):
+    """An import would end in a traceback if the other user cannot read root's Python (a home of mode 0700)."""
+    settings = sync_settings(tmp_path, downloadFolder=str(folder_of_another_user))
     engine = CHECKOUT / "plugins" / "module_utils"
     run = run_to_its_end(a_python_for_everybody(), "-c", WATCHED_SYNC, engine, settings)
     assert (run.stdout, run.stderr, run.returncode) == ("", "", 0)

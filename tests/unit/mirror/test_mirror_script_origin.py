@@ -1,4 +1,4 @@
-"""What Microsoft's script is got from is a stranger's: what is taken out of a zip, and what makes it refused whole."""
+"""A zip of Microsoft's script is untrusted: which members are extracted, and which make the whole zip refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BODY = b"#!/bin/bash\necho the script\n"
 
 def member(name, mode=stat.S_IFREG | 0o644, **fields):
     info = zipfile.ZipInfo("placeholder")
-    # Its constructor would mend what is meant to be wrong.
+    # The constructor of ZipInfo would correct an invalid name.
     info.filename = info.orig_filename = name
     info.external_attr = mode << 16
     for field, value in fields.items():

@@ -93,16 +93,16 @@ class Mirror:
         return state.is_whole(unit, state.channel(unit).current)
 
     def serves(self, path=UNIT.path):
-        """The definitions that a client finds there; the three files must tell the same."""
+        """The definitions that a client gets; the three files must agree."""
         folder = self.root / path
         if not folder.exists():
             return None
         definitions = json.loads((folder / "manifest.json").read_bytes())["DefinitionVersion"]
-        card = json.loads((folder / "release.json").read_bytes())
+        record = json.loads((folder / "release.json").read_bytes())
         with zipfile.ZipFile(folder / "updates.zip") as package:
             assert package.read("vdm").decode() == f"the definitions {definitions}"
-        assert card["definitions_version"] == definitions
-        assert card["sha256"] == hashlib.sha256((folder / "updates.zip").read_bytes()).hexdigest()
+        assert record["definitions_version"] == definitions
+        assert record["sha256"] == hashlib.sha256((folder / "updates.zip").read_bytes()).hexdigest()
         return definitions
 
     def pair(self, unit=UNIT):
@@ -220,7 +220,7 @@ def test_what_another_channel_serves_is_kept(tmp_path):
     assert mirror.kept() == sorted([ONE, TWO, FOUR, FIVE])
 
 
-def test_what_a_stranger_links_to_is_kept(tmp_path):
+def test_a_release_that_an_unknown_link_points_to_is_kept(tmp_path):
     mirror = Mirror(tmp_path / "mirror", retain=1)
     for definitions in (ONE, TWO, THREE):
         mirror.publish(definitions)

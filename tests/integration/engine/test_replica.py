@@ -11,22 +11,34 @@ import socket
 
 import pytest
 
-from ..mirror.conftest import HASTY, PATIENT, Kills, linger
-from .conftest import ARCHITECTURES, BACK, CANARY, PRODUCTION, SIZE, damage, folders, version
+from tests.support.engine import (
+    ARCHITECTURES,
+    BACK,
+    CANARY,
+    HASTY,
+    PATIENT,
+    PRODUCTION,
+    SIZE,
+    Kills,
+    damage,
+    folders,
+    linger,
+    version,
+)
 
 BIG = 400_000
 
 
 @pytest.fixture
-def upstream(mirror, front):
+def upstream(mirror, web_server):
     """A web server for a mirror that serves release 1."""
-    return front(mirror.root)
+    return web_server(mirror.root)
 
 
 @pytest.fixture
-def replica_of(station):
+def replica_of(new_mirror):
     def make(server, name="replica", **source):
-        made = station(name, channels=[])
+        made = new_mirror(name, channels=[])
         made.configure(source={"type": "mirror", "url": f"{server.url}/", "caFile": None, **source})
         return made
 
@@ -48,10 +60,10 @@ def codes(run):
 # -- without faults ----------------------------------------------------------------------------------------------------
 
 
-def test_tiers_serve_the_same_bytes(mirror, front, replica_of):
-    middle = replica_of(front(mirror.root), "middle")
+def test_tiers_serve_the_same_bytes(mirror, web_server, replica_of):
+    middle = replica_of(web_server(mirror.root), "middle")
     middle.sync_well()
-    bottom = replica_of(front(middle.root), "bottom")
+    bottom = replica_of(web_server(middle.root), "bottom")
     bottom.sync_well()
     mirror.publish(2)
     assert bottom.sync_well().report["changed"] is False
@@ -71,10 +83,10 @@ def test_nothing_new_needs_one_request(replica, upstream):
     assert [path for path, _range in upstream.requests] == ["status.json"]
 
 
-def test_the_url_may_have_a_path(mirror, front, replica_of, tmp_path):
+def test_the_url_may_have_a_path(mirror, web_server, replica_of, tmp_path):
     (tmp_path / "site" / "defender").mkdir(parents=True)
     (tmp_path / "site" / "defender" / "mde").symlink_to(mirror.root)
-    server = front(tmp_path / "site")
+    server = web_server(tmp_path / "site")
     for slash in ("", "/"):
         made = replica_of(server, "replica" + slash.strip("/"), url=f"{server.url}/defender/mde{slash}")
         made.sync_well()
@@ -94,10 +106,10 @@ def test_extra_channels_are_followed(mirror, upstream, replica_of):
     made.agree()
 
 
-def test_a_unit_that_is_not_offered_fails_alone(station, front, replica_of, service):
-    one_armed = station("one-armed", architectures=["x86_64"])
+def test_a_unit_that_is_not_offered_fails_alone(new_mirror, web_server, replica_of, service):
+    one_armed = new_mirror("one-armed", architectures=["x86_64"])
     one_armed.publish(1)
-    made = replica_of(front(one_armed.root))
+    made = replica_of(web_server(one_armed.root))
     run = made.sync()
     assert run.status == 1
     assert codes(run) == dict(zip(folders("production"), (None, "not_offered")))
@@ -195,10 +207,10 @@ def test_channels_fail_if_the_status_cannot_be_read(replica, upstream):
 
 
 @pytest.mark.parametrize("parallel", [1, 8])
-def test_a_package_of_several_channels_is_downloaded_once(mirror, front, replica_of, parallel):
+def test_a_package_of_several_channels_is_downloaded_once(mirror, web_server, replica_of, parallel):
     for channel in ("canary", "pilot"):
         mirror.well("promote", "production", channel)
-    upstream = front(mirror.root)
+    upstream = web_server(mirror.root)
     made = replica_of(upstream)
     made.configure(channels=["canary", "pilot"], parallel=parallel)
     run = made.sync_well()
@@ -243,9 +255,9 @@ def test_if_the_download_for_one_channel_fails_the_other_one_tries(replica, mirr
 # -- how far behind ---------------------------------------------------------------------------------------------------
 
 
-def reported_lag(station):
+def reported_lag(mirror):
     """The status of production, which is the same in status.json and in the output of the command."""
-    entries = [station.status(), station.run("status", "--json").report]
+    entries = [mirror.status(), mirror.run("status", "--json").report]
     found = []
     for status in entries:
         entry = next(entry for entry in status["channels"] if entry["path"] == PRODUCTION)
@@ -350,8 +362,8 @@ def test_a_damaged_replica_is_repaired(replica):
 # -- over TLS ----------------------------------------------------------------------------------------------------------
 
 
-def test_over_tls_with_a_private_authority(mirror, front, replica_of, authority, server_certificate):
-    server = front(mirror.root, server_certificate.server_context())
+def test_over_tls_with_a_private_authority(mirror, web_server, replica_of, authority, server_certificate):
+    server = web_server(mirror.root, server_certificate.server_context())
     assert server.url.startswith("https://")
     strict = replica_of(server, "strict")
     run = strict.sync()
@@ -363,8 +375,8 @@ def test_over_tls_with_a_private_authority(mirror, front, replica_of, authority,
     assert made.snapshot() == mirror.snapshot()
 
 
-def test_a_client_certificate_is_sent(mirror, front, replica_of, authority, server_certificate):
-    server = front(mirror.root, server_certificate.server_context(client_ca=authority.cert))
+def test_a_client_certificate_is_sent(mirror, web_server, replica_of, authority, server_certificate):
+    server = web_server(mirror.root, server_certificate.server_context(client_ca=authority.cert))
     assert replica_of(server, "nobody", caFile=str(authority.cert)).sync().status == 1
     client = authority.issue("replica")
     made = replica_of(server, caFile=str(authority.cert), clientCert=str(client.cert), clientKey=str(client.key))
@@ -639,10 +651,10 @@ def test_any_content_of_the_hold_of_the_other_mirror(replica, mirror, upstream, 
     assert "mde-mirror sync --allow-downgrade" in error["hint"]
 
 
-def test_an_older_mirror_with_the_same_url_is_refused(replica, mirror, upstream, station):
+def test_an_older_mirror_with_the_same_url_is_refused(replica, mirror, upstream, new_mirror):
     mirror.publish(3)
     replica.sync_well()
-    older = station("older")
+    older = new_mirror("older")
     older.publish(2)
     upstream.root = older.root
     run = replica.sync()

@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from tools import interpreters
-
-from .conftest import CHECKOUT
+from tools.collection_tree import CHECKOUT
 
 # Runs the command in a Python that notes each text that is compiled as a module, and each module that is loaded.
 OBSERVED = """
@@ -72,12 +71,12 @@ def packed(tmp_path_factory):
 
 
 @pytest.fixture
-def observed(mirror, tmp_path):
+def observed(unsynced, tmp_path):
     """Runs a packed command and returns what it compiled and what it loaded."""
 
     def run(command, *arguments):
         note = tmp_path / "note.json"
-        done = mirror.run(*arguments, command=[sys.executable, "-c", OBSERVED, str(note), str(command)])
+        done = unsynced.run(*arguments, command=[sys.executable, "-c", OBSERVED, str(note), str(command)])
         assert done.status == 0, done.text
         return json.loads(note.read_text(encoding="utf-8"))
 
@@ -91,10 +90,10 @@ def others():
     return [python for version, python in found.items() if python and version != own]
 
 
-def test_a_start_compiles_nothing_and_loads_no_more_than_it_needs(mirror, packed, observed):
+def test_a_start_compiles_nothing_and_loads_no_more_than_it_needs(unsynced, packed, observed):
     command = packed(sys.executable)
-    mirror.configure(logFilePath=None)
-    mirror.sync_well()
+    unsynced.configure(logFilePath=None)
+    unsynced.sync_well()
     seen = observed(command, "sync")
     assert seen["compiled"] == []
     assert "_mirror.sync" in seen["modules"]
@@ -102,42 +101,42 @@ def test_a_start_compiles_nothing_and_loads_no_more_than_it_needs(mirror, packed
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: acting as another user takes root")
-def test_root_imports_nothing_while_it_acts_as_the_owner(mirror, packed, observed):
+def test_root_imports_nothing_while_it_acts_as_the_owner(unsynced, packed, observed):
     command = packed(sys.executable)
     owner = pwd.getpwnam("nobody")
     with tempfile.TemporaryDirectory() as name:
         public = Path(name)
         public.chmod(0o755)
         authority = public / "ca.pem"
-        shutil.copy(mirror.settings["source"]["caFile"], authority)
+        shutil.copy(unsynced.settings["source"]["caFile"], authority)
         authority.chmod(0o644)
-        mirror.lie_at(public / "mirror")
-        mirror.configure(logFilePath=None, source={"caFile": str(authority)})
-        mirror.root.mkdir()
-        os.chown(mirror.root, owner.pw_uid, owner.pw_gid)
+        unsynced.set_root(public / "mirror")
+        unsynced.configure(logFilePath=None, source={"caFile": str(authority)})
+        unsynced.root.mkdir()
+        os.chown(unsynced.root, owner.pw_uid, owner.pw_gid)
         # A download, and then nothing new.
         assert observed(command, "sync")["as_owner"] == []
         assert observed(command, "sync")["as_owner"] == []
-        assert {path.lstat().st_uid for path in mirror.root.rglob("*")} == {owner.pw_uid}
+        assert {path.lstat().st_uid for path in unsynced.root.rglob("*")} == {owner.pw_uid}
 
 
-def test_another_python_compiles_the_sources(mirror, packed, observed):
+def test_another_python_compiles_the_sources(unsynced, packed, observed):
     python = next(iter(others()), None)
     if python is None:
         pytest.skip("NOT TESTED: no other Python from 3.8 on is on this machine")
     seen = observed(packed(python), "sync")
     assert any("cli.py" in name for name in seen["compiled"])
-    assert mirror.folders()
+    assert unsynced.folders()
 
 
-def test_it_runs_without_a_home_and_writes_nothing_beside_itself(mirror, packed, tmp_path):
+def test_it_runs_without_a_home_and_writes_nothing_beside_itself(unsynced, packed, tmp_path):
     command = packed(sys.executable)
     folder = tmp_path / "read-only"
     folder.mkdir()
     shutil.copy(command, folder)
     folder.chmod(0o555)
     environment = {**os.environ, "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": ""}
-    run = mirror.run("sync", command=[sys.executable, str(folder / "mde-mirror")], env=environment)
+    run = unsynced.run("sync", command=[sys.executable, str(folder / "mde-mirror")], env=environment)
     assert run.status == 0, run.text
     assert [path.name for path in folder.iterdir()] == ["mde-mirror"]
 

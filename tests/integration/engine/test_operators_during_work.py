@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from ..mirror.conftest import LONGEST, until
-from .conftest import BACK, CHECKOUT, SIZE, needs, version
+from tests.support.engine import BACK, LONGEST, SIZE, needs, until, version
+from tools.collection_tree import CHECKOUT
 
 HOME, SCRIPT = "linux/definition_downloader", "xplat_offline_updates_download.sh"
 VERBS = {
@@ -218,7 +218,7 @@ print(at - 1)
 
 
 @pytest.fixture
-def work(mirror, front, station, service, tmp_path, monkeypatch):
+def work(mirror, web_server, new_mirror, service, tmp_path, monkeypatch):
     """Prepares a mirror that serves release 2 with an n-1, and returns the command that publishes release 3."""
 
     def prepared(kind):
@@ -236,11 +236,11 @@ def work(mirror, front, station, service, tmp_path, monkeypatch):
             mirror.configure(source={"type": "script"}, script={"path": str(tmp_path / "clone")})
             service.publish(version(3), size=SIZE)
             return mirror, ["sync"]
-        other = station("other")
+        other = new_mirror("other")
         shutil.copytree(mirror.root, other.root, symlinks=True)
         if kind == "mirror":
             other.configure(
-                channels=["canary"], source={"type": "mirror", "url": f"{front(mirror.root).url}/", "caFile": None}
+                channels=["canary"], source={"type": "mirror", "url": f"{web_server(mirror.root).url}/", "caFile": None}
             )
             mirror.publish(3)
             return other, ["sync"]

@@ -12,8 +12,7 @@ import time
 
 import pytest
 
-from ..mirror.conftest import until
-from .conftest import SIZE, damage, folders, version
+from tests.support.engine import SIZE, damage, folders, until, version
 
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 SAMPLE = re.compile(rf"({NAME})(?:\{{(.*)\}})? (\S+)\Z")
@@ -58,8 +57,8 @@ def parse(text):
     return samples
 
 
-def metrics(station):
-    run = station.run("metrics")
+def metrics(mirror):
+    run = mirror.run("metrics")
     assert (run.status, run.stderr) == (0, "")
     found = parse(run.stdout)
     assert all(name.startswith(OWN) for name, _labels in found)
@@ -139,18 +138,18 @@ def test_a_failing_sync_is_visible(mirror):
     assert value(found, "last_success_timestamp_seconds") == seconds(mirror.status()["last_success"])
 
 
-def test_a_mirror_that_was_never_synced(station):
-    made = station()
+def test_a_mirror_that_was_never_synced(new_mirror):
+    made = new_mirror()
     run = made.run("metrics")
     assert run.status == 0
     assert run.stdout.strip() == ""
     assert not made.root.exists()
 
 
-def test_after_an_import_without_a_sync(mirror, station, tmp_path):
+def test_after_an_import_without_a_sync(mirror, new_mirror, tmp_path):
     """The channels have metrics although there was no sync."""
     mirror.well("export", tmp_path / "bundle.tar")
-    island = station("island")
+    island = new_mirror("island")
     island.well("import", tmp_path / "bundle.tar")
     found = metrics(island)
     assert len([key for key in found if key[0] == OWN + "channel_info"]) == 2
@@ -231,10 +230,10 @@ def hours_ago(hours):
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - hours * 3600))
 
 
-def alarms(station, hours, status):
+def alarms(mirror, hours, status):
     """The messages of `--max-age`, which are the same with and without --json, and are not in the output."""
-    runs = [station.run("status", "--max-age", str(hours), *json_) for json_ in ([], ["--json"])]
-    plain = [station.run("status", *json_) for json_ in ([], ["--json"])]
+    runs = [mirror.run("status", "--max-age", str(hours), *json_) for json_ in ([], ["--json"])]
+    plain = [mirror.run("status", *json_) for json_ in ([], ["--json"])]
     assert [run.status for run in runs] == [status, status]
     assert [run.status for run in plain] == [0, 0]
     assert runs[0].stderr == runs[1].stderr
@@ -275,17 +274,17 @@ def test_failed_syncs_do_not_count_as_success(mirror):
     assert alarms(mirror, 6, 0) == []
 
 
-def test_an_empty_mirror_raises_an_alarm(station):
-    made = station()
+def test_an_empty_mirror_raises_an_alarm(new_mirror):
+    made = new_mirror()
     (line,) = made.run("status", "--max-age", "24").stderr.splitlines()
     assert "never" in line
     assert made.run("status", "--max-age", "24").status == 1
     assert not made.root.exists()
 
 
-def test_an_import_counts_as_a_success(mirror, station, tmp_path):
+def test_an_import_counts_as_a_success(mirror, new_mirror, tmp_path):
     mirror.well("export", tmp_path / "bundle.tar")
-    island = station("island")
+    island = new_mirror("island")
     island.well("import", tmp_path / "bundle.tar")
     assert alarms(island, 1, 0) == []
     set_last(island, last_import=hours_ago(2))

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import json
 import os
 import re
-import select
 import shutil
 import socket
 import subprocess
-import threading
 from pathlib import Path
 
 import pytest
 
-from .conftest import CHECKOUT, COMMAND, ENGINE, FIRST, LONGEST, SECOND, SIZE, STRUCK, THIRD, UNITS, until
+from tests.support.engine import COMMAND, ENGINE, FIRST, LONGEST, PRODUCTION, SECOND, SIZE, THIRD, UNITS, until
+from tests.support.web import Proxy
+from tools.collection_tree import CHECKOUT
 
 BACKS = tuple(path.replace("/arch", "_back/arch") for path in UNITS)
 
@@ -24,12 +22,12 @@ BACKS = tuple(path.replace("/arch", "_back/arch") for path in UNITS)
 # -- downloads --------------------------------------------------------------------------------------------------------
 
 
-def test_a_first_sync_of_everything(mirror, service):
-    mirror.configure(downloadMacUpdates=True)
-    run = mirror.sync_well()
+def test_a_first_sync_of_everything(unsynced, service):
+    unsynced.configure(downloadMacUpdates=True)
+    run = unsynced.sync_well()
     everything = {*UNITS, *(path.replace("linux", "mac") for path in UNITS)}
     assert run.outcomes() == dict.fromkeys(everything, "updated")
-    assert set(mirror.folders()) == everything
+    assert set(unsynced.folders()) == everything
     assert run.report["changed"] is True
     for unit in run.units.values():
         assert unit["before"] is None
@@ -37,7 +35,7 @@ def test_a_first_sync_of_everything(mirror, service):
         assert unit["bytes"] > SIZE * 0.9
         assert unit["error"] is None
     for path in everything:
-        assert json.loads((mirror.root / path / "manifest.json").read_bytes()) == {
+        assert json.loads((unsynced.root / path / "manifest.json").read_bytes()) == {
             "EngineVersion": ENGINE,
             "DefinitionVersion": FIRST,
         }
@@ -54,10 +52,10 @@ def test_a_first_sync_of_everything(mirror, service):
         ),
     ],
 )
-def test_only_the_units_in_the_settings_are_followed(mirror, service, changes, expected):
-    mirror.configure(**changes)
-    mirror.sync_well()
-    assert sorted(mirror.folders()) == sorted(expected)
+def test_only_the_units_in_the_settings_are_followed(unsynced, service, changes, expected):
+    unsynced.configure(**changes)
+    unsynced.sync_well()
+    assert sorted(unsynced.folders()) == sorted(expected)
     assert len({exchange.unit for exchange in service.requests}) == len(expected)
 
 
@@ -136,7 +134,7 @@ def test_n_1_is_the_release_that_was_served_before(filled, service):
 
 def test_n_1_needs_no_copy(filled, service):
     service.publish(SECOND, size=SIZE)
-    old = (filled.root / STRUCK / "updates.zip").stat().st_ino
+    old = (filled.root / PRODUCTION / "updates.zip").stat().st_ino
     filled.sync_well()
     assert (filled.root / BACKS[0] / "updates.zip").stat().st_ino == old
 
@@ -176,17 +174,17 @@ def test_check_changes_nothing_and_reports_what_would_change(filled, service):
     run = filled.sync("--check")
     assert run.status == 0
     assert run.report["changed"] is True
-    assert run.outcomes()[STRUCK] == "updated"
+    assert run.outcomes()[PRODUCTION] == "updated"
     assert run.outcomes()["linux/preview/arch_x86_64"] == "unchanged"
-    assert run.units[STRUCK]["after"]["definitions_version"] == SECOND
+    assert run.units[PRODUCTION]["after"]["definitions_version"] == SECOND
     assert filled.tree() == before
     assert not service.asked("package")
 
 
-def test_check_before_the_first_sync_creates_nothing(mirror):
-    run = mirror.sync("--check")
+def test_check_before_the_first_sync_creates_nothing(unsynced):
+    run = unsynced.sync("--check")
     assert run.status == 0
-    assert not mirror.root.exists() or not mirror.folders()
+    assert not unsynced.root.exists() or not unsynced.folders()
 
 
 def test_status_reports_what_is_served(filled, service):
@@ -199,10 +197,10 @@ def test_status_reports_what_is_served(filled, service):
             if not channel["channel"].endswith("_back")
         }
         assert set(channels) == set(UNITS)
-        reported, served = channels[STRUCK], filled.served()
+        reported, served = channels[PRODUCTION], filled.served()
         assert (reported["definitions_version"], reported["engine_version"]) == (SECOND, ENGINE)
         assert (reported["sha256"], reported["bytes"]) == (served.sha256, len(served.zip))
-        assert (filled.root / reported["path"]).resolve() == (filled.root / STRUCK).resolve()
+        assert (filled.root / reported["path"]).resolve() == (filled.root / PRODUCTION).resolve()
         assert reported["back"]["definitions_version"] == FIRST
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", reported["definitions_date"])
         assert status["last_sync"]["result"] == "ok"
@@ -255,25 +253,25 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_sync(filled, service, tm
         ({"one": 1, "two": 2}, ["one", "two"]),
     ],
 )
-def test_settings_that_cannot_be_used_are_refused_by_name(mirror, service, changes, named):
-    mirror.configure(**changes)
-    for run in (mirror.run("sync"), mirror.sync()):
+def test_settings_that_cannot_be_used_are_refused_by_name(unsynced, service, changes, named):
+    unsynced.configure(**changes)
+    for run in (unsynced.run("sync"), unsynced.sync()):
         assert run.status == 2
         assert all(name in run.text for name in named), run.text
     assert run.report["errors"][0]["code"] == "settings"
     assert run.report["errors"][0]["hint"]
-    assert not mirror.root.exists()
+    assert not unsynced.root.exists()
     assert not service.requests
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "\x00\x01", '{"retain": 1, "retain": 2}'])
-def test_invalid_settings_files(mirror, content):
-    mirror.settings_file.write_text(content)
-    result = run_plain("sync", "--settings", str(mirror.settings_file))
+def test_invalid_settings_files(unsynced, content):
+    unsynced.settings_file.write_text(content)
+    result = run_plain("sync", "--settings", str(unsynced.settings_file))
     assert result.returncode == 2
-    assert str(mirror.settings_file) in result.stderr
+    assert str(unsynced.settings_file) in result.stderr
     assert "Traceback" not in result.stderr
-    assert not mirror.root.exists()
+    assert not unsynced.root.exists()
 
 
 def run_plain(*arguments):
@@ -290,85 +288,30 @@ def test_wrong_usage(arguments):
     assert "Traceback" not in result.stderr
 
 
-def test_the_settings_file_of_microsofts_script_works_without_changes(mirror, tmp_path):
+def test_the_settings_file_of_microsofts_script_works_without_changes(unsynced, tmp_path):
     """The six keys in UTF-8 with a byte order mark, as PowerShell writes it."""
-    six = {key: value for key, value in mirror.settings.items() if key != "source"}
+    six = {key: value for key, value in unsynced.settings.items() if key != "source"}
     assert len(six) == 6
-    mirror.settings_file.write_text("\ufeff" + json.dumps(six, indent=4), encoding="utf-8")
-    result = run_plain("status", "--settings", str(mirror.settings_file))
+    unsynced.settings_file.write_text("\ufeff" + json.dumps(six, indent=4), encoding="utf-8")
+    result = run_plain("status", "--settings", str(unsynced.settings_file))
     assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("bounds", [{"minBytes": 10 * SIZE}, {"maxBytes": SIZE // 2}])
-def test_sizes_out_of_bounds(mirror, bounds):
-    mirror.configure(verify=bounds)
-    run = mirror.sync()
+def test_sizes_out_of_bounds(unsynced, bounds):
+    unsynced.configure(verify=bounds)
+    run = unsynced.sync()
     assert run.status == 1
     assert {unit["error"]["code"] for unit in run.units.values()} == {"size_out_of_bounds"}
-    assert not mirror.folders()
+    assert not unsynced.folders()
 
 
-def test_expected_members(mirror):
-    mirror.configure(verify={"expectedMembers": ["libmpengine.so", "mp*base.vdm"]})
-    mirror.sync_well()
+def test_expected_members(unsynced):
+    unsynced.configure(verify={"expectedMembers": ["libmpengine.so", "mp*base.vdm"]})
+    unsynced.sync_well()
 
 
 # -- network ----------------------------------------------------------------------------------------------------------
-
-
-class Proxy:
-    """A CONNECT proxy that requires a password."""
-
-    def __init__(self, user, password):
-        self.credentials = base64.b64encode(f"{user}:{password}".encode()).decode()
-        self.tunnels, self.refused = [], 0
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.port = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._listen, daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_error):
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join(5)
-
-    def _listen(self):
-        while True:
-            try:
-                client, _address = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client):
-        # If one side disconnects with unread data, the other side gets a reset.
-        with client, contextlib.suppress(ConnectionError):
-            head = b""
-            while b"\r\n\r\n" not in head:
-                data = client.recv(4096)
-                if not data:
-                    return
-                head += data
-            method, target, _version = head.split(b"\r\n", 1)[0].decode().split()
-            if f"Proxy-Authorization: Basic {self.credentials}\r\n".encode() not in head:
-                self.refused += 1
-                client.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
-                return
-            assert method == "CONNECT"
-            self.tunnels.append(target)
-            host, port = target.rsplit(":", 1)
-            with socket.create_connection((host, int(port))) as server:
-                client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-                ends = {client: server, server: client}
-                while True:
-                    for end in select.select(list(ends), [], [])[0]:
-                        data = end.recv(65536)
-                        if not data:
-                            return
-                        ends[end].sendall(data)
 
 
 def test_a_proxy_with_a_password(filled, service):
@@ -413,9 +356,9 @@ def test_a_proxy_that_cannot_be_reached(filled):
     assert b"s3cret" not in filled.everything_written()
 
 
-def test_the_password_of_an_invalid_proxy_is_not_shown(mirror):
-    mirror.configure(source={"proxy": "htp://user:s3cret@proxy:3128"})
-    run = mirror.run("sync")
+def test_the_password_of_an_invalid_proxy_is_not_shown(unsynced):
+    unsynced.configure(source={"proxy": "htp://user:s3cret@proxy:3128"})
+    run = unsynced.run("sync")
     assert run.status == 2
     assert "source.proxy" in run.text
     assert "s3cret" not in run.text
@@ -451,10 +394,10 @@ def test_a_file_without_a_certificate(filled, service, tmp_path, key):
     assert not service.requests
 
 
-def test_a_path_with_spaces_and_umlauts(mirror, service):
-    mirror.lie_at(mirror.directory / "ein Spiegel für alle")
-    mirror.sync_well()
-    assert set(mirror.folders()) == set(UNITS)
+def test_a_path_with_spaces_and_umlauts(unsynced, service):
+    unsynced.set_root(unsynced.directory / "ein Spiegel für alle")
+    unsynced.sync_well()
+    assert set(unsynced.folders()) == set(UNITS)
 
 
 def test_a_root_that_is_a_link(filled, service, tmp_path):
@@ -467,7 +410,7 @@ def test_a_root_that_is_a_link(filled, service, tmp_path):
 
 
 def test_a_moved_root_still_serves(filled, tmp_path):
-    filled.lie_at(filled.root.rename(tmp_path / "moved"))
+    filled.set_root(filled.root.rename(tmp_path / "moved"))
     filled.check(UNITS)
     assert filled.sync_well().outcomes() == dict.fromkeys(UNITS, "unchanged")
 
@@ -505,16 +448,16 @@ def oldest_python():
     return None
 
 
-def test_the_oldest_python(mirror, service):
+def test_the_oldest_python(unsynced, service):
     python = oldest_python()
     if python is None:
         pytest.skip("NOT TESTED: there is no Python 3.8 on this machine")
     command = [python, str(CHECKOUT / "tools" / "mde_mirror_dev.py")]
-    mirror.sync_well(command=command)
+    unsynced.sync_well(command=command)
     service.publish(SECOND, size=SIZE)
     service.fault("truncate", kind="package", times=2)
-    mirror.configure(source={"retries": 1})
-    mirror.sync_well(command=command)
-    assert mirror.run("verify", command=command).status == 0
+    unsynced.configure(source={"retries": 1})
+    unsynced.sync_well(command=command)
+    assert unsynced.run("verify", command=command).status == 0
     service.fault("status", kind="info", code=404)
-    assert mirror.sync(command=command).status == 1
+    assert unsynced.sync(command=command).status == 1

@@ -16,14 +16,13 @@ import time
 import pytest
 
 from simulators.download_service import build_package
-
-from .conftest import (
+from tests.support.engine import (
     FIRST,
     LONGEST,
     MEASURED,
+    PRODUCTION,
     SECOND,
     SIZE,
-    STRUCK,
     THIRD,
     UNITS,
     Served,
@@ -32,13 +31,10 @@ from .conftest import (
     kill,
     linger,
     until,
+    version,
 )
 
 BIG = 2_000_000
-
-
-def version(number):
-    return f"1.443.{509 + number}.0"
 
 
 def sent(service):
@@ -60,7 +56,7 @@ def partly_fetched(mirror):
 
 
 def served_numbers(mirror):
-    return {path: int(served.definitions.split(".")[2]) for path, served in mirror.snapshot(UNITS).items()}
+    return {path: served.number for path, served in mirror.snapshot(UNITS).items()}
 
 
 def kill_after_publishing(mirror, service, number, size, throttle, condition):
@@ -89,22 +85,22 @@ def test_kill_9_at_any_moment(filled, service):
         return lambda process: linger(process, limit)
 
     # By bytes: during downloads. By time: also while releases are stored and published.
-    for number in range(8):
+    for number in range(9, 17):
         limit = chance.randrange(0, 4 * BIG)
         kill_after_publishing(filled, service, number, BIG, 8 * BIG, bytes_sent(limit))
     service.throttle = 0
     begun = time.monotonic()
-    service.publish(version(10), size=SIZE)
+    service.publish(version(19), size=SIZE)
     filled.sync_well()
     whole = time.monotonic() - begun
-    for number in range(11, 23):
+    for number in range(20, 32):
         kill_after_publishing(filled, service, number, SIZE, 0, seconds(chance.uniform(0.3, 1.0) * whole))
 
     filled.sync_well()
-    assert set(served_numbers(filled).values()) == {509 + 22}
+    assert set(served_numbers(filled).values()) == {31}
     assert not list((filled.root / ".incoming").iterdir())
-    shelved = [path for path in (filled.root / ".releases").glob("*/*") if path.is_dir()]
-    assert all((path / "updates.zip").is_file() for path in shelved), shelved
+    stored = [path for path in (filled.root / ".releases").glob("*/*") if path.is_dir()]
+    assert all((path / "updates.zip").is_file() for path in stored), stored
     assert len(list((filled.root / ".releases" / "linux-x86_64").iterdir())) <= 2 * 3
 
 
@@ -163,7 +159,7 @@ def test_a_resumed_download_never_mixes_two_packages(filled, service, fault, opt
     service.fault("truncate", kind="package", times=1)
     service.fault(fault, kind="package", skip=1, **options)
     run = filled.sync_well()
-    assert run.outcomes() == {STRUCK: "updated"}
+    assert run.outcomes() == {PRODUCTION: "updated"}
     assert filled.served().definitions == SECOND
 
 
@@ -267,10 +263,10 @@ class Reader(threading.Thread):
 
 
 def test_no_reader_ever_sees_an_incomplete_publication(filled, service):
-    readers = [Reader(filled, path) for path in (STRUCK, UNITS[1])]
+    readers = [Reader(filled, path) for path in (PRODUCTION, UNITS[1])]
     for reader in readers:
         reader.start()
-    for number in range(8):
+    for number in range(9, 17):
         service.publish(version(number), size=SIZE)
         filled.sync_well()
         assert until(lambda: all(reader.errors or reader.sees(version(number)) for reader in readers))  # noqa: B023
@@ -332,11 +328,11 @@ DAMAGES = {
 def test_damage_is_repaired_without_a_new_release(filled, service, kind):
     filled.sync_well()
     before = filled.snapshot()
-    (filled.root / STRUCK).resolve().chmod(0o755)
-    DAMAGES[kind](filled.root / STRUCK)
+    (filled.root / PRODUCTION).resolve().chmod(0o755)
+    DAMAGES[kind](filled.root / PRODUCTION)
     run = filled.sync_well()
     assert run.report["changed"] is True
-    assert run.outcomes() == {path: "repaired" if path == STRUCK else "unchanged" for path in UNITS}
+    assert run.outcomes() == {path: "repaired" if path == PRODUCTION else "unchanged" for path in UNITS}
     assert filled.snapshot(UNITS) == {path: before[path] for path in UNITS}
     again = filled.sync_well()
     assert again.report["changed"] is False
@@ -365,13 +361,13 @@ def test_a_sync_works_after_the_state_was_lost_or_damaged(filled, service, conte
     service.publish(SECOND, size=SIZE)
     filled.sync_well()
     assert filled.served().definitions == SECOND
-    assert filled.served("linux/production_back/arch_x86_64") == before[STRUCK]
+    assert filled.served("linux/production_back/arch_x86_64") == before[PRODUCTION]
 
 
 def test_damage_does_not_become_n_1(filled, service):
     service.publish(SECOND, size=SIZE)
     filled.sync_well()
-    damage(filled.root / STRUCK)
+    damage(filled.root / PRODUCTION)
     service.publish(THIRD, size=SIZE)
     filled.sync_well()
     assert filled.served().definitions == THIRD
@@ -381,11 +377,11 @@ def test_damage_does_not_become_n_1(filled, service):
 
 def test_verify_finds_what_is_damaged(filled):
     assert filled.run("verify").status == 0
-    damage(filled.root / STRUCK)
+    damage(filled.root / PRODUCTION)
     found = filled.run("verify", "--json")
     assert found.status == 1
-    assert [entry["path"] for entry in found.report if entry["damages"]] == [STRUCK]
-    assert STRUCK in filled.run("verify").text
+    assert [entry["path"] for entry in found.report if entry["damages"]] == [PRODUCTION]
+    assert PRODUCTION in filled.run("verify").text
 
 
 # -- the file system ---------------------------------------------------------------------------------------------------
@@ -472,20 +468,20 @@ def test_a_root_without_permissions(filled, service):
     assert failed_codes(run) == {"not_writable"}
 
 
-def test_a_root_that_is_a_file(mirror):
-    mirror.root.write_text("in the way")
-    run = mirror.sync()
+def test_a_root_that_is_a_file(unsynced):
+    unsynced.root.write_text("in the way")
+    run = unsynced.sync()
     assert run.status == 1
     assert run.report["errors"][0]["hint"]
-    assert mirror.root.read_text() == "in the way"
+    assert unsynced.root.read_text() == "in the way"
 
 
-def test_published_files_are_readable_whatever_the_umask_is(mirror):
-    run = mirror.sync_well(umask=0o077)
+def test_published_files_are_readable_whatever_the_umask_is(unsynced):
+    run = unsynced.sync_well(umask=0o077)
     assert run.status == 0
-    for folder in (mirror.root, *mirror.root.glob("linux/**/"), *(mirror.root / ".releases").glob("**/")):
+    for folder in (unsynced.root, *unsynced.root.glob("linux/**/"), *(unsynced.root / ".releases").glob("**/")):
         assert folder.stat().st_mode & 0o777 == 0o755, folder
-    assert (mirror.root / "status.json").stat().st_mode & 0o777 == 0o644
+    assert (unsynced.root / "status.json").stat().st_mode & 0o777 == 0o644
 
 
 # -- the clock ---------------------------------------------------------------------------------------------------------
@@ -504,7 +500,7 @@ def test_a_clock_that_changes(filled, service, tmp_path):
     (tmp_path / "jump" / "sitecustomize.py").write_text(JUMPING_CLOCK)
     jumping = {"env": {**os.environ, "PYTHONPATH": str(tmp_path / "jump")}}
     filled.configure(source={"retries": 1})
-    for number in range(4):
+    for number in range(9, 13):
         service.publish(version(number), size=SIZE)
         service.fault("status", kind="info", times=1, code=503, retry_after=1, retry_date=True)
         run = filled.sync_well(**jumping)
@@ -520,16 +516,16 @@ def test_a_clock_that_changes(filled, service, tmp_path):
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_package(mirror, service, tmp_path):
-    mirror.configure(downloadPreviewUpdates=False, architectures=["x86_64"])
+def test_memory_does_not_grow_with_the_package(unsynced, service, tmp_path):
+    unsynced.configure(downloadPreviewUpdates=False, architectures=["x86_64"])
     unit = {"platform": "linux", "arch": "x86_64", "ring": "production"}
     (release,) = service.publish(SECOND, size=300_000_000, stored=True, **unit)
     try:
-        run = mirror.sync_well(command=MEASURED)
-        assert release.path.stat().st_size == run.units[STRUCK]["bytes"]
+        run = unsynced.sync_well(command=MEASURED)
+        assert release.path.stat().st_size == run.units[PRODUCTION]["bytes"]
         assert run.peak < 80 << 20
     finally:
-        shutil.rmtree(mirror.root, ignore_errors=True)
+        shutil.rmtree(unsynced.root, ignore_errors=True)
         release.path.unlink()
 
 
@@ -537,24 +533,24 @@ def test_memory_does_not_grow_with_the_package(mirror, service, tmp_path):
 
 
 @pytest.fixture
-def scripted(mirror, service):
+def scripted(unsynced, service):
     """A folder in the form that Microsoft's script creates, with the settings file of the script."""
     for path in (*UNITS, *(path.replace("/arch", "_back/arch") for path in UNITS)):
         platform, channel, arch = path.split("/")
         definitions = "1.443.400.0" if channel.endswith("_back") else FIRST
-        folder = mirror.root / path
+        folder = unsynced.root / path
         ring = channel.replace("_back", "")
         build_package(
             folder / "updates.zip", definitions, "1.1.25110.3002", platform, arch.replace("arch_", ""), ring, size=SIZE
         )
         manifest = {"EngineVersion": "1.1.25110.3002", "DefinitionVersion": definitions}
         (folder / "manifest.json").write_text(json.dumps(manifest))
-    return mirror
+    return unsynced
 
 
 def test_a_folder_of_microsofts_script_is_adopted_without_a_download(scripted, service):
     before = scripted.snapshot()
-    reader = Reader(scripted, STRUCK)
+    reader = Reader(scripted, PRODUCTION)
     reader.start()
     run = scripted.sync_well()
     reader.end()
@@ -576,7 +572,7 @@ def test_an_adopted_release_becomes_n_1_of_a_newer_one(scripted, service):
 
 @pytest.mark.parametrize("broken", ["zip is HTML", "zip missing", "manifest empty", "manifest missing"])
 def test_a_damaged_folder_of_microsofts_script_is_replaced(scripted, service, broken):
-    folder = scripted.root / STRUCK
+    folder = scripted.root / PRODUCTION
     if broken == "zip is HTML":
         (folder / "updates.zip").write_text("<html>404</html>")
     elif broken == "zip missing":
@@ -586,8 +582,8 @@ def test_a_damaged_folder_of_microsofts_script_is_replaced(scripted, service, br
     else:
         (folder / "manifest.json").write_text("")
     run = scripted.sync_well()
-    assert run.outcomes() == {path: run.outcomes()[path] if path == STRUCK else "adopted" for path in UNITS}
-    assert run.outcomes()[STRUCK] in ("repaired", "updated")
+    assert run.outcomes() == {path: run.outcomes()[path] if path == PRODUCTION else "adopted" for path in UNITS}
+    assert run.outcomes()[PRODUCTION] in ("repaired", "updated")
     assert scripted.served().definitions == FIRST
     assert len(service.asked("package", "GET")) == 1
 
@@ -615,7 +611,7 @@ def test_an_adoption_that_was_killed_is_completed(scripted, service):
 def test_a_wrong_manifest_of_microsofts_script_is_detected(scripted, service):
     """The script downloads the zip before the versions, so the manifest may belong to a newer release than the zip."""
     lie = {"EngineVersion": "1.1.25110.3002", "DefinitionVersion": SECOND}
-    (scripted.root / STRUCK / "manifest.json").write_text(json.dumps(lie))
+    (scripted.root / PRODUCTION / "manifest.json").write_text(json.dumps(lie))
     service.publish(SECOND, size=SIZE + 5000)
     scripted.sync_well()
     assert {scripted.served(path).definitions for path in UNITS} == {SECOND}

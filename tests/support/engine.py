@@ -1,4 +1,4 @@
-"""Fixtures that run `mde-mirror` with the simulated service over TLS, and check what clients can see."""
+"""Mirrors in folders: runs `mde-mirror` for them, and checks what their clients can see."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from dataclasses import dataclass, field
@@ -19,15 +20,35 @@ from pathlib import Path
 
 import pytest
 
-from simulators.certificates import Authority
-from simulators.download_service import PLATFORMS, DownloadService, package_versions
+from simulators.download_service import PLATFORMS, package_versions
+from tools.collection_tree import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[3]
 COMMAND = [sys.executable, str(CHECKOUT / "tools" / "mde_mirror_dev.py")]
 
-FIRST, SECOND, THIRD = "1.443.508.0", "1.443.509.0", "1.443.1000.0"
 ENGINE = "1.1.25110.3002"
 SIZE = 30_000
+ARCHITECTURES = ("x86_64", "arm64")
+
+
+def version(number):
+    """The definitions version of a release; tests that need many releases number them."""
+    return f"1.443.{500 + number}.0"
+
+
+def number_of(version_or_release):
+    """The number of a release in `version`."""
+    return int(version_or_release.split(".")[2]) - 500
+
+
+def folders(channel, *architectures, platform="linux"):
+    return [f"{platform}/{channel}/arch_{arch}" for arch in architectures or ARCHITECTURES]
+
+
+# The third has more digits than the second.
+FIRST, SECOND, THIRD = version(8), version(9), version(500)
+PRODUCTION, BACK, CANARY = (folders(channel)[0] for channel in ("production", "production_back", "canary"))
+# The units of linux that a mirror follows with the settings of `Mirror`.
+UNITS = (*folders("production"), *folders("preview"))
 
 # A time limit in seconds that is only reached if something is broken, also on slow and busy machines.
 LONGEST = 300
@@ -45,13 +66,12 @@ MEASURED = [
     *COMMAND,
 ]
 
-STRUCK = "linux/production/arch_x86_64"
-UNITS = (
-    STRUCK,
-    "linux/production/arch_arm64",
-    "linux/preview/arch_x86_64",
-    "linux/preview/arch_arm64",
-)
+
+def needs(*programs):
+    """Skips the test if one of these programs is not installed."""
+    missing = [name for name in programs if not shutil.which(name)]
+    if missing:
+        pytest.skip("NOT TESTED: Microsoft's script needs {}, not installed here".format(", ".join(missing)))
 
 
 def until(condition):
@@ -134,7 +154,7 @@ class Run:
     def outcomes(self):
         return {path: unit["outcome"] for path, unit in self.units.items()}
 
-    def error(self, path=STRUCK):
+    def error(self, path=PRODUCTION):
         return self.units[path]["error"]
 
 
@@ -152,6 +172,10 @@ class Served:
     @property
     def definitions(self):
         return json.loads(self.manifest)["DefinitionVersion"]
+
+    @property
+    def number(self):
+        return number_of(self.definitions)
 
 
 def assert_whole(served, path, promoted=False):
@@ -215,7 +239,7 @@ class Mirror:
             for key in [key for key, value in fields.items() if value is None]:
                 del fields[key]
 
-    def lie_at(self, root):
+    def set_root(self, root):
         """Sets another root."""
         self.root = root
         self.configure(downloadFolder=str(root))
@@ -224,7 +248,7 @@ class Mirror:
         """Moves the root to another folder, which may be on another file system."""
         if self.root.exists():
             shutil.copytree(self.root, folder / "mirror", symlinks=True)
-        self.lie_at(folder / "mirror")
+        self.set_root(folder / "mirror")
 
     def start(self, *arguments, command=COMMAND, **options):
         # In one step, because a process that is running may be reading the file.
@@ -269,7 +293,7 @@ class Mirror:
         found = (path for platform in PLATFORMS for path in self.root.glob(f"{platform}/*/arch_*"))
         return sorted(path.relative_to(self.root).as_posix() for path in found)
 
-    def served(self, path=STRUCK):
+    def served(self, path=PRODUCTION):
         folder = self.root / path
         return Served((folder / "updates.zip").read_bytes(), (folder / "manifest.json").read_bytes())
 
@@ -311,62 +335,146 @@ class Mirror:
         )
 
 
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("authority"))
+class ChannelMirror(Mirror):
+    """A mirror with channels of its own."""
+
+    promotes = True
+
+    def __init__(self, directory, *service_and_ca_file):
+        directory.mkdir(exist_ok=True)
+        super().__init__(directory, *service_and_ca_file)
+        self.configure(downloadPreviewUpdates=False, channels=["canary", "pilot"], logFilePath=None)
+
+    def publish(self, number, **options):
+        """The service publishes a release, and a sync fetches it."""
+        self.service.publish(version(number), **{"size": SIZE, **options})
+        return self.sync_well()
+
+    # Operations on channels
+
+    def verb(self, *arguments, **options):
+        run = self.run(*map(str, arguments), "--json", **options)
+        assert run.report["changed"] in (True, False)
+        return run
+
+    def well(self, *arguments, **options):
+        """Runs a verb that must succeed."""
+        run = self.verb(*arguments, **options)
+        assert run.status == 0, run.text
+        assert (run.report["result"], run.report["errors"]) == ("ok", [])
+        self.check()
+        return run
+
+    def refused(self, code, *arguments, **options):
+        """Runs a verb that must fail with this code, give advice, and change nothing that clients or operators see."""
+        before = self.state()
+        run = self.verb(*arguments, **options)
+        assert run.status == 1, run.text
+        (error,) = run.report["errors"]
+        assert error["code"] == code, error
+        assert error["message"] and error["hint"]
+        assert run.report["changed"] is False
+        assert self.state() == before
+        if before:
+            self.check()
+        return error
+
+    # Inspecting the channels
+
+    def state(self):
+        """What is served and the records of the channels, without the lock and temporary files."""
+        if not self.root.exists():
+            return {}
+        found = {name: data for name, data in self.tree().items() if not name.startswith((".state", ".incoming"))}
+        found[".state"] = self.channels()
+        return {name: data for name, data in found.items() if data or name.count("/") > 1}
+
+    def serves(self, path):
+        """The number of the release that clients get; None if there is none."""
+        return self.served(path).number if (self.root / path).exists() else None
+
+    def numbers(self, channel, *architectures):
+        return [self.serves(path) for path in folders(channel, *architectures)]
+
+    def name(self, path):
+        return Path(os.readlink(self.root / path)).name
+
+    def channels(self):
+        file = self.root / ".state" / "channels.json"
+        return json.loads(file.read_bytes())["channels"] if file.exists() else {}
+
+    def state_writes(self):
+        """Returns a function that tests whether the state was written since this call."""
+
+        def identity():
+            stat = (self.root / ".state" / "channels.json").stat()
+            # An inode number alone is not enough, because file systems reuse it soon.
+            return stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns
+
+        before = identity()
+        return lambda: identity() != before
+
+    def history(self, path, key="action"):
+        return [entry[key] for entry in self.channels()[path]["history"]]
+
+    def stored(self, arch="x86_64"):
+        """The numbers of the releases on the disk."""
+        return sorted({number_of(path.name) for path in (self.root / ".releases" / f"linux-{arch}").iterdir()})
+
+    def agree(self):
+        """Checks that state, links and status are the same, and that there are no temporary files."""
+        self.check()
+        recorded = {}
+        for path, entry in self.channels().items():
+            platform, channel, folder = path.split("/")
+            recorded[path] = entry["current"]
+            if entry["previous"]:
+                recorded[f"{platform}/{channel}_back/{folder}"] = entry["previous"]
+        assert {path: self.name(path) for path in self.folders()} == recorded
+        reported = {}
+        for entry in self.status()["channels"]:
+            reported[entry["path"]] = entry["release"]
+            if entry["back"]:
+                reported["{platform}/{channel}_back/arch_{arch}".format(**entry)] = entry["back"]["release"]
+        assert reported == recorded
+        assert list((self.root / ".incoming").iterdir()) == []
+        assert self.run("verify").status == 0
 
 
-@pytest.fixture(scope="session")
-def server_certificate(authority):
-    return authority.issue("server", ["127.0.0.1", "localhost"])
+class Patience:
+    """A command that waits for silent programs until the test ends its patience, instead of for two minutes.
+
+    Programs are named by the code of their failures.
+    """
+
+    def __init__(self, patched, folder):
+        self.flags = folder
+        self.command = patched(
+            "from pathlib import Path",
+            "from _mirror.sources.subprocesses import Watchdog",
+            f"over = lambda watch: Path({str(folder)!r}, watch.code).exists()",
+            "Watchdog.patience = property(lambda watch: 0.5 if over(watch) else 3600.0)",
+        )
+
+    def end(self, code):
+        self.flags.mkdir(exist_ok=True)
+        (self.flags / code).touch()
+
+    @contextlib.contextmanager
+    def ends_when(self, condition, code):
+        over = threading.Event()
+        watcher = threading.Thread(target=lambda: until(lambda: over.is_set() or condition()) and self.end(code))
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
 
 
-@pytest.fixture(scope="session")
-def running_service(tmp_path_factory, server_certificate):
-    with DownloadService(tmp_path_factory.mktemp("packages"), tls=server_certificate.server_context()) as service:
-        yield service
-
-
-@pytest.fixture
-def service(running_service, server_certificate):
-    """The service in its initial state: one release for all units, no faults, no records."""
-    running_service.publish(FIRST, ENGINE, size=SIZE)
-    running_service.clear_requests()
-    yield running_service
-    # After the test, because fixtures of the session are created before the first test.
-    running_service.clear_faults()
-    running_service.tls = server_certificate.server_context()
-    running_service.latency = running_service.throttle = 0.0
-    running_service.etag = running_service.last_modified = running_service.ranges = True
-
-
-@pytest.fixture
-def mirror(tmp_path, service, authority):
-    """A mirror before its first sync."""
-    return Mirror(tmp_path, service, authority.cert)
-
-
-@pytest.fixture(scope="session")
-def seed(tmp_path_factory, running_service, authority):
-    """The root of a mirror that serves the first release in four units; tests get copies of it."""
-    running_service.publish(FIRST, ENGINE, size=SIZE)
-    seeded = Mirror(tmp_path_factory.mktemp("seed"), running_service, authority.cert)
-    run = seeded.sync_well()
-    assert run.outcomes() == dict.fromkeys(UNITS, "updated")
-    return seeded.root
-
-
-@pytest.fixture
-def filled(seed, mirror):
-    """A mirror that serves the first release in four units."""
-    shutil.copytree(seed, mirror.root, symlinks=True)
-    mirror.service.clear_requests()
-    return mirror
-
-
-@pytest.fixture
-def tmpfs(tmp_path):
-    """Mounts small file systems and returns their paths; skips the test if mounting is not allowed."""
+@contextlib.contextmanager
+def tmpfs_mounts():
+    """Yields a function that mounts small file systems; skips the test if mounting is not allowed."""
     mounted = []
 
     def mount(path, size):

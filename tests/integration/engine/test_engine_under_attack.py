@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import http.server
 import io
 import json
 import os
@@ -30,25 +29,35 @@ from ansible_collections.mde.offline.plugins.module_utils._mirror.package import
 from ansible_collections.mde.offline.plugins.module_utils._mirror.settings import PackagePolicy
 
 from simulators.download_service import build_package
-
-from ..mirror.conftest import COMMAND, ENGINE, HASTY
-from .conftest import ARCHITECTURES, BACK, CANARY, PRODUCTION, SIZE, Station, version
+from tests.support.engine import (
+    ARCHITECTURES,
+    BACK,
+    CANARY,
+    COMMAND,
+    ENGINE,
+    HASTY,
+    PRODUCTION,
+    SIZE,
+    ChannelMirror,
+    version,
+)
+from tests.support.web import Handler, LocalServer, running
 
 FULL = Path("/dev/full")
 ZIP = f"{PRODUCTION}/updates.zip"
 
 
 @pytest.fixture
-def upstream(mirror, front):
+def upstream(mirror, web_server):
     """A web server for a mirror that serves release 2."""
     mirror.publish(2)
-    return front(mirror.root)
+    return web_server(mirror.root)
 
 
 @pytest.fixture
-def replica(upstream, station, first_release):
+def replica(upstream, new_mirror, first_release):
     """A replica that serves release 1."""
-    made = station("replica", channels=[])
+    made = new_mirror("replica", channels=[])
     made.configure(source={"type": "mirror", "url": upstream.url, "caFile": None})
     shutil.copytree(first_release, made.root, symlinks=True)
     return made
@@ -127,33 +136,21 @@ def test_a_host_name_that_is_invalid_in_dns(mirror, service, host):
     assert "source.url" in run.text
 
 
-class _Service(http.server.BaseHTTPRequestHandler):
+class RedirectsWithBody(Handler):
     """A service whose redirects have a body, with its Content-Length in the response to HEAD."""
 
-    protocol_version = "HTTP/1.1"
     package = b""
 
     def do_GET(self):
         if self.path.startswith("/info"):
-            self.answer(200, f"<versions><engine>{ENGINE}</engine><signatures>{version(2)}</signatures></versions>")
+            versions = f"<versions><engine>{ENGINE}</engine><signatures>{version(2)}</signatures></versions>"
+            self.answer(200, versions.encode())
         elif self.path.startswith("/package"):
             self.answer(200, self.package)
         else:
-            self.answer(302, "<html>moved</html>", Location="/info" if "info" in self.path else "/package")
+            self.answer(302, b"<html>moved</html>", {"Location": "/info" if "info" in self.path else "/package"})
 
     do_HEAD = do_GET
-
-    def answer(self, status, body, **headers):
-        data = body if isinstance(body, bytes) else body.encode()
-        self.send_response(status)
-        for name, value in {"Content-Length": len(data), **headers}.items():
-            self.send_header(name, str(value))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data)
-
-    def log_message(self, *_arguments):
-        pass
 
 
 def left_by_script(root, number, arch="x86_64", channel="production", **options):
@@ -164,21 +161,15 @@ def left_by_script(root, number, arch="x86_64", channel="production", **options)
     return folder
 
 
-def test_the_size_of_the_package_is_read_after_the_redirect(station, tmp_path):
+def test_the_size_of_the_package_is_read_after_the_redirect(new_mirror, tmp_path):
     """Otherwise, an old package with a new manifest of Microsoft's script would be adopted and kept."""
-    made = station("adopting", architectures=["x86_64"], channels=[])
+    made = new_mirror("adopting", architectures=["x86_64"], channels=[])
     folder = left_by_script(made.root, 2)
     right = folder.joinpath("updates.zip").read_bytes()
     build_package(folder / "updates.zip", version(1), ENGINE, size=2 * SIZE)
-    handler = type("Handler", (_Service,), {"package": right})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        made.configure(source={"url": f"http://127.0.0.1:{server.server_address[1]}/", "caFile": None})
+    with running(LocalServer(type("Service", (RedirectsWithBody,), {"package": right}))) as server:
+        made.configure(source={"url": f"{server.url}/", "caFile": None})
         made.sync_well()
-        server.shutdown()
-        thread.join(5)
     assert made.served(PRODUCTION).zip == right
 
 
@@ -455,7 +446,7 @@ def test_root_imports_a_bundle_that_only_root_can_read(mirror, service, authorit
         carried = public / "bundle.tar"
         mirror.well("export", carried)
         carried.chmod(0o600)
-        island = Station(public / "island", service, authority.cert)
+        island = ChannelMirror(public / "island", service, authority.cert)
         island.configure(source={"caFile": None})
         island.root.mkdir()
         os.chown(island.root, owner.pw_uid, owner.pw_gid)

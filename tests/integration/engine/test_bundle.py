@@ -18,9 +18,21 @@ from pathlib import Path
 import pytest
 
 from simulators.download_service import build_package
-
-from ..mirror.conftest import LONGEST, MEASURED, Kills, kill, linger
-from .conftest import BACK, CANARY, ENGINE, PRODUCTION, SIZE, damage, folders, version
+from tests.support.engine import (
+    BACK,
+    CANARY,
+    ENGINE,
+    LONGEST,
+    MEASURED,
+    PRODUCTION,
+    SIZE,
+    Kills,
+    damage,
+    folders,
+    kill,
+    linger,
+    version,
+)
 
 MIB = 1 << 20
 
@@ -36,9 +48,9 @@ def bundle(mirror, tmp_path):
 
 
 @pytest.fixture
-def small(station, tmp_path):
+def small(new_mirror, tmp_path):
     """A small bundle of one package."""
-    made = station("small", architectures=["x86_64"])
+    made = new_mirror("small", architectures=["x86_64"])
     made.publish(3, size=4000)
     file = tmp_path / "small.tar"
     made.well("export", file)
@@ -46,21 +58,21 @@ def small(station, tmp_path):
 
 
 @pytest.fixture
-def island(station):
+def island(new_mirror):
     """A mirror that gets what bundles bring; its service answers nobody."""
-    return station("island", channels=["canary"], source={"url": "http://127.0.0.1:9/"})
+    return new_mirror("island", channels=["canary"], source={"url": "http://127.0.0.1:9/"})
 
 
 def refused(island, file, *codes, check=True):
     """The import fails with one of these codes and changes nothing, with --check as well."""
-    before = island.stand()
+    before = island.state()
     for arguments in (["--check"], []) if check else ([],):
         run = island.verb("import", file, *arguments)
         assert run.status == 1, run.text
         (error,) = run.report["errors"]
         assert not codes or error["code"] in codes, error
         assert error["hint"]
-        assert island.stand() == before
+        assert island.state() == before
     incoming = island.root / ".incoming"
     assert not incoming.exists() or not list(incoming.iterdir())
 
@@ -97,11 +109,11 @@ def test_n_1_grows_with_the_imports(mirror, bundle, island, tmp_path):
     island.agree()
 
 
-def test_what_was_imported_can_be_promoted_and_exported_again(bundle, island, station, tmp_path):
+def test_what_was_imported_can_be_promoted_and_exported_again(bundle, island, new_mirror, tmp_path):
     island.well("import", bundle)
     island.well("promote", "production", "canary")
     island.well("export", tmp_path / "further.tar")
-    further = station("further", channels=["canary"])
+    further = new_mirror("further", channels=["canary"])
     further.well("import", tmp_path / "further.tar")
     assert further.numbers("canary") == [2, 2]
     assert further.snapshot(folders("production")) == island.snapshot(folders("production"))
@@ -225,7 +237,7 @@ def damaged_at(file, place):
 
 
 @pytest.mark.parametrize("place", [0, 5, 101, 124, 150, 257, 300, 511])
-def test_a_damaged_beginning_is_told_as_such(small, island, tmp_path, place):
+def test_a_damaged_beginning_is_reported_as_damage(small, island, tmp_path, place):
     file = tmp_path / "flipped.tar"
     file.write_bytes(damaged_at(small, place))
     run = island.verb("import", file)
@@ -349,7 +361,7 @@ def rename(name):
 FORGERIES = {
     "a name that leads out": extra("packages/../../escaped"),
     "an absolute name": extra("/escaped"),
-    "a name that is no package": extra("packages/readme.txt"),
+    "a name of another file": extra("packages/readme.txt"),
     "another file": extra("escaped"),
     "a link": extra("packages/link.zip", tarfile.SYMTYPE, "/etc/passwd"),
     "a hard link": extra("packages/link.zip", tarfile.LNKTYPE, "inventory.json"),
@@ -426,8 +438,8 @@ INVENTORIES = {
     "no format": lambda fields: fields.pop("format") and None,
     "a list": lambda fields: [fields],
     "no channels": lambda fields: fields.pop("channels") and None,
-    "channels that are no list": lambda fields: fields.update(channels={"a": 1}),
-    "channels that are no objects": lambda fields: fields.update(channels=["a"]),
+    "channels as an object": lambda fields: fields.update(channels={"a": 1}),
+    "channels as texts": lambda fields: fields.update(channels=["a"]),
     "a channel twice": lambda fields: fields["channels"].append(dict(fields["channels"][0])),
     "a path that leads out": each(path="../../escaped"),
     "a path with a hidden folder": each(path=".releases/production/arch_x86_64"),
@@ -438,8 +450,8 @@ INVENTORIES = {
     "a digest that leads out": one(sha256="../" * 21 + "e"),
     "a digest of another": one(sha256="0" * 64),
     "another size": one(bytes=1),
-    "a size that is no number": one(bytes="many"),
-    "a date that is no text": one(definitions_date=[]),
+    "a size as a text": one(bytes="many"),
+    "a date as a list": one(definitions_date=[]),
     "carried maybe": one(carried="maybe"),
     "not carried although it is": each(carried=False),
 }
@@ -535,7 +547,7 @@ def test_what_is_no_bundle_of_ours(island, tmp_path, kind):
     refused(island, file, code)
 
 
-def test_an_older_bundle_is_refused_unless_told_otherwise(mirror, bundle, island, tmp_path):
+def test_an_older_bundle_is_refused_without_the_option(mirror, bundle, island, tmp_path):
     mirror.publish(3)
     mirror.well("export", tmp_path / "newer.tar")
     island.well("import", tmp_path / "newer.tar")
@@ -569,9 +581,9 @@ def test_a_held_channel_does_not_keep_the_rest_of_a_bundle_out(mirror, bundle, i
     mirror.publish(4)
     file = tmp_path / "newer.tar"
     mirror.well("export", file)
-    untouched = island.stand()
+    untouched = island.state()
     foretold = island.well("import", file, "--check")
-    assert island.stand() == untouched
+    assert island.state() == untouched
     run = island.well("import", file)
     assert run.report == foretold.report
     assert run.report["changed"] is True
@@ -596,7 +608,7 @@ def test_a_held_channel_does_not_keep_the_rest_of_a_bundle_out(mirror, bundle, i
     assert (island.numbers("production"), island.numbers("canary")) == ([4, 4], [3, 3])
 
 
-def test_what_a_held_channel_serves_is_mended_by_the_bundle_that_has_it(bundle, island):
+def test_a_bundle_repairs_the_package_that_a_held_channel_serves(bundle, island):
     island.well("import", bundle)
     before = island.snapshot()
     island.well("hold", "production")
@@ -657,8 +669,8 @@ def test_check_says_what_an_import_would_do_and_does_nothing(bundle, island):
 # -- export ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_mirror_without_anything_exports_nothing(station, tmp_path):
-    run = station("empty").verb("export", tmp_path / "bundle.tar")
+def test_a_mirror_without_anything_exports_nothing(new_mirror, tmp_path):
+    run = new_mirror("empty").verb("export", tmp_path / "bundle.tar")
     assert (run.status, run.report["errors"][0]["code"]) == (1, "nothing_to_export")
     assert not (tmp_path / "bundle.tar").exists()
 
@@ -858,8 +870,8 @@ def test_of_two_exports_at_once_one_works_and_the_other_says_so(mirror, patched,
         assert process.poll() is None
         run = mirror.verb("export", file)
         process.send_signal(signal.SIGCONT)
-        told = process.communicate(timeout=LONGEST)
-    assert process.returncode == 0, told
+        output = process.communicate(timeout=LONGEST)
+    assert process.returncode == 0, output
     assert (run.status, run.report["errors"][0]["code"]) == (75, "locked")
     assert mirror.well("export", file).report["changed"] is False
     assert list(file.parent.iterdir()) == [file]
@@ -880,8 +892,8 @@ def bytes_read(patched, tmp_path):
         "atexit.register(count)",
     )
 
-    def run(station, *arguments):
-        assert station.run(*map(str, arguments), command=counted).status == 0
+    def run(mirror, *arguments):
+        assert mirror.run(*map(str, arguments), command=counted).status == 0
         return int(dict(line.split(": ") for line in figures.read_text().splitlines())["rchar"])
 
     return run
@@ -932,9 +944,9 @@ def test_headers_as_python_3_8_writes_them(small, island, tmp_path):
 # -- memory ------------------------------------------------------------------------------------------------------------
 
 
-def peak(station, *arguments):
+def peak(mirror, *arguments):
     """The most memory that a run of the command had, in bytes."""
-    run = station.run(*map(str, arguments), command=MEASURED)
+    run = mirror.run(*map(str, arguments), command=MEASURED)
     assert run.status == 0, run.text
     return run.peak
 

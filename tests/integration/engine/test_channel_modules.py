@@ -14,8 +14,7 @@ import sys
 
 import pytest
 
-from ..mirror.conftest import LONGEST
-from .conftest import SIZE, Station, folders, version
+from tests.support.engine import LONGEST, SIZE, ChannelMirror, folders, version
 
 CHANNEL, BUNDLE = "mde.offline.mirror_channel", "mde.offline.mirror_bundle"
 
@@ -81,7 +80,7 @@ def results(tmp_path_factory, first_release, running_service, authority):
     """The result of each task, by its name."""
     here = tmp_path_factory.mktemp("modules")
     names = {"here": str(here), "island": str(here / "island.json")}
-    mirror = Station(here / "first", running_service, authority.cert)
+    mirror = ChannelMirror(here / "first", running_service, authority.cert)
     shutil.copytree(first_release, mirror.root, symlinks=True)
     running_service.clear_faults()
     running_service.publish(version(2), size=SIZE)

@@ -7,10 +7,9 @@ import shutil
 import pytest
 
 from simulators.download_service import CONTENT_FAULTS, Body, Content, DownloadService, Response, Unit, representation
+from tests.support.engine import BACK, HASTY, PATIENT, PRODUCTION, ChannelMirror, folders
 
-from ..mirror.conftest import HASTY, PATIENT
-from ..mirror.test_mirror_faults import CASES
-from .conftest import BACK, PRODUCTION, Station, folders
+from .test_mirror_faults import CASES
 
 OTHER = folders("production")[1]
 # Faults of the XML with the versions do not apply to status.json.
@@ -53,10 +52,10 @@ def concerns(case):
 @pytest.fixture(scope="module")
 def upstream(tmp_path_factory, first_release, running_service, authority, server_certificate):
     """A mirror with release 2, which the simulated service serves."""
-    made = Station(tmp_path_factory.mktemp("upstream"), running_service, authority.cert)
+    made = ChannelMirror(tmp_path_factory.mktemp("upstream"), running_service, authority.cert)
     shutil.copytree(first_release, made.root, symlinks=True)
     running_service.clear_faults()
-    made.publish(2, size=30_000)
+    made.publish(2)
     with MirrorService(tmp_path_factory.mktemp("unused"), tls=server_certificate.server_context()) as service:
         service.root = made.root
         yield service
@@ -65,7 +64,7 @@ def upstream(tmp_path_factory, first_release, running_service, authority, server
 @pytest.fixture
 def replica(tmp_path, upstream, first_release, authority):
     upstream.clear_faults()
-    made = Station(tmp_path / "replica", upstream, authority.cert)
+    made = ChannelMirror(tmp_path / "replica", upstream, authority.cert)
     made.configure(channels=[], source={"type": "mirror", "url": f"{upstream.origin}/"})
     shutil.copytree(first_release, made.root, symlinks=True)
     yield made

@@ -16,11 +16,9 @@ from pathlib import Path
 import pytest
 
 from simulators.certificates import Authority
-
-from ..mirror.conftest import HASTY, LONGEST, PATIENT
-from ..mirror.test_mirror_sync import Proxy
-from .conftest import PRODUCTION, SIZE, needs, version
-from .upstreams import HOME, SCRIPT, Repository, remade, serving
+from tests.support.engine import HASTY, LONGEST, PATIENT, PRODUCTION, SIZE, needs, version
+from tests.support.script_repository import HOME, SCRIPT, Repository, remade, serving
+from tests.support.web import Proxy
 
 
 @pytest.fixture(autouse=True)

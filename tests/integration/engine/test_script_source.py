@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 
 from simulators.download_service import build_package
-
-from ..mirror.conftest import CHECKOUT, kill, until
-from ..mirror.test_mirror_sync import Proxy
-from .conftest import ARCHITECTURES, ENGINE, PRODUCTION, SIZE, folders, needs, version
-from .upstreams import HOME, POWERSHELL, SCRIPT
+from tests.support.engine import ARCHITECTURES, ENGINE, PRODUCTION, SIZE, folders, kill, needs, until, version
+from tests.support.script_repository import HOME, POWERSHELL, SCRIPT
+from tests.support.web import Proxy
+from tools.collection_tree import CHECKOUT
 
 NEEDED = ("bash", "curl", "jq")
 OTHERS = ("awk", "cat", "cp", "cut", "date", "dirname", "du", "env", "mkdir", "mv", "rm", "sed", "sync", "touch", "tr")

@@ -2,6 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from typing import Any, Callable
+
+import pytest
+
+from tools.collection_tree import CHECKOUT
+
+CALL_MODULE = CHECKOUT / "tests" / "support" / "call_module.py"
+
+
+@pytest.fixture
+def through_ansible(tmp_path) -> Callable[..., dict[str, Any]]:
+    def call(module: str, **arguments: Any) -> dict[str, Any]:
+        command = [sys.executable, str(CALL_MODULE), module, json.dumps(arguments)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
+        assert done.returncode == 0, done.stderr
+        result: dict[str, Any] = json.loads(done.stdout)
+        return result
+
+    return call
+
 
 def test_a_mirror_without_a_sync_is_reported_as_empty(through_ansible, tmp_path):
     result = through_ansible("mde.offline.mirror_info", config={"downloadFolder": str(tmp_path / "mirror")})

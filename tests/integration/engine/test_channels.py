@@ -12,8 +12,21 @@ import time
 
 import pytest
 
-from ..mirror.conftest import LONGEST, Kills, linger, until
-from .conftest import ARCHITECTURES, BACK, CANARY, ENGINE, PRODUCTION, SIZE, damage, folders, version
+from tests.support.engine import (
+    ARCHITECTURES,
+    BACK,
+    CANARY,
+    ENGINE,
+    LONGEST,
+    PRODUCTION,
+    SIZE,
+    Kills,
+    damage,
+    folders,
+    linger,
+    until,
+    version,
+)
 
 OTHER_ENGINE = "1.1.25120.1"
 
@@ -129,8 +142,8 @@ def test_an_impossible_operation_is_refused_and_changes_nothing(mirror, code, ar
     mirror.agree()
 
 
-def test_a_mirror_that_serves_nothing_yet(station):
-    station().refused("no_such_channel", "promote", "production", "canary")
+def test_a_mirror_that_serves_nothing_yet(new_mirror):
+    new_mirror().refused("no_such_channel", "promote", "production", "canary")
 
 
 @pytest.mark.parametrize(
@@ -275,7 +288,7 @@ def test_a_held_channel_stays_across_ten_releases_and_its_release_is_never_prune
         assert {run.outcomes()[path] for path in before} == {"held"}
         assert {run.outcomes()[path] for path in folders("preview")} == {"updated"}
         assert mirror.snapshot(list(before)) == before
-    assert mirror.shelved() == [1, 10, 11]
+    assert mirror.stored() == [1, 10, 11]
     mirror.well("unhold", "production")
     mirror.sync_well()
     assert mirror.numbers("production") == [11, 11]
@@ -387,8 +400,8 @@ def test_check_changes_nothing_and_predicts_the_result(mirror, arguments):
     assert happened.report["changed"] is True
 
 
-def test_check_needs_no_lock_and_creates_no_folders(station):
-    made = station()
+def test_check_needs_no_lock_and_creates_no_folders(new_mirror):
+    made = new_mirror()
     assert made.run("promote", "production", "canary", "--check").status == 1
     assert not made.root.exists()
 
@@ -543,15 +556,15 @@ def test_a_release_of_any_channel_is_never_pruned(mirror):
     mirror.well("promote", "production", "canary")
     for number in (2, 3, 4):
         mirror.publish(number)
-    assert mirror.shelved() == [1, 3, 4]
+    assert mirror.stored() == [1, 3, 4]
     mirror.well("promote", "production", "canary")
     for number in (5, 6):
         mirror.publish(number)
     # 1 is the n-1 of canary, 4 its release; 5 and 6 are production's.
-    assert mirror.shelved() == [1, 4, 5, 6]
+    assert mirror.stored() == [1, 4, 5, 6]
     mirror.well("promote", "production", "canary")
     mirror.sync_well()
-    assert mirror.shelved() == [4, 5, 6]
+    assert mirror.stored() == [4, 5, 6]
     mirror.agree()
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from .conftest import FIRST, HASTY, PATIENT, SECOND, SIZE, STRUCK, THIRD, UNITS
+from tests.support.engine import FIRST, HASTY, PATIENT, PRODUCTION, SECOND, SIZE, THIRD, UNITS
 
-OTHERS = [path for path in UNITS if path != STRUCK]
+OTHERS = [path for path in UNITS if path != PRODUCTION]
 
 
 @dataclass(frozen=True)
@@ -155,14 +155,14 @@ def test_a_fault_of_one_unit_does_not_affect_other_units(filled, service, struck
 
     assert run.status == 1, run.text
     assert run.report["result"] == "failed"
-    assert run.outcomes()[STRUCK] == "failed"
+    assert run.outcomes()[PRODUCTION] == "failed"
     error = run.error()
     assert error["code"] in struck.codes.split(), error
     assert error["message"]
     assert error["hint"]
-    assert run.units[STRUCK]["before"]["definitions_version"] == FIRST
+    assert run.units[PRODUCTION]["before"]["definitions_version"] == FIRST
     filled.check()
-    assert filled.served() == before[STRUCK]
+    assert filled.served() == before[PRODUCTION]
     assert filled.status()["last_sync"]["result"] == "failed"
     if "minBytes" not in struck.settings.get("verify", {}):
         assert {path: run.outcomes()[path] for path in OTHERS} == dict.fromkeys(OTHERS, "updated")
@@ -172,9 +172,9 @@ def test_a_fault_of_one_unit_does_not_affect_other_units(filled, service, struck
     filled.configure(verify=None, source=PATIENT)
     service.publish(SECOND, size=SIZE)
     healed = filled.sync_well()
-    assert healed.outcomes()[STRUCK] == "updated"
+    assert healed.outcomes()[PRODUCTION] == "updated"
     assert {served.definitions for served in filled.snapshot(UNITS).values()} == {SECOND}
-    assert filled.served("linux/production_back/arch_x86_64") == before[STRUCK]
+    assert filled.served("linux/production_back/arch_x86_64") == before[PRODUCTION]
     assert not list((filled.root / ".incoming").iterdir())
 
 

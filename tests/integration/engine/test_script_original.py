@@ -1,8 +1,8 @@
 """Microsoft's own script, unmodified, as a source. It is not in this repository: MDE_MICROSOFT_SCRIPT names a clone.
 
-    MDE_MICROSOFT_SCRIPT=/path/to/mdatp-xplat python -m pytest tests/integration/channels/test_script_original.py
+    MDE_MICROSOFT_SCRIPT=/path/to/mdatp-xplat python -m pytest tests/integration/engine/test_script_original.py
 
-It knows Microsoft's names only. A proxy leads them to the stand-in of the service, which has a certificate for them.
+It knows Microsoft's names only. A proxy connects them to the simulated service, which has a certificate for them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ..mirror.test_mirror_sync import Proxy
-from .conftest import ARCHITECTURES, PRODUCTION, SIZE, folders, version
+from tests.support.engine import ARCHITECTURES, PRODUCTION, SIZE, folders, version
+from tests.support.script_repository import HOME
+from tests.support.web import Proxy
+
 from .test_script_source import PACKAGE_FAULTS, VERSIONS_FAULTS
-from .upstreams import HOME
 
 CLONE = os.environ.get("MDE_MICROSOFT_SCRIPT", "")
 NAMES = ("go.microsoft.com", "definitionupdates.microsoft.com")

@@ -1,4 +1,4 @@
-"""Sources of Microsoft's script for tests: a git repository, zip files of it, and web servers."""
+"""Places that Microsoft's script comes from: a git repository, zip files of it, and a web server for both."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import urllib.parse
 import zipfile
 from pathlib import Path
 
-from ..mirror.conftest import CHECKOUT
-from .web import LocalServer, running
+from tests.support.web import LocalServer, running
+from tools.collection_tree import CHECKOUT
 
 SCRIPT, POWERSHELL = "xplat_offline_updates_download.sh", "xplat_offline_updates_download.ps1"
 HOME = "linux/definition_downloader"
@@ -141,7 +141,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-class WebServer(LocalServer):
+class RepositoryServer(LocalServer):
     """Serves a folder. If `disturb(handler)` returns True, it has sent the response itself."""
 
     def __init__(self, root, context=None):
@@ -153,4 +153,4 @@ class WebServer(LocalServer):
 
 
 def serving(root, context=None):
-    return running(WebServer(root, context))
+    return running(RepositoryServer(root, context))
