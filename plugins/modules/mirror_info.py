@@ -59,7 +59,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 mirror:
-  description: The state of the mirror; C(status.json) in its root has the same content as of the last sync.
+  description:
+    - The state of the mirror. C(status.json) in its root has the same content as of the last sync, without the limits
+      of the settings.
   returned: success
   type: dict
   contains:
@@ -134,6 +136,10 @@ mirror:
               RV(mirror.channels[].stored).
           type: int
           sample: 4458
+        max_definitions_age_hours:
+          description: The age in hours that the settings allow for the definitions of the channel; 0 is no limit.
+          type: float
+          sample: 72
         published:
           description: When the channel began to serve it, in ISO 8601 UTC.
           type: str
@@ -175,11 +181,16 @@ mirror:
       type: dict
       sample: {result: ok, started: "2026-02-03T09:00:00Z", finished: "2026-02-03T09:00:12Z"}
     last_success:
-      description: When the last sync without any failure ended, in ISO 8601 UTC; null if none did.
+      description:
+        - When the mirror was last known to be current, in ISO 8601 UTC; null if it never was. That is the end of the
+          last sync without a failure, or of the last import that brought something newer. A copy of another mirror is
+          as current as that mirror says itself.
       type: str
       sample: "2026-02-03T09:00:12Z"
     last_import:
-      description: When the last import of a bundle ended, in ISO 8601 UTC; null if there was none.
+      description:
+        - When the last import of a bundle ended, whether or not it brought anything newer, in ISO 8601 UTC; null if
+          there was none.
       type: str
       sample: "2026-02-03T10:00:00Z"
 damages:

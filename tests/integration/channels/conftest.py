@@ -241,9 +241,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         server = self.server
-        path = self.path.lstrip("/")
+        path = self.path.lstrip("/").partition("?")[0]
         asked = self.headers.get("Range")
         server.requests.append((path, asked))
+        server.targets.append((self.path, self.headers.get("Cache-Control")))
         for disturb in list(server.disturbances.get(path, [])):
             if disturb(self):
                 return
@@ -284,6 +285,8 @@ class Front(LocalServer):
     def __init__(self, root, context=None):
         super().__init__(_Handler, context)
         self.root, self.disturbances = root, {}
+        # The whole address of each request, and what it says to caches.
+        self.targets = []
 
     def disturb(self, path, act, times=None):
         """`act(handler)` answers in place of the file; where it returns nothing, the file is served after all."""
@@ -307,3 +310,19 @@ def front():
     """Starts web servers: `front(mirror.root)`."""
     with contextlib.ExitStack() as cleanup:
         yield lambda root, context=None: cleanup.enter_context(running(Front(root, context)))
+
+
+@pytest.fixture
+def upstream(mirror, front):
+    """A web server for a mirror that serves release 1."""
+    return front(mirror.root)
+
+
+@pytest.fixture
+def replica_of(station):
+    def make(server, name="replica", **source):
+        made = station(name, channels=[])
+        made.configure(source={"type": "mirror", "url": f"{server.url}/", "caFile": None, **source})
+        return made
+
+    return make

@@ -18,22 +18,6 @@ BIG = 400_000
 
 
 @pytest.fixture
-def upstream(mirror, front):
-    """A web server for a mirror that serves release 1."""
-    return front(mirror.root)
-
-
-@pytest.fixture
-def replica_of(station):
-    def make(server, name="replica", **source):
-        made = station(name, channels=[])
-        made.configure(source={"type": "mirror", "url": f"{server.url}/", "caFile": None, **source})
-        return made
-
-    return make
-
-
-@pytest.fixture
 def replica(upstream, replica_of):
     """A replica that serves release 1."""
     made = replica_of(upstream)

@@ -76,6 +76,7 @@ def test_the_metrics_that_the_rules_read_are_written() -> None:
                     "behind_seconds": 60,
                     "held": None,
                     "bytes": 1,
+                    "max_definitions_age_hours": 72,
                 }
             ],
         }
