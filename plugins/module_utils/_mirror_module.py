@@ -15,7 +15,14 @@ from urllib.parse import unquote, urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mde.offline.plugins.module_utils._mirror.errors import MirrorError
+from ansible_collections.mde.offline.plugins.module_utils._mirror.refusals import ACCEPTABLE, DOWNGRADE
 from ansible_collections.mde.offline.plugins.module_utils._mirror.settings import Settings, load, parse
+
+# The options of modules that publish what a source or a bundle offers.
+ACCEPT_OPTIONS = {
+    "accept": {"type": "list", "elements": "str", "choices": list(ACCEPTABLE), "default": []},
+    "allow_downgrade": {"type": "bool", "default": False},
+}
 
 # What the module does. Its arguments are the settings, the module's parameters, and True in check mode.
 Work = Callable[[Settings, Mapping[str, Any], bool], "dict[str, Any]"]
@@ -42,6 +49,11 @@ def run(work: Work, argument_spec: dict[str, Any], **constraints: Any) -> None:
     if result.pop("failed", False):
         module.fail_json(**result)
     module.exit_json(**result)
+
+
+def accepted(params: Mapping[str, Any]) -> frozenset[str]:
+    """The codes of refusals that do not count, from the options in `ACCEPT_OPTIONS`."""
+    return frozenset([*params["accept"], *([DOWNGRADE] if params["allow_downgrade"] else [])])
 
 
 def diff(units: list[dict[str, Any]], line: Callable[[Any], str]) -> dict[str, str]:

@@ -36,9 +36,19 @@ options:
       - With O(state=exported), a copy of C(status.json) of the mirror that will import the file. Packages that it lists
         are left out.
     type: path
+  accept:
+    description:
+      - With O(state=imported), refusals that do not count in this run, by their codes. V(stale_package) is a package
+        that was published under other versions before. V(implausible_versions) is a date in the future, or a jump of
+        versions that no release makes. V(downgrade) are versions that are lower than the published ones.
+      - What was accepted is in the history of the channel.
+    type: list
+    elements: str
+    choices: [stale_package, implausible_versions, downgrade]
+    default: []
   allow_downgrade:
     description:
-      - With O(state=imported), accept versions that are lower than the published ones.
+      - The same as V(downgrade) in O(accept).
     type: bool
     default: false
 extends_documentation_fragment:
@@ -132,6 +142,11 @@ units:
       description: Why, by whom and since when the channel is held; null if it is not.
       type: dict
       sample: {kind: hold, reason: Freeze, by: root, since: "2026-02-03T10:00:00Z"}
+    accepted:
+      description: With O(state=imported), the codes in O(accept) without which the file would have been refused.
+      type: list
+      elements: str
+      sample: []
     changed:
       description: Whether this unit changed, or would change in check mode.
       type: bool
@@ -146,13 +161,13 @@ error:
 from pathlib import Path
 
 from ansible_collections.mde.offline.plugins.module_utils._mirror.bundle import export_bundle, import_bundle
-from ansible_collections.mde.offline.plugins.module_utils._mirror_module import run
+from ansible_collections.mde.offline.plugins.module_utils._mirror_module import ACCEPT_OPTIONS, accepted, run
 
 
 def _bundle(settings, params, check):
     path = Path(params["path"])
     if params["state"] == "imported":
-        return import_bundle(settings, path, check, params["allow_downgrade"])
+        return import_bundle(settings, path, check, accepted(params))
     return export_bundle(settings, path, Path(params["base"]) if params["base"] else None, check)
 
 
@@ -163,7 +178,7 @@ def main():
             "path": {"type": "path", "required": True},
             "state": {"type": "str", "required": True, "choices": ["exported", "imported"]},
             "base": {"type": "path"},
-            "allow_downgrade": {"type": "bool", "default": False},
+            **ACCEPT_OPTIONS,
         },
     )
 

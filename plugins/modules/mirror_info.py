@@ -59,7 +59,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 mirror:
-  description: The state of the mirror. The file C(status.json) in its root has the same content, as of the last sync.
+  description:
+    - The state of the mirror. The file C(status.json) in its root has the same content, as of the last sync, but not
+      the limits of the settings.
   returned: success
   type: dict
   contains:
@@ -134,6 +136,10 @@ mirror:
               RV(mirror.channels[].stored).
           type: int
           sample: 4458
+        max_definitions_age_hours:
+          description: The age in hours that the settings allow for the definitions of the channel; 0 means no limit.
+          type: float
+          sample: 72
         published:
           description: When the channel began to serve this release, in ISO 8601 UTC.
           type: str
@@ -175,13 +181,23 @@ mirror:
       type: dict
       sample: {result: ok, started: "2026-02-03T09:00:00Z", finished: "2026-02-03T09:00:12Z"}
     last_success:
-      description: When the last sync without any failure ended, in ISO 8601 UTC; null if none did.
+      description:
+        - When the last sync without any failure ended, in ISO 8601 UTC; null if none did. For a copy of another mirror,
+          the time up to which that mirror was current.
       type: str
       sample: "2026-02-03T09:00:12Z"
     last_import:
-      description: When the last import of a bundle ended, in ISO 8601 UTC; null if there was none.
+      description:
+        - When the last import of a bundle ended, whether or not it brought anything newer, in ISO 8601 UTC; null if
+          there was none.
       type: str
       sample: "2026-02-03T10:00:00Z"
+    current_as_of:
+      description:
+        - When the mirror was last known to be current, in ISO 8601 UTC; null if it never was. That is
+          RV(mirror.last_success), or the end of the last import that brought something newer.
+      type: str
+      sample: "2026-02-03T09:00:12Z"
 damages:
   description: Published folders that differ from what was verified; empty if there are none.
   returned: when O(verify=true)

@@ -20,10 +20,20 @@ description:
   - Run the module as the user who owns the mirror. If the module runs as root, it acts as that user.
   - A channel that an operator holds or rolls back while a sync is running stays where the operator put it.
 options:
+  accept:
+    description:
+      - Refusals that do not count in this run, by their codes. V(stale_package) is a package that was published under
+        other versions before. V(implausible_versions) is a date in the future, or a jump of versions that no release
+        makes. V(downgrade) are versions that are lower than the published ones.
+      - What was accepted is in the history of the channel.
+    type: list
+    elements: str
+    choices: [stale_package, implausible_versions, downgrade]
+    default: []
   allow_downgrade:
     description:
-      - Accept versions that are lower than the published ones. By default they are refused, because they may be an old
-        file from a cache.
+      - The same as V(downgrade) in O(accept). By default lower versions are refused, because they may be an old file
+        from a cache.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -50,7 +60,7 @@ EXAMPLES = r"""
 
 - name: Accept lower versions after Microsoft withdrew a release
   mde.offline.mirror_sync:
-    allow_downgrade: true
+    accept: [downgrade]
   become: true
   become_user: mde-mirror
 
@@ -122,7 +132,12 @@ units:
       description: The error, with a stable code, a message and a hint; null if the unit did not fail.
       type: dict
       sample: {code: http_status, message: the service answered with status 503, hint: If the error persists, try
-      later.}
+        later.}
+    accepted:
+      description: The codes in O(accept) without which the unit would have failed.
+      type: list
+      elements: str
+      sample: []
     notes:
       description: Notes, such as failures after which a retry succeeded.
       type: list
@@ -159,11 +174,11 @@ error:
 
 from ansible_collections.mde.offline.plugins.module_utils._mirror.sync import sync
 from ansible_collections.mde.offline.plugins.module_utils._mirror.units import unit_name
-from ansible_collections.mde.offline.plugins.module_utils._mirror_module import diff, run
+from ansible_collections.mde.offline.plugins.module_utils._mirror_module import ACCEPT_OPTIONS, accepted, diff, run
 
 
 def _sync(settings, params, check):
-    result = sync(settings, check=check, allow_downgrade=params["allow_downgrade"]).as_dict()
+    result = sync(settings, check=check, accept=accepted(params)).as_dict()
     failed = result.pop("result") == "failed"
     return {**result, "failed": failed, "msg": _message(result), "diff": diff(result["units"], _versions)}
 
@@ -187,7 +202,7 @@ def main():
     run(
         _sync,
         {
-            "allow_downgrade": {"type": "bool", "default": False},
+            **ACCEPT_OPTIONS,
         },
     )
 

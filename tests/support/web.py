@@ -76,9 +76,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class _FileHandler(Handler):
     def do_GET(self):
         server = self.server
-        path = self.path.lstrip("/")
+        path = self.path.lstrip("/").partition("?")[0]
         asked = self.headers.get("Range")
         server.requests.append((path, asked))
+        server.targets.append((self.path, self.headers.get("Cache-Control")))
         for disturb in list(server.disturbances.get(path, [])):
             if disturb(self):
                 return
@@ -106,6 +107,8 @@ class MirrorServer(LocalServer):
     def __init__(self, root, context=None):
         super().__init__(_FileHandler, context)
         self.root, self.disturbances = root, {}
+        # The whole address of each request, and what it says to caches.
+        self.targets = []
 
     def disturb(self, path, act, times=None):
         """`act(handler)` sends another response and returns True; if it returns None, the file is served.

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from .cancel import Cancel
 from .errors import MirrorError
 from .files import advising, remove_tree, sha256_of, unique
-from .records import MANIFEST, ZIP, Channel, Release
+from .records import ADOPTED, MANIFEST, ZIP, Channel, Release
 from .session import Mirror, MirrorSession
 from .settings import PackagePolicy
 from .times import now_iso
@@ -86,7 +86,7 @@ def _examine_folder(unit: Unit, folder: Path, policy: PackagePolicy, cancel: Can
             raise _not_adopted(f"{where} has no usable {MANIFEST}: {error}") from None
         digest = sha256_of(folder / ZIP)
         size = (folder / ZIP).stat().st_size
-    return Release(unit.pool, versions.definitions, versions.engine, None, digest, size, now_iso(), "adopted")
+    return Release(unit.pool, versions.definitions, versions.engine, None, digest, size, now_iso(), ADOPTED)
 
 
 def _not_adopted(what: str) -> MirrorError:

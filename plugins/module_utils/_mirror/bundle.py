@@ -21,7 +21,7 @@ import tarfile
 from pathlib import Path
 from typing import IO, Any, Callable, ContextManager, Iterator, NamedTuple
 
-from . import VERSION
+from . import VERSION, refusals
 from .cancel import Cancel
 from .errors import MirrorError
 from .files import (
@@ -42,9 +42,9 @@ from .session import Mirror, MirrorSession
 from .settings import PackagePolicy, Settings
 from .sources.replica import read_offers
 from .state import State
-from .times import now_iso
+from .times import now_iso, readable
 from .units import Unit, unit_of_path
-from .versions import is_version
+from .versions import Versions, is_version
 from .workspace import Workspace
 
 FORMAT = 1
@@ -103,9 +103,13 @@ def export_bundle(settings: Settings, target: Path, base: Path | None = None, ch
 
 
 def import_bundle(
-    settings: Settings, source: Path, check: bool = False, allow_downgrade: bool = False, cancel: Cancel | None = None
+    settings: Settings,
+    source: Path,
+    check: bool = False,
+    accept: frozenset[str] = frozenset(),
+    cancel: Cancel | None = None,
 ) -> dict[str, Any]:
-    """Publishes what a bundle carries.
+    """Publishes what a bundle carries. `accept` holds codes of refusals (`refusals.ACCEPTABLE`) that do not count.
 
     Every byte is verified before a channel is changed; a bundle that is damaged, cut short, older than what is
     published or not made by `mde-mirror export` is refused as a whole. A held channel stays unchanged; the other
@@ -121,19 +125,19 @@ def import_bundle(
             with acting_as_owner(settings.root):
                 state = mirror.state()
                 inventory, _sha256 = _verified(bundle, cancel)
-                return _result(state, _plan(state, units, inventory, allow_downgrade))
+                return _result(state, _plan(state, units, inventory, accept))
         with workspace.occupied(settings.followed_units()):
             inventory, _length = _inventory_of(bundle, _Pass(bundle, cancel))
             # A bundle that cannot be imported is refused before its packages are read and written.
             with _refusing_damage_first(bundle, cancel):
-                _plan(mirror.state(), units, inventory, allow_downgrade)
+                _plan(mirror.state(), units, inventory, accept)
             folder, prepared = workspace.folder / unique("bundle"), {}
             try:
                 make_directory(folder)
                 with workspace.reserved(bundle.size):
                     _unpack(bundle, inventory, folder, settings.policy, cancel)
                 prepared = _prepared(workspace, folder, units, inventory)
-                return mirror.change(lambda session: _publish(session, units, inventory, allow_downgrade, prepared))
+                return mirror.change(lambda session: _publish(session, units, inventory, accept, prepared))
             finally:
                 for leftover in (folder, *prepared.values()):
                     remove_tree(leftover)
@@ -157,16 +161,17 @@ def _publish(
     session: MirrorSession,
     units: set[Unit],
     inventory: dict[str, Any],
-    allow_downgrade: bool,
+    accept: frozenset[str],
     prepared: dict[str, Path],
 ) -> dict[str, Any]:
     """Plans again from what the mirror serves now, and publishes."""
     state = session.state
-    steps = _plan(state, units, inventory, allow_downgrade)
+    steps = _plan(state, units, inventory, accept)
     for step in steps:
         if step.unit in session.broken:
             raise session.broken[step.unit]
     result = _result(state, steps)
+    newer = any(step.is_newer(state) for step in steps)
     changes = [step for step in steps if step.outcome in ("updated", "repaired")]
     whole = {step.unit: state.is_whole(step.unit, state.channel(step.unit).current) for step in changes}
     for step in changes:
@@ -174,9 +179,12 @@ def _publish(
         if release.key in prepared:
             release = session.add(prepared.pop(release.key), release)
         channel = state.channel(step.unit)
-        session.set_channel(step.unit, channel.publish(release.name, "import", current_is_whole=whole[step.unit]))
+        published = channel.publish(release.name, "import", current_is_whole=whole[step.unit], accepted=step.accepted)
+        session.set_channel(step.unit, published)
     session.prune()
-    session.record(last_import=now_iso())
+    imported, last = now_iso(), state.last_sync()
+    renewed = imported if newer else last.get("last_renewal", last.get("last_import", ""))
+    session.record(last_import=imported, last_renewal=renewed)
     return result
 
 
@@ -535,23 +543,31 @@ def _name_of_package(digest: str) -> str:
 
 
 class _Step(NamedTuple):
-    """What an import does with one unit. `outcome` is one of those of a sync: updated, repaired, unchanged or held."""
+    """What an import does with one unit. `outcome` is one of those of a sync: updated, repaired, unchanged or held.
+
+    `accepted` has the codes of refusals that the operator overrode.
+    """
 
     unit: Unit
     release: Release
     carried: bool
     outcome: str
+    accepted: tuple[str, ...] = ()
+
+    def is_newer(self, state: State) -> bool:
+        served = state.served_versions(self.unit)
+        return self.outcome == "updated" and (served is None or served.lower_than(self.release.versions))
 
 
-def _plan(state: State, units: set[Unit], inventory: dict[str, Any], allow_downgrade: bool) -> list[_Step]:
+def _plan(state: State, units: set[Unit], inventory: dict[str, Any], accept: frozenset[str]) -> list[_Step]:
     """The steps that the inventory asks for. Raises `MirrorError` if a single entry cannot be imported."""
-    steps = []
+    steps, now = [], now_iso()
     for unit, entry in _entries(inventory):
         if unit not in units:
             continue
         release = _release(unit, entry, inventory)
         step = _Step(unit, release, bool(entry["carried"]), _outcome(state, unit, release))
-        _refuse_downgrade(step, state, allow_downgrade)
+        step = step._replace(accepted=_accepted(step, state, accept, now))
         _require_package(step, state)
         steps.append(step)
     if not steps:
@@ -569,7 +585,7 @@ def _release(unit: Unit, entry: dict[str, Any], inventory: dict[str, Any]) -> Re
         unit.pool,
         entry["definitions_version"],
         entry["engine_version"],
-        entry["definitions_date"],
+        readable(entry["definitions_date"]),
         entry["sha256"],
         entry["bytes"],
         now_iso(),
@@ -577,14 +593,32 @@ def _release(unit: Unit, entry: dict[str, Any], inventory: dict[str, Any]) -> Re
     )
 
 
-def _refuse_downgrade(step: _Step, state: State, allowed: bool) -> None:
+def _accepted(step: _Step, state: State, accept: frozenset[str], now: str) -> tuple[str, ...]:
+    """The codes of refusals that the operator overrides for a unit. Raises where one is not overridden."""
+    if step.outcome != "updated":
+        return ()
+    offering = refusals.Offering("the bundle carries", str(step.unit), "import")
     served, carried = state.served_versions(step.unit), step.release.versions
-    if step.outcome == "updated" and served and carried.lower_than(served) and not allowed:
-        raise MirrorError(
-            "downgrade",
-            f"the bundle carries {carried} for {step.unit}, lower than the published {served}",
-            "Bring a newer bundle, or import once with --allow-downgrade (module: allow_downgrade).",
-        )
+    lower = served is not None and carried.lower_than(served)
+    # An accepted downgrade also takes back a jump that was accepted by mistake.
+    compared = None if lower and refusals.DOWNGRADE in accept else served
+    errors = [
+        refusals.implausible(offering, carried, compared, now),
+        refusals.stale(offering, carried, step.release.sha256, state.published(step.unit)),
+        _downgrade(step, carried, served, refusals.notable_step(state.channel(step.unit), now)) if lower else None,
+    ]
+    error, codes = refusals.refused(errors, accept)
+    if error:
+        raise error
+    return codes
+
+
+def _downgrade(step: _Step, carried: Versions, served: Versions | None, unusual: str) -> MirrorError:
+    return MirrorError(
+        "downgrade",
+        f"the bundle carries {carried} for {step.unit}, lower than the published {served}{unusual}",
+        "Bring a newer bundle, or import once with --allow-downgrade (module: allow_downgrade).",
+    )
 
 
 def _entries(inventory: dict[str, Any]) -> list[tuple[Unit, dict[str, Any]]]:
@@ -649,6 +683,7 @@ def _result(state: State, steps: list[_Step]) -> dict[str, Any]:
                 "release": channel.current if step.outcome == "held" else step.release.name,
                 "held": channel.hold,
                 "carries": step.release.versions.as_dict(),
+                "accepted": list(step.accepted),
             }
         )
     return {"changed": any(unit["changed"] for unit in units), "units": units}

@@ -12,12 +12,13 @@ import io
 import json
 import math
 import os
+import re
 import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, ContextManager, Union
 
-from . import VERSION, metrics
+from . import VERSION, metrics, refusals
 from .errors import LockedError, MirrorError, SettingsError
 from .files import advising, replacing
 from .privileges import acting_as_owner
@@ -25,10 +26,10 @@ from .progress import Report, Silent
 from .settings import DEFAULT_PATH, Settings, load
 from .status import missing, read_status, verify
 from .sync import sync
-from .times import age_seconds, is_future
 from .units import ARCHITECTURES, PLATFORMS, unit_name
 
 if TYPE_CHECKING:
+    from .alarms import Alarm
     from .channels import Selection
 
 DONE, FAILED, USAGE, LOCKED, STOPPED = 0, 1, 2, 75, 130
@@ -128,9 +129,7 @@ def _parser(named: str | None) -> argparse.ArgumentParser:
 
     added = verb("sync", _sync, "Fetch, verify and publish what is new.")
     added.add_argument("--check", action="store_true", help="only say what a sync would do")
-    added.add_argument(
-        "--allow-downgrade", action="store_true", help="accept lower versions than the published ones, once"
-    )
+    _add_accept(added)
     added.add_argument("--json", action="store_true", help="print the result as one JSON object")
     added = verb("status", _status, "Show what is published, how old it is, and how the last sync went.")
     added.add_argument("--json", action="store_true", help="print it as JSON")
@@ -138,7 +137,15 @@ def _parser(named: str | None) -> argparse.ArgumentParser:
         "--max-age",
         type=_hours,
         metavar="HOURS",
-        help="exit with 1 if the last success is older, if there was none, or if something published is missing",
+        help="exit with 1 if the last success is older, if there was none, if the definitions of a channel are older "
+        "than the settings allow, or if something published is missing",
+    )
+    added.add_argument(
+        "--max-definitions-age",
+        type=_hours_or_none,
+        metavar="HOURS",
+        help="exit with 1 if the definitions of a channel are older; 0 means no limit (default: maxDefinitionsAge of "
+        "the settings)",
     )
     _add_channel_verbs(verb)
     added = verb("verify", _verify, "Read everything that is published and compare it with what was verified.")
@@ -189,7 +196,7 @@ def _add_channel_verbs(verb: Callable[..., _VerbParser]) -> None:
     added = verb("import", _import, "Verify a file that `export` wrote, and publish its releases.")
     added.add_argument("file", type=Path, metavar="FILE")
     added.add_argument("--check", action="store_true", help="only say what an import would do")
-    added.add_argument("--allow-downgrade", action="store_true", help="accept lower versions than the published ones")
+    _add_accept(added)
     added.add_argument("--json", action="store_true", help="print the result as one JSON object")
     added = verb("metrics", _metrics, "Print the status in Prometheus' text format.")
     added.add_argument(
@@ -198,6 +205,28 @@ def _add_channel_verbs(verb: Callable[..., _VerbParser]) -> None:
         metavar="FILE",
         help="write it to this file (*.prom) for node_exporter's textfile collector",
     )
+
+
+def _add_accept(added: _VerbParser) -> None:
+    added.add_argument(
+        "--accept",
+        action="append",
+        default=[],
+        choices=refusals.ACCEPTABLE,
+        metavar="CODE",
+        help=f"take once what is refused with this code: {', '.join(refusals.ACCEPTABLE)}; may be given several times",
+    )
+    added.add_argument(
+        "--allow-downgrade",
+        dest="accept",
+        action="append_const",
+        const=refusals.DOWNGRADE,
+        help="the same as --accept downgrade",
+    )
+
+
+def _hours_or_none(text: str) -> float:
+    return 0.0 if re.fullmatch(r"0+(\.0*)?", text) else _hours(text)
 
 
 def _hours(text: str) -> float:
@@ -272,7 +301,7 @@ def _unhold(options: argparse.Namespace, settings: Settings) -> int:
 def _import(options: argparse.Namespace, settings: Settings) -> int:
     from .bundle import import_bundle
 
-    return _print_units(options, import_bundle(settings, options.file, options.check, options.allow_downgrade))
+    return _print_units(options, import_bundle(settings, options.file, options.check, frozenset(options.accept)))
 
 
 def _export(options: argparse.Namespace, settings: Settings) -> int:
@@ -332,7 +361,7 @@ def _sync(options: argparse.Namespace, settings: Settings) -> int:
         log = log_file(settings.log_file)
     with acting_as_owner(settings.root), log as write_log:
         report = Silent() if options.json else Report(sys.stdout, write_log, options.check)
-        result = sync(settings, options.check, options.allow_downgrade, report)
+        result = sync(settings, options.check, frozenset(options.accept), report)
     if report.lost:
         raise report.lost
     if options.json:
@@ -342,46 +371,30 @@ def _sync(options: argparse.Namespace, settings: Settings) -> int:
 
 def _status(options: argparse.Namespace, settings: Settings) -> int:
     found = read_status(settings)
+    hours = options.max_definitions_age
+    if hours is not None:
+        for channel in found["channels"]:
+            channel["max_definitions_age_hours"] = hours
+    raised: list[Alarm] = []
+    if options.max_age or hours is not None:
+        from .alarms import alarms
+
+        raised = alarms(found, settings.root, missing(settings), options.max_age)
+        found["alarms"] = [alarm.as_dict() for alarm in raised]
     if options.json:
         _say(json.dumps(found, indent=2))
     else:
         _print_status(found, settings)
-    alarms = _alarms(found, settings, options.max_age) if options.max_age else []
-    for alarm in alarms:
-        sys.stderr.write(f"mde-mirror: {alarm}" + "\n")
-    return FAILED if alarms else DONE
-
-
-def _alarms(found: dict[str, Any], settings: Settings, hours: float) -> list[str]:
-    """What needs attention: nothing was fetched or imported for too long, or something published is missing."""
-    alarms = []
-    # A mirror behind an air gap is fed by imports alone.
-    times = [iso for iso in (found["last_success"], found["last_import"]) if iso]
-    latest = max([iso for iso in times if not is_future(iso)] or times, default=None)
-    age = age_seconds(latest)
-    if age is None:
-        alarms.append(f"{settings.root} was never filled: no sync and no import has succeeded. Run `mde-mirror sync`.")
-    elif is_future(latest):
-        alarms.append(
-            f"{settings.root} was last filled at {latest}, which is in the future, so its age is not known. Set the "
-            "clock of this host, then run `mde-mirror sync`."
-        )
-    elif age > hours * 3600:
-        alarms.append(
-            f"{settings.root} was last filled at {latest}, {age / 3600:.1f} hours ago; the limit is {hours:g}. "
-            "Check the last sync, its timer and its log."
-        )
-    alarms += [
-        f"{settings.root / path} is published, but missing. Run `mde-mirror sync`." for path in missing(settings)
-    ]
-    return alarms
+    for alarm in raised:
+        sys.stderr.write(f"mde-mirror: {alarm.message}" + "\n")
+    return FAILED if raised else DONE
 
 
 def _print_status(found: dict[str, Any], settings: Settings) -> None:
     if not found["channels"]:
         _say(f"{settings.root} serves nothing yet. Run `mde-mirror sync`.")
         return
-    rows = [("CHANNEL", "DEFINITIONS", "ENGINE", "AGE", "N-1", "BEHIND", "")]
+    rows = [("CHANNEL", "DEFINITIONS", "ENGINE", "AGE", "LIMIT", "N-1", "BEHIND", "")]
     for channel in found["channels"]:
         rows.append(
             (
@@ -389,6 +402,7 @@ def _print_status(found: dict[str, Any], settings: Settings) -> None:
                 channel["definitions_version"] or "missing",
                 channel["engine_version"] or "missing",
                 _age(channel["age_seconds"]),
+                f"{channel['max_definitions_age_hours']:g} h" if channel["max_definitions_age_hours"] else "-",
                 (channel["back"] or {}).get("definitions_version") or "-",
                 _lag(channel),
                 _held(channel["held"]) if channel["held"] else "",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any, Collection, Mapping, NamedTuple
 
-from . import lag
+from . import lag, refusals
 from .errors import MirrorError
 from .records import Channel, Release, release_name
 from .units import RINGS, Unit
@@ -48,23 +48,34 @@ class Found(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The source's answer about a unit. `size` is the size of the offered package, requested only if needed."""
+    """The source's answer about a unit. `size` is the size of the offered package, requested only if needed.
+
+    `sha256` is the SHA-256 of the package, once it was fetched.
+    """
 
     offered: Versions | None = None
     error: MirrorError | None = None
     size: int | None = None
+    sha256: str = ""
 
 
 class Options(NamedTuple):
-    """`source` is the name of the source. `replica`: the source is another mirror, whose channels are followed too."""
+    """`source` is the name of the source. `replica`: the source is another mirror, whose channels are followed too.
+
+    `accept` holds codes of refusals that the operator overrides in this run; see `refusals.ACCEPTABLE`.
+    """
 
     source: str
     replica: bool = False
-    allow_downgrade: bool = False
+    accept: frozenset[str] = frozenset()
 
 
 class View(NamedTuple):
-    """Everything that the decisions of a sync depend on. `stored` names the releases that a rollback could serve."""
+    """Everything that the decisions of a sync depend on.
+
+    `stored` names the releases that a rollback could serve. `published` has the versions of the packages that were
+    published before for the platform and architecture, by SHA-256.
+    """
 
     now: str
     options: Options
@@ -73,10 +84,11 @@ class View(NamedTuple):
     answers: Mapping[Unit, Answer]
     stored: Mapping[Unit, Collection[str]] = {}
     last_results: Mapping[Unit, dict[str, Any]] = {}
+    published: Mapping[Unit, Mapping[str, Versions]] = {}
 
-    def with_offer(self, unit: Unit, offered: Versions) -> View:
-        """The view after the source proved to have these versions of a unit."""
-        answers = {**self.answers, unit: self.answers[unit]._replace(offered=offered)}
+    def with_package(self, unit: Unit, offered: Versions, sha256: str) -> View:
+        """The view after the source proved to have this package of a unit, with these versions."""
+        answers = {**self.answers, unit: self.answers[unit]._replace(offered=offered, sha256=sha256)}
         return self._replace(answers=answers)
 
 
@@ -84,8 +96,8 @@ class Step(NamedTuple):
     """What is to be done with one unit, and its result once that is done.
 
     `fetch` is the offer to download and publish. `discard_current`: the served package is not the one that its manifest
-    names, so it does not become n-1. `skipped`: nothing feeds the unit yet, so the result leaves it out.
-    `problem` is an error that does not make the unit fail.
+    names, so it does not become n-1. `accepted` has the codes of refusals that the operator overrode. `skipped`:
+    nothing feeds the unit yet, so the result leaves it out. `problem` is an error that does not make the unit fail.
     """
 
     unit: Unit
@@ -99,6 +111,7 @@ class Step(NamedTuple):
     drop_previous: str | None = None
     fetch: Versions | None = None
     discard_current: bool = False
+    accepted: tuple[str, ...] = ()
     skipped: bool = False
     error: MirrorError | None = None
     problem: MirrorError | None = None
@@ -140,7 +153,8 @@ def decide(unit: Unit, view: View) -> Step:
     if fed_by_promotion(unit, channel, view.options.replica) or is_left_to_promotions(unit, answer):
         return _left_to_promotions(step, channel, found, answer, view)
     if channel.hold and not found.damaged:
-        return _with_lag(step._replace(offered=answer.offered, notes=_not_known(answer)), view)
+        offered, notes = _believed(step, found, answer, view)
+        return _with_lag(step._replace(offered=offered, notes=notes), view)
     if answer.error or answer.offered is None:
         return failed(step, answer.error or _no_answer(unit), view)
     return _followed(step, channel, found, answer, answer.offered, view)
@@ -173,10 +187,38 @@ def _followed(step: Step, channel: Channel, found: Found, answer: Answer, offere
         return _with_lag(step, view)
     if channel.hold and not same:
         return failed(step, _held_and_lost(step, offered), view)
-    if found.versions and offered.lower_than(found.versions) and not view.options.allow_downgrade:
-        return failed(step, _downgrade(step, offered, found.versions, view), view)
+    error, accepted = refusals.refused(_refusals(step, channel, found, answer, offered, view), view.options.accept)
+    if error:
+        # What is refused for another code says nothing about what the source really has.
+        seen = offered if error.code == refusals.DOWNGRADE else None
+        return failed(step._replace(offered=seen), error, view)
     outcome = "repaired" if same else "updated"
-    return _with_lag(step._replace(outcome=outcome, after=offered, fetch=offered), view)
+    return _with_lag(step._replace(outcome=outcome, after=offered, fetch=offered, accepted=accepted), view)
+
+
+def _refusals(
+    step: Step, channel: Channel, found: Found, answer: Answer, offered: Versions, view: View
+) -> list[MirrorError | None]:
+    """What is wrong with an offer, in the order in which it is reported."""
+    offering = refusals.Offering("the source offers", str(step.unit), "sync")
+    served = found.versions
+    lower = served is not None and offered.lower_than(served)
+    # An accepted downgrade also takes back a jump that was accepted by mistake.
+    compared = None if lower and refusals.DOWNGRADE in view.options.accept else served
+    return [
+        refusals.implausible(offering, offered, compared, view.now),
+        refusals.stale(offering, offered, answer.sha256 or offered.sha256, view.published.get(step.unit, {})),
+        _downgrade(step, channel, offered, served, view) if served and lower else None,
+    ]
+
+
+def _believed(step: Step, found: Found, answer: Answer, view: View) -> tuple[Versions | None, tuple[str, ...]]:
+    """What the source offers for a channel that is held, unless that cannot be true."""
+    if answer.offered is None:
+        return None, _not_known(answer)
+    offering = refusals.Offering("the source offers", str(step.unit), "sync")
+    error = refusals.implausible(offering, answer.offered, found.versions, view.now)
+    return (None, (error.message,)) if error else (answer.offered, ())
 
 
 def _is_another_package(
@@ -265,18 +307,21 @@ def _previous_lost(unit: Unit, name: str) -> MirrorError:
     )
 
 
-def _downgrade(step: Step, offered: Versions, served: Versions, view: View) -> MirrorError:
+def _downgrade(step: Step, channel: Channel, offered: Versions, served: Versions, view: View) -> MirrorError:
+    step_up = refusals.notable_step(channel, view.now)
     if offered.offer:
-        return _upstream_rolled_back(step.unit, offered, offered.offer, served, view)
+        return _upstream_rolled_back(step.unit, offered, offered.offer, served, view, step_up)
     return MirrorError(
         "downgrade",
-        f"the source offers {offered} for {step.unit}, lower than the published {served}",
+        f"the source offers {offered} for {step.unit}, lower than the published {served}{step_up}",
         "If Microsoft really withdrew a release, sync once with --allow-downgrade (module: allow_downgrade). "
         "Otherwise look for a cache on the route that serves old files.",
     )
 
 
-def _upstream_rolled_back(unit: Unit, offered: Versions, offer: Offer, served: Versions, view: View) -> MirrorError:
+def _upstream_rolled_back(
+    unit: Unit, offered: Versions, offer: Offer, served: Versions, view: View, step_up: str
+) -> MirrorError:
     """The other mirror serves an older release than before. The hint says how to make this one serve it too."""
     hint = "To accept what the other mirror serves, run `mde-mirror sync --allow-downgrade` (module: allow_downgrade)."
     name = release_name(offered.definitions, offered.engine, offer.sha256)
@@ -290,6 +335,6 @@ def _upstream_rolled_back(unit: Unit, offered: Versions, offer: Offer, served: V
     return MirrorError(
         "downgrade",
         f"the mirror {view.options.source} went back to {offered} for {unit}, lower than the published {served}: "
-        f"{offer.reason()}",
+        f"{offer.reason()}{step_up}",
         hint,
     )

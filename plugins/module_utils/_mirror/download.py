@@ -30,6 +30,8 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)\Z")
 Hash = Any
 # Called after each chunk with the bytes received so far and the size of the package (None if it is unknown).
 Progress = Callable[[int, Optional[int]], None]
+# Called with the address that all redirects lead to.
+AddressCheck = Callable[[str], None]
 
 
 class _CannotResume(Exception):
@@ -71,27 +73,32 @@ class Download:
         with advising("removing", self._folder):
             remove_tree(self._folder)
 
-    def fetch(self, client: Client, url: str, expected: str) -> Downloaded:
+    def fetch(self, client: Client, url: str, expected: str, check: AddressCheck | None = None) -> Downloaded:
         """Tries once to download the package. Raises `MirrorError`.
 
-        `expected` names what the source offers; a partial download of anything else is not resumed.
+        `expected` names what the source offers; a partial download of anything else is not resumed. `check` raises
+        where the address is wrong that all redirects lead to.
         """
         at, validator = self._resume_point(expected)
         if at:
             try:
-                return self._attempt(client, url, expected, at, validator)
+                return self._attempt(client, url, expected, at, validator, check)
             except _CannotResume:
                 # The partial file cannot be resumed, or resuming gave a broken package. Starting over uses up no try.
                 self.discard()
-        return self._attempt(client, url, expected, 0, "")
+        return self._attempt(client, url, expected, 0, "", check)
 
-    def _attempt(self, client: Client, url: str, expected: str, at: int, validator: str) -> Downloaded:
+    def _attempt(
+        self, client: Client, url: str, expected: str, at: int, validator: str, check: AddressCheck | None
+    ) -> Downloaded:
         headers: dict[str, str] = {}
         if at:
             headers["Range"] = f"bytes={at}-"
             if validator:
                 headers["If-Range"] = validator
         with self._bandwidth.slot, client.get(url, headers) as response:
+            if check:
+                check(response.url)
             resumed = at > 0 and response.status in (206, 416)
             if resumed and response.status == 416 and _is_complete(response, at, validator):
                 digest, size = self._hash_part(), at

@@ -27,7 +27,16 @@ def _families(status: dict[str, Any]) -> Iterator[tuple[str, str, Iterator[tuple
     last = status["last_sync"] or {}
     channels = status["channels"]
     units = last.get("units", [])
-    yield "last_success_timestamp_seconds", "End of the last sync without any failure.", _one(status["last_success"])
+    yield (
+        "last_success_timestamp_seconds",
+        "End of the last sync without any failure.",
+        _one(status["last_success"]),
+    )
+    yield (
+        "current_timestamp_seconds",
+        "When the mirror was last known to be current.",
+        _one(status.get("current_as_of")),
+    )
     yield "last_sync_timestamp_seconds", "End of the last sync.", _one(last.get("finished"))
     yield "last_import_timestamp_seconds", "End of the last import of a bundle.", _one(status["last_import"])
     yield (
@@ -54,6 +63,15 @@ def _families(status: dict[str, Any]) -> Iterator[tuple[str, str, Iterator[tuple
         "channel_definitions_timestamp_seconds",
         "Date of the definitions that a channel serves.",
         _moments(channels, "definitions_date", "stored"),
+    )
+    yield (
+        "channel_max_definitions_age_seconds",
+        "Allowed age of the definitions that a channel serves; 0 means no limit.",
+        (
+            (_unit(channel), channel["max_definitions_age_hours"] * 3600)
+            for channel in channels
+            if "max_definitions_age_hours" in channel
+        ),
     )
     yield (
         "channel_published_timestamp_seconds",

@@ -13,6 +13,10 @@ from .times import now_iso
 from .versions import Versions
 
 FORMAT = 1
+ADOPTED, RECOVERED = "adopted", "recovered"
+# Origins of releases whose versions nobody compared with a source: what Microsoft's script left, and what was found
+# without its metadata.
+UNVERIFIED_ORIGINS = (ADOPTED, RECOVERED)
 ZIP, MANIFEST, METADATA = "updates.zip", "manifest.json", "release.json"
 # Long enough to explain why a channel serves its release.
 _LONGEST_HISTORY = 200
@@ -77,9 +81,17 @@ class Channel(NamedTuple):
     own: bool = False
 
     def publish(
-        self, name: str, action: str, by: str = "sync", current_is_whole: bool = True, discard_current: bool = False
+        self,
+        name: str,
+        action: str,
+        by: str = "sync",
+        current_is_whole: bool = True,
+        discard_current: bool = False,
+        accepted: tuple[str, ...] = (),
     ) -> Channel:
         """The channel serves release `name`; the release that it served becomes n-1, if that one is whole.
+
+        `accepted` has the codes of refusals that the operator overrode.
 
         With `discard_current`, the served package was not the one that its manifest names: its release does not become
         n-1 and is removed from the history.
@@ -98,6 +110,7 @@ class Channel(NamedTuple):
             published=self.published if self.current == name else now_iso(),
             own=self.own or action == "promote",
             history=history,
+            accepted=accepted,
         )
 
     def adopt(self, current: str | None, previous: str | None) -> Channel:
@@ -118,6 +131,9 @@ class Channel(NamedTuple):
 
     def _with(self, name: str | None, action: str, by: str, **changes: Any) -> Channel:
         entry = {"release": name or "", "at": now_iso(), "action": action, "by": by}
+        accepted = changes.pop("accepted", ())
+        if accepted:
+            entry["accepted"] = ", ".join(accepted)
         history = (*changes.pop("history", self.history), entry)[-_LONGEST_HISTORY:]
         return self._replace(current=name, history=history, **changes)
 

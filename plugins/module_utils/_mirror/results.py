@@ -34,6 +34,7 @@ class UnitResult(NamedTuple):
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
             "error": step.error.as_dict() if step.error else None,
+            "accepted": list(step.accepted),
             "notes": [*self.notes, *step.notes],
         }
 

@@ -130,6 +130,9 @@ class MirrorSession:
 
     def set_channel(self, unit: Unit, channel: Channel) -> None:
         """Makes a unit serve what the channel says: first the state, then the links, then the status."""
+        release = self.state.release(unit, channel.current)
+        if release:
+            self.state.remember(unit, release, self._staging)
         self.state.channels[unit] = channel
         self.state.save_channels(self._staging)
         self._publish_links(unit)

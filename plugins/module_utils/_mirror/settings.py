@@ -31,6 +31,8 @@ _HOST_AND_PORT = re.compile(
 SERVICE_HOSTS = ("go.microsoft.com", "definitionupdates.microsoft.com")
 
 MIB = 1024 * 1024
+# Hours. Microsoft publishes several times a day, so that definitions of this age say that something stands still.
+MAX_DEFINITIONS_AGE = 72
 
 
 class ScriptSettings(NamedTuple):
@@ -58,6 +60,16 @@ class SourceSettings(NamedTuple):
     script: ScriptSettings
 
 
+class AgeLimits(NamedTuple):
+    """How old definitions may be, in hours: of the channels that are named, and of all others. 0 means no limit."""
+
+    others: float
+    by_channel: Mapping[str, float]
+
+    def of(self, channel: str) -> float:
+        return self.by_channel.get(channel, self.others)
+
+
 class PackagePolicy(NamedTuple):
     """The requirements of a package: its size in bytes, and patterns. Each pattern must match the name of a member."""
 
@@ -77,6 +89,7 @@ class Settings(NamedTuple):
     retain: int
     parallel: int
     rate_limit: int
+    max_definitions_age: AgeLimits
     policy: PackagePolicy
     source: SourceSettings
 
@@ -161,6 +174,7 @@ def parse(fields: Any, where: str = "the settings") -> Settings:
         retain=top.get("retain"),
         parallel=top.get("parallel"),
         rate_limit=top.get("rateLimit"),
+        max_definitions_age=_age_limits(top.get("maxDefinitionsAge")),
         policy=PackagePolicy(verify.get("minBytes"), verify.get("maxBytes"), tuple(verify.get("expectedMembers"))),
         source=SourceSettings(
             type=source.get("type"),
@@ -183,8 +197,15 @@ def parse(fields: Any, where: str = "the settings") -> Settings:
     )
 
 
+def _age_limits(value: Any) -> AgeLimits:
+    if isinstance(value, Mapping):
+        return AgeLimits(MAX_DEFINITIONS_AGE, dict(value))
+    return AgeLimits(value, {})
+
+
 # --- the keys -----------------------------------------------------------------------------------------------------
 
+_CHANNEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}\Z")
 # A check returns what is wrong with a value, or nothing.
 Check = Callable[[Any], Optional[str]]
 
@@ -228,6 +249,21 @@ def _number(low: float, high: float, whole: bool = True) -> Check:
     return check
 
 
+def _hours(value: Any) -> str | None:
+    """Hours, or a mapping of channels to hours."""
+    fits = _number(0, 10**6, whole=False)
+    if not isinstance(value, Mapping):
+        fault = fits(value)
+        return f"{fault}, or an object with the hours of channels" if fault else None
+    for name, hours in value.items():
+        if not isinstance(name, str) or not _CHANNEL.match(name):
+            return f"cannot hold {_shown(name)}, which is not the name of a channel"
+        fault = fits(hours)
+        if fault:
+            return f"of {name} {fault}"
+    return None
+
+
 def _texts(choices: tuple[str, ...] = (), empty: bool = False) -> Check:
     def check(value: Any) -> str | None:
         if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
@@ -249,7 +285,7 @@ def _channel_names(value: Any) -> str | None:
     if fault:
         return fault
     for name in value:
-        if name in RINGS or name.endswith("_back") or not re.match(r"[a-z0-9][a-z0-9_-]{0,39}\Z", name):
+        if name in RINGS or name.endswith("_back") or not _CHANNEL.match(name):
             return (
                 f"cannot contain {_shown(name)}: a name consists of a-z, 0-9, _ and -, does not end in _back, and is "
                 f"not one of Microsoft's rings ({', '.join(RINGS)})"
@@ -366,6 +402,7 @@ _TOP: dict[str, tuple[Check, Any]] = {
     "retain": (_number(1, 1000), 3),
     "parallel": (_number(1, 32), 4),
     "rateLimit": (_number(0, 10**12), 0),
+    "maxDefinitionsAge": (_hours, MAX_DEFINITIONS_AGE),
     "verify": (_mapping, {}),
     "source": (_mapping, {}),
 }

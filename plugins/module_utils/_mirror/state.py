@@ -12,7 +12,8 @@ from typing import Any
 
 from .files import advising, json_bytes, read_json, replace
 from .integrity import Integrity
-from .records import FORMAT, Channel, Release, read_channel
+from .published import FILE, Published
+from .records import FORMAT, UNVERIFIED_ORIGINS, Channel, Release, read_channel
 from .store import Store
 from .times import now_iso
 from .units import Unit, unit_of_path
@@ -125,6 +126,18 @@ class State:
         release = self.current(unit)
         return release.versions if release else Versions(definitions, engine)
 
+    def published(self, unit: Unit) -> dict[str, Versions]:
+        """The versions of the packages that were published for the platform and architecture, by SHA-256.
+
+        Version 0.1.0 kept no such memory, so that what is stored counts too. Versions that nobody verified do not.
+        """
+        found = {}
+        for name in self.names(unit):
+            release = self._store.release(unit, name)
+            if release and release.origin not in UNVERIFIED_ORIGINS:
+                found[release.sha256] = release.versions
+        return {**found, **Published(self._folder).packages(unit)}
+
     def is_whole(self, unit: Unit, name: str | None) -> bool:
         """Whether the release is there and its package is the one that was verified."""
         release = self.release(unit, name)
@@ -156,6 +169,14 @@ class State:
         channels = {unit.path: self._channels[unit]._asdict() for unit in self.units()}
         self.save("channels.json", {"format": FORMAT, "channels": channels}, staging)
 
+    def remember(self, unit: Unit, release: Release, staging: Path) -> None:
+        """Keeps the package and the versions of what the unit publishes."""
+        if release.origin in UNVERIFIED_ORIGINS:
+            return
+        content = Published(self._folder).with_release(unit, release)
+        if content:
+            self.save(FILE, content, staging)
+
     def save(self, name: str, fields: Any, staging: Path) -> None:
         path = self._folder / name
         with advising("writing", path):
@@ -167,7 +188,8 @@ class State:
         fields = read_json(self._folder / "last-sync.json")
         if not isinstance(fields, dict):
             return {}
-        kept = {key: fields[key] for key in ("last_success", "last_import") if isinstance(fields.get(key), str)}
+        times = ("last_success", "last_import", "last_renewal")
+        kept = {key: fields[key] for key in times if isinstance(fields.get(key), str)}
         return {**kept, "last_sync": fields["last_sync"]} if _is_record(fields.get("last_sync")) else kept
 
 

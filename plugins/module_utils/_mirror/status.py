@@ -15,7 +15,7 @@ from .files import read_json
 from .records import FORMAT, Release
 from .settings import Settings
 from .state import State, read_state
-from .times import age_seconds, now_iso
+from .times import age_seconds, is_future, now_iso
 from .units import Unit
 
 # How many entries of a channel's history are shown, the newest last.
@@ -23,8 +23,11 @@ _HISTORY = 20
 
 
 def read_status(settings: Settings) -> dict[str, Any]:
-    """The status of a mirror, read without a lock; nothing is written."""
-    return status(read_state(settings.root, settings.keep_previous), settings.root)
+    """The status of a mirror with the limits of its settings, read without a lock; nothing is written."""
+    found = status(read_state(settings.root, settings.keep_previous), settings.root)
+    for channel in found["channels"]:
+        channel["max_definitions_age_hours"] = settings.max_definitions_age.of(channel["channel"])
+    return found
 
 
 def status(state: State, root: Path) -> dict[str, Any]:
@@ -40,7 +43,20 @@ def status(state: State, root: Path) -> dict[str, Any]:
         "last_sync": last.get("last_sync"),
         "last_success": last.get("last_success"),
         "last_import": last.get("last_import"),
+        "current_as_of": _current_as_of(last),
     }
+
+
+def _current_as_of(last: dict[str, Any]) -> str | None:
+    """The time of the last sync without a failure, or of the last import that brought something newer.
+
+    Version 0.1.0 did not record what an import brought.
+    """
+    imported = last.get("last_import")
+    renewed = min(imported, last.get("last_renewal", imported)) if imported else None
+    times = [moment for moment in (last.get("last_success"), renewed) if moment]
+    # A clock that was wrong once must not hide what happens now.
+    return max([moment for moment in times if not is_future(moment)] or times, default=None)
 
 
 def status_is_current(state: State, root: Path) -> bool:

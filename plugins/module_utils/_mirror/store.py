@@ -28,7 +28,7 @@ from .files import (
     target_of,
     unique,
 )
-from .records import METADATA, ZIP, Channel, Release, read_release
+from .records import METADATA, RECOVERED, ZIP, Channel, Release, read_release
 from .times import now_iso
 from .units import Unit
 from .versions import is_version, version_key
@@ -81,7 +81,7 @@ class Store:
             digest = sha256_of(folder / ZIP)
             if digest.startswith(beginning) and is_version(definitions) and is_version(engine):
                 size = (folder / ZIP).stat().st_size
-                found = Release(unit.pool, definitions, engine, None, digest, size, now_iso(), "recovered")
+                found = Release(unit.pool, definitions, engine, None, digest, size, now_iso(), RECOVERED)
                 return self._remember(found)
         self._lost.add((unit.pool, name))
         return None

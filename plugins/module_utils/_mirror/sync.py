@@ -58,11 +58,13 @@ _UNITS_AT_ONCE = 16
 def sync(
     settings: Settings,
     check: bool = False,
-    allow_downgrade: bool = False,
+    accept: frozenset[str] = frozenset(),
     report: Report | None = None,
     cancel: Cancel | None = None,
 ) -> SyncResult:
     """Brings the mirror up to date; with `check`, only reports what that would do and writes nothing.
+
+    `accept` holds codes of refusals (`refusals.ACCEPTABLE`) that do not count in this run.
 
     Failures of units are in the result. Raises `LockedError` while another sync or an import works on the mirror, and
     `MirrorError` when nothing could be done at all (the root cannot be written, TLS files cannot be used).
@@ -75,7 +77,7 @@ def sync(
         mirror=Mirror(settings.root, settings.keep_previous, settings.retain),
         workspace=workspace,
         source=source,
-        options=Options(source.name, settings.is_replica, allow_downgrade),
+        options=Options(source.name, settings.is_replica, accept),
         policy=settings.policy,
         bandwidth=BandwidthLimit(settings.parallel, settings.rate_limit, cancel),
         report=report or Silent(),
@@ -169,14 +171,21 @@ class _Sync(NamedTuple):
             except MirrorError as error:
                 problems = (*errors, error)
             result = SyncResult(started, now_iso(), units, problems, pruned)
-            last_success = session.state.last_sync().get("last_success") if result.failed else result.finished
-            session.record(last_sync=result.as_dict(), last_success=last_success)
+            last = session.state.last_sync()
+            session.record(last_sync=result.as_dict(), last_success=self._success(last.get("last_success"), result))
             return result
 
         try:
             return self.mirror.change(work)
         except MirrorError as error:
             return SyncResult(started, now_iso(), units, (*errors, error), ())
+
+    def _success(self, last: str | None, result: SyncResult) -> str | None:
+        """When the mirror was last known to be current. Another mirror is as current as it says itself."""
+        if result.failed:
+            return last
+        said = self.source.current_at()
+        return max(last or "", min(said, result.finished)) if said else result.finished
 
     def _wrong_links(self) -> set[Unit]:
         """Units with wrong links, which a killed run or somebody else left."""
@@ -246,16 +255,17 @@ class _Sync(NamedTuple):
         """Examines a unit, asks the source, decides, and does everything except the download."""
         started, found, retries = time.monotonic(), Found(), _Retries(unit, self.report)
         view = View(now_iso(), self.options, snapshot.state.channels, {unit: found}, {}, {}, snapshot.last_results)
-        adoption = None
+        adoption, first = None, answer is None
         try:
             with self._faults_explained():
                 found, adoption = self._find(unit, snapshot)
                 stored = {unit: snapshot.state.names(unit)}
                 view = view._replace(found={unit: found}, stored=stored)
-                view = view._replace(answers={unit: answer or self._ask(unit, view, retries)})
+                answer = answer or self._ask(unit, view, retries)
+                view = view._replace(answers={unit: answer}, published=self._published(unit, found, answer))
                 step = decide(unit, view)
                 fed = fed_by_promotion(unit, snapshot.state.channel(unit), self.options.replica)
-                postponed = answer is None and not fed and is_left_to_promotions(unit, view.answers[unit])
+                postponed = first and not fed and is_left_to_promotions(unit, answer)
                 task = _Task(unit, view, step, started, retries, adoption, postponed)
                 if not self.check and not postponed:
                     self._act(task)
@@ -321,6 +331,13 @@ class _Sync(NamedTuple):
             raise
         except MirrorError as error:
             return Answer(error=error)
+
+    def _published(self, unit: Unit, found: Found, answer: Answer) -> dict[Unit, dict[str, Versions]]:
+        """The packages that were published before, where the source names one with other versions than are served."""
+        offered = answer.offered
+        if not offered or not offered.sha256 or (found.versions and offered.same_as(found.versions)):
+            return {}
+        return {unit: self.mirror.state().published(unit)}
 
     def _act(self, task: _Task) -> None:
         """Adopts and repairs everything that needs no download."""
@@ -388,7 +405,9 @@ class _Sync(NamedTuple):
             now_iso(),
             self.source.name,
         )
-        again = decide(unit, task.view.with_offer(unit, versions))
+        known = {unit: self.mirror.state().published(unit)}
+        task = task._replace(view=task.view._replace(published=known))
+        again = decide(unit, task.view.with_package(unit, versions, release.sha256))
         if again.fetch is None:
             return again
         return self._publish(task, versions, release, self.workspace.prepared(downloaded.path, release))
@@ -406,7 +425,7 @@ class _Sync(NamedTuple):
                 # An operator changed the channel meanwhile.
                 found = Found(channel.current, session.state.served_versions(unit), session.state.current(unit))
             view = task.view._replace(channels=session.state.channels, found={unit: found})
-            step = decide(unit, view.with_offer(unit, versions))
+            step = decide(unit, view.with_package(unit, versions, release.sha256))
             if step.fetch is None:
                 return step
             if channel.current is None and task.adoption:
@@ -416,7 +435,13 @@ class _Sync(NamedTuple):
             action = "sync" if step.outcome == "updated" else "repair"
             session.set_channel(
                 unit,
-                channel.publish(stored.name, action, current_is_whole=whole, discard_current=step.discard_current),
+                channel.publish(
+                    stored.name,
+                    action,
+                    current_is_whole=whole,
+                    discard_current=step.discard_current,
+                    accepted=step.accepted,
+                ),
             )
             return step
 

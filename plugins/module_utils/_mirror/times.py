@@ -34,11 +34,32 @@ def is_future(iso: str | None) -> bool:
     return seconds is not None and seconds < -3600
 
 
+def readable(iso: object) -> str | None:
+    """The time if it is one, such as 2026-02-03T10:00:00Z, else None."""
+    return iso if isinstance(iso, str) and _moment(iso) is not None else None
+
+
+def is_beyond_tomorrow(iso: str | None, present: str) -> bool:
+    """True when `iso` is after the end of the day that follows `present`. A missing or unreadable time is not."""
+    then, today = _moment(iso), _moment(present)
+    return then is not None and today is not None and then.date() > today.date() + datetime.timedelta(days=1)
+
+
+def days_between(iso: str | None, present: str) -> float | None:
+    """Days from `iso` to `present`; None where one of them is missing or unreadable."""
+    then, today = _moment(iso), _moment(present)
+    return None if then is None or today is None else (today - then).total_seconds() / 86400
+
+
 def _seconds_since(iso: str | None) -> int | None:
+    then = _moment(iso)
+    return None if then is None else int((now() - then).total_seconds())
+
+
+def _moment(iso: str | None) -> datetime.datetime | None:
     if not isinstance(iso, str) or not _WRITTEN.fullmatch(iso):
         return None
     try:
-        then = datetime.datetime.fromisoformat(iso[:-1] + "+00:00")
+        return datetime.datetime.fromisoformat(iso[:-1] + "+00:00")
     except ValueError:
         return None
-    return int((now() - then).total_seconds())

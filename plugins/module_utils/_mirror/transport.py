@@ -170,7 +170,13 @@ class Client:
     def _request(self, method: str, url: str, headers: dict[str, str]) -> Iterator[Response]:
         parts = urlsplit(url)
         key = (parts.scheme, (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "https" else 80))
-        sent = {"User-Agent": f"mde-mirror/{VERSION}", "Accept": "*/*", "Accept-Encoding": "identity", **headers}
+        sent = {
+            "User-Agent": f"mde-mirror/{VERSION}",
+            "Accept": "*/*",
+            "Accept-Encoding": "identity",
+            "Cache-Control": "no-cache",
+            **headers,
+        }
         self._cancel.check()
         try:
             connection, answer = self._ask(key, method, url, sent)
@@ -289,14 +295,15 @@ def truncated(where: str, what: str) -> MirrorError:
 class Response:
     """The response to a request, after its header was read.
 
-    `shown` is its address, for messages. `length` is the announced length of the body in bytes; None if it is
-    missing or not valid. `received` is the number of bytes that were read of the body.
+    `url` is its address; `shown` is the address for messages. `length` is the announced length of the body in bytes;
+    None if it is missing or not valid. `received` is the number of bytes that were read of the body.
     """
 
     def __init__(self, response: http.client.HTTPResponse, url: str, stream: _Stream, source: SourceSettings) -> None:
         self._response = response
         self._stream = stream
         self._source = source
+        self.url = url
         self.shown = shown(url)
         self.status = response.status
         self.received = 0

@@ -12,7 +12,7 @@ from .records import Channel, Endpoint, Mirror
 from .times import age, hours_between
 
 # Microsoft publishes several times a day; after seven days its portal reports definitions as out of date.
-OLD_HOURS, STALE_HOURS = 72, 168
+STALE_HOURS = 168
 
 Found = Iterator[dict[str, str]]
 
@@ -74,9 +74,10 @@ def _channel(channel: Channel) -> Found:
     if channel.definitions_version is None:
         yield findings.RELEASE_GONE.found(f"The release of {channel.name} is missing.")
     hours = (channel.age_seconds or 0) / 3600
-    if hours > OLD_HOURS:
+    if channel.max_age_hours and hours > channel.max_age_hours:
+        allowed = f"{channel.max_age_hours:g} hours are allowed"
         yield findings.MIRROR_DEFINITIONS_OLD.found(
-            f"{channel.name} serves definitions that are {age(hours * 60)} old.",
+            f"{channel.name} serves definitions that are {age(hours * 60)} old ({allowed}).",
             severity="error" if hours > STALE_HOURS else "warning",
         )
     if channel.held:

@@ -103,8 +103,8 @@ MIRROR_DEFINITIONS_OLD = Rule(
     "error",
     MIRRORS,
     "Every endpoint of this mirror has definitions that are at least this old, even if its health shows no fault.",
-    "The date of the definitions that a channel serves is more than three days ago.",
-    "Check that the syncs succeed and reach Microsoft, and whether the channel is held.",
+    "The definitions that a channel serves are older than the mirror's setting maxDefinitionsAge allows.",
+    "Check that the syncs succeed and reach Microsoft, whether the channel is held, and when the last import was.",
     "warning up to seven days",
 )
 RELEASE_GONE = Rule(

@@ -49,14 +49,22 @@ class Endpoint:
     problems: list[str]
 
 
+# The limit of a mirror that does not say its own, in hours.
+DEFAULT_MAX_AGE_HOURS = 72.0
+
+
 @dataclass(frozen=True)
 class Channel:
-    """One channel of a mirror; `fields` is everything that the mirror returned for it."""
+    """One channel of a mirror; `fields` is everything that the mirror returned for it.
+
+    `max_age_hours` is the age that the mirror allows for its definitions; 0 means no limit.
+    """
 
     name: str
     definitions_version: str | None
     engine_version: str | None
     age_seconds: float | None
+    max_age_hours: float
     held: bool
     held_reason: str | None
     fields: dict[str, Any]
@@ -120,7 +128,8 @@ def mirror(result: Any) -> Mirror:
         root=reader.cell(status, "root", "mirror"),
         channels=[_channel(reader, fields, where) for fields, where in reader.mappings(status, "channels", "mirror")],
         sync_errors=list(_sync_errors(reader, last)),
-        last_success=reader.cell(status, "last_success", "mirror"),
+        # Version 0.1.0 returned no current_as_of.
+        last_success=reader.cell(status, "current_as_of", "mirror") or reader.cell(status, "last_success", "mirror"),
         problems=reader.problems,
     )
 
@@ -153,11 +162,13 @@ def _channel(reader: _Reader, fields: dict[str, Any], where: str) -> Channel:
     names = ("platform", "channel", "arch", "definitions_version", "engine_version")
     known: dict[str, Any] = {name: reader.cell(fields, name, where) for name in names}
     known.update(age_seconds=reader.number(fields, "age_seconds", where), held=held or None)
+    limit = reader.number(fields, "max_definitions_age_hours", where)
     return Channel(
         name=unit_name(known),
         definitions_version=known["definitions_version"],
         engine_version=known["engine_version"],
         age_seconds=known["age_seconds"],
+        max_age_hours=DEFAULT_MAX_AGE_HOURS if limit is None else limit,
         held=bool(held),
         held_reason=reader.text(held, "reason", f"{where}.held"),
         fields={**fields, **known},

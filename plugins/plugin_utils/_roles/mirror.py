@@ -28,6 +28,7 @@ _NAMES = ("user", "group")
 _PATHS = ("root", "command", "settings_file", "unit_directory", "cron_file", "launchd_directory")
 _OPTIONAL_PATHS = ("log_file", "metrics_file")
 _SHORTEST_INTERVAL = 300
+_LONGEST_AGE = 10**6
 
 
 def problems(variables: Variables, scheduler: str, os_family: str) -> list[str]:
@@ -84,10 +85,26 @@ def _alarms(variables: Variables) -> Iterator[str]:
             yield f"mirror_alarm_units has {unit!r}. Give names of systemd units with their suffix, as in page.service."
     if variables["alarm_max_age"] < 0:
         yield "mirror_alarm_max_age has to be a number of hours, or 0 for no alarm."
+    if not _are_hours(variables["alarm_max_definitions_age"]):
+        yield (
+            "mirror_alarm_max_definitions_age has to be a number of hours, or a mapping of channels to hours. 0 is no "
+            "limit."
+        )
     if variables["alarm_repeat"] < 1:
         yield "mirror_alarm_repeat has to be a number of hours, at least 1."
     if variables["metrics_file"] and not variables["metrics_file"].endswith(".prom"):
         yield "mirror_metrics_file has to end in .prom. The collector of node_exporter reads no other files."
+
+
+def _are_hours(value: t.Any) -> bool:
+    """Whether a value is a number of hours, or a mapping of channels to hours."""
+    if isinstance(value, Mapping):
+        return all(isinstance(name, str) and _is_hours(hours) for name, hours in value.items())
+    return _is_hours(value)
+
+
+def _is_hours(value: t.Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _LONGEST_AGE
 
 
 def _cron(variables: Variables) -> Iterator[str]:

@@ -96,6 +96,8 @@ def _odd(value: t.Any) -> Iterator[str]:
 def _prepared(value: t.Any, option: Option) -> t.Any:
     """Converts values that ArgumentSpecValidator treats differently by version; refuses mistakes that it accepts."""
     kind = option.get("type", "str")
+    if kind == "raw":
+        return _number_or_mapping(value)
     if kind == "list":
         return [_prepared(item, _element(option)) for item in _list(value)]
     if kind == "dict":
@@ -108,7 +110,7 @@ def _prepared(value: t.Any, option: Option) -> t.Any:
 
 
 def _element(option: Option) -> Option:
-    return {"type": option.get("elements", "raw")}
+    return {"type": option.get("elements", "any")}
 
 
 def _list(value: t.Any) -> list[t.Any]:
@@ -131,6 +133,12 @@ def _mapping(value: t.Any) -> dict[t.Any, t.Any]:
     if not isinstance(parsed, Mapping):
         raise _Invalid(_NOUNS["dict"], value)
     return dict(parsed)
+
+
+def _number_or_mapping(value: t.Any) -> t.Any:
+    """The number or the mapping that a text stands for; another value is kept."""
+    parsed = _parsed(value) if isinstance(value, str) else value
+    return parsed if isinstance(parsed, (int, float, Mapping)) else value
 
 
 def _integer(value: t.Any) -> int:

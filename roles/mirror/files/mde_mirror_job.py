@@ -95,13 +95,14 @@ class Job:
 
     def raise_alarm(self, kind: str, failed: Done | None = None) -> int:
         """Logs the failure, and runs the alarm command unless it ran for the same problem recently."""
-        status = self.status()
+        status = self.status(kind)
         reason = f"mde-mirror on {socket.gethostname()}: {shortened(self.reason(kind, status, failed))}"
         log(reason, syslog.LOG_ERR)
         if not self.alarm:
             return 0
         stamp = self.state / f"alarm-{kind}"
-        if not self.due(stamp, status):
+        problem = Problem.of(kind, status)
+        if not self.due(stamp, problem):
             log(f"{self.alarm[0]} was already run for this problem; it is repeated after {self.repeat / 3600:g} hours")
             return 0
         done = run([*self.alarm, reason], ALARM_SECONDS)
@@ -111,21 +112,22 @@ class Job:
             return 1
         with contextlib.suppress(OSError):
             handle, name = tempfile.mkstemp(dir=str(self.state), prefix=".alarm-")
-            os.write(handle, filled(status).encode())
+            os.write(handle, problem.as_text().encode())
             os.close(handle)
             Path(name).replace(stamp)
         return 0
 
-    def due(self, stamp: Path, status: dict[str, Any]) -> bool:
-        """True for a new problem (the mirror was filled since the last alarm), or if `repeat` has passed."""
+    def due(self, stamp: Path, problem: Problem) -> bool:
+        """True for another problem than that of the last alarm, or if `repeat` has passed."""
         try:
-            last_alarm, filled_then = stamp.stat().st_mtime, stamp.read_text(encoding="utf-8")
+            last_alarm, last = stamp.stat().st_mtime, Problem.from_text(stamp.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return True
-        return filled(status) > filled_then or not 0 <= time.time() - last_alarm < self.repeat
+        return problem.differs_from(last) or not 0 <= time.time() - last_alarm < self.repeat
 
-    def status(self) -> dict[str, Any]:
-        done = run([*self.command, "status", "--json", "--settings", self.settings], STATUS_SECONDS)
+    def status(self, kind: str) -> dict[str, Any]:
+        options = ["--max-age", str(self.max_age)] if kind == "watch" and self.max_age else []
+        done = run([*self.command, "status", "--json", *options, "--settings", self.settings], STATUS_SECONDS)
         with contextlib.suppress(ValueError):
             found = json.loads(done.output)
             if isinstance(found, dict):
@@ -153,6 +155,42 @@ class Job:
         for line in [] if quiet and not done.status else done.output.splitlines() + done.errors.splitlines():
             log(line, syslog.LOG_ERR if done.status else syslog.LOG_INFO)
         return done
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What an alarm is about.
+
+    `filled` is when the mirror was last filled, in ISO 8601 (UTC, so that it sorts as text); "" if never. `alarms` are
+    those of the watch, such as `definitions_old linux/production/arch_x86_64`; a failed sync has none.
+    """
+
+    filled: str
+    alarms: frozenset[str]
+
+    @classmethod
+    def of(cls, kind: str, status: dict[str, Any]) -> Problem:
+        filled = status.get("current_as_of") or ""
+        found = status.get("alarms", []) if kind == "watch" else []
+        return cls(filled, frozenset("{code} {path}".format(**alarm) for alarm in found))
+
+    @classmethod
+    def from_text(cls, text: str) -> Problem:
+        filled, *alarms = text.split("\n")
+        return cls(filled, frozenset(alarms))
+
+    def as_text(self) -> str:
+        return "\n".join([self.filled, *sorted(self.alarms)])
+
+    def differs_from(self, last: Problem) -> bool:
+        """True for an alarm that `last` had not, and for a failure or a standstill after the mirror was filled again.
+
+        Syncs go on filling a mirror whose definitions are old, so that the time alone does not make that a new problem.
+        """
+        if self.alarms - last.alarms:
+            return True
+        began_again = not self.alarms or any(alarm.startswith("standstill ") for alarm in self.alarms)
+        return began_again and self.filled > last.filled
 
 
 @dataclass(frozen=True)
@@ -217,11 +255,6 @@ def seconds(span: str) -> float:
     """Converts a time span in the syntax of systemd to seconds: `6h`, `1h 30min`, `90`."""
     parts = re.findall(r"(\d+) *([a-z]?)[a-z]*", span)
     return float(sum(int(number) * UNITS[unit] for number, unit in parts))
-
-
-def filled(status: dict[str, Any]) -> str:
-    """The time at which the mirror was last filled, in ISO 8601 (UTC, so that it sorts as text); "" if never."""
-    return max(status.get(when) or "" for when in ("last_success", "last_import"))
 
 
 def shortened(text: str) -> str:

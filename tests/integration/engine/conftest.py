@@ -137,3 +137,21 @@ def web_server():
     """Starts web servers: `web_server(mirror.root)`."""
     with contextlib.ExitStack() as cleanup:
         yield lambda root, context=None: cleanup.enter_context(running(MirrorServer(root, context)))
+
+
+@pytest.fixture
+def upstream(mirror, web_server):
+    """A web server for a mirror that serves release 1."""
+    return web_server(mirror.root)
+
+
+@pytest.fixture
+def replica_of(new_mirror):
+    """Makes replicas of the mirror behind a web server: `replica_of(server)`."""
+
+    def make(server, name="replica", **source):
+        made = new_mirror(name, channels=[])
+        made.configure(source={"type": "mirror", "url": f"{server.url}/", "caFile": None, **source})
+        return made
+
+    return make

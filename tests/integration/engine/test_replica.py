@@ -30,22 +30,6 @@ BIG = 400_000
 
 
 @pytest.fixture
-def upstream(mirror, web_server):
-    """A web server for a mirror that serves release 1."""
-    return web_server(mirror.root)
-
-
-@pytest.fixture
-def replica_of(new_mirror):
-    def make(server, name="replica", **source):
-        made = new_mirror(name, channels=[])
-        made.configure(source={"type": "mirror", "url": f"{server.url}/", "caFile": None, **source})
-        return made
-
-    return make
-
-
-@pytest.fixture
 def replica(upstream, replica_of):
     """A replica that serves release 1."""
     made = replica_of(upstream)
@@ -471,7 +455,7 @@ def test_an_unusable_entry_counts_as_not_offered(replica, mirror, upstream, chan
     assert replica.numbers("production") == [1, 2]
 
 
-@pytest.mark.parametrize("date", [None, 7, "yesterday", "0001-01-01T00:00:00", "9999-12-31T23:59:59Z", "\u0000"])
+@pytest.mark.parametrize("date", [None, 7, "yesterday", "0001-01-01T00:00:00", "\u0000"])
 def test_an_invalid_date_is_ignored(replica, mirror, upstream, date):
     mirror.publish(2)
     fields = mirror.status()
@@ -620,12 +604,12 @@ def test_the_error_says_who_rolled_back_and_how_to_follow(replica, mirror):
 @pytest.mark.parametrize(
     ("held", "message"),
     [
-        (None, "does not say"),
-        ({}, "does not say"),
+        (None, "does not show a hold"),
+        ({}, "does not show a hold"),
         ({"kind": "hold", "reason": "freeze", "by": "ben"}, "is held there by ben: freeze"),
         ({"kind": "rollback"}, "was rolled back there: no reason given"),
         ({"reason": "\x1b[2J\nhush" + "x" * 900, "by": 7}, "is held there: [2Jhushxxx"),
-        ("held", "does not say"),
+        ("held", "does not show a hold"),
     ],
 )
 def test_any_content_of_the_hold_of_the_other_mirror(replica, mirror, upstream, held, message):

@@ -148,6 +148,20 @@ def test_alarms_of_a_stale_mirror_and_of_a_failing_sync_are_independent(mirror: 
     assert (gone.returncode, len(mirror.alarms())) == (0, 3), "the alarm is switched off"
 
 
+def test_old_definitions_are_one_problem_although_syncs_go_on(mirror: Mirror) -> None:
+    mirror.service.publish(NEW, platform="linux", ring="production", date="2026-01-05 06:00:00Z")
+    assert mirror.run("sync").returncode == 0
+    mirror.last_success_was(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 60)))
+    assert mirror.run("watch").returncode == 1
+    assert "hours old" in mirror.alarms()[0][-1]
+    assert mirror.run("sync").returncode == 0
+    assert (mirror.run("watch").returncode, len(mirror.alarms())) == (1, 1), "a sync without anything new ends nothing"
+    mirror.write_settings(maxDefinitionsAge=0)
+    assert mirror.run("watch").returncode == 0
+    (mirror.root / "linux/production/arch_x86_64").unlink()
+    assert (mirror.run("watch").returncode, len(mirror.alarms())) == (1, 2), "what is missing is another problem"
+
+
 def test_a_failing_alarm_command_has_no_effect_on_the_sync_and_is_retried(mirror: Mirror) -> None:
     broken = [sys.executable, "-c", "import sys; sys.exit('no route to the pager')"]
     for alarm, message in ((broken, "no route to the pager"), (["/nowhere/pager"], "/nowhere/pager cannot be run")):

@@ -48,6 +48,7 @@ def test_text_becomes_what_the_variable_means(
         "mirror_channels": "canary,pilot",
         "mirror_scheduler": "cron",
         "mirror_alarm_max_age": "48",
+        "mirror_alarm_max_definitions_age": '{"canary": 24}',
         "mirror_alarm_command": "/usr/local/bin/page",
     }
     words = [word for item in survey.items() for word in ("-e", "=".join(item))]
@@ -61,6 +62,7 @@ def test_text_becomes_what_the_variable_means(
         "retain": 5,
         "architectures": ["arm64"],
         "channels": ["canary", "pilot"],
+        "maxDefinitionsAge": {"canary": 24},
     }
     assert {key: settings[key] for key in wanted} == wanted
     assert settings["source"]["retries"] == 7

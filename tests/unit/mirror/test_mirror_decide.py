@@ -53,6 +53,15 @@ def decided(unit, channel, found, answer, options=MICROSOFT, **more):
     return decide.decide(unit, View(NOW, options, {unit: channel}, {unit: found}, {unit: answer}, **more))
 
 
+JUMP, FIRST = Versions("1.544.1.0", ONE.engine), Versions("2.443.508.0", ONE.engine)
+STEP = Versions("1.543.1.0", ONE.engine)
+LATER, TOMORROW = (TWO._replace(date=date) for date in ("2026-02-05T00:00:00Z", "2026-02-04T23:59:59Z"))
+
+
+def accepting(*codes):
+    return MICROSOFT._replace(accept=frozenset(codes))
+
+
 # unit, channel, found, answer, options: outcome, what is fetched, what is served then, error code
 TABLE = {
     "nothing yet": (RING, Channel(), Found(), Answer(ONE), MICROSOFT, "updated", ONE, ONE, None),
@@ -90,9 +99,55 @@ TABLE = {
         *("failed", None, TWO, "downgrade"),
     ),
     "older is allowed": (
-        *(RING, CHANNEL, Found(R2.name, TWO, R2), Answer(ONE), MICROSOFT._replace(allow_downgrade=True)),
+        *(RING, CHANNEL, Found(R2.name, TWO, R2), Answer(ONE), MICROSOFT._replace(accept=frozenset(["downgrade"]))),
         *("updated", ONE, ONE, None),
     ),
+    # Versions that no release has
+    "too large a step": (
+        RING,
+        CHANNEL,
+        SERVES_ONE,
+        Answer(JUMP),
+        MICROSOFT,
+        "failed",
+        None,
+        ONE,
+        "implausible_versions",
+    ),
+    "a large step": (RING, CHANNEL, SERVES_ONE, Answer(STEP), MICROSOFT, "updated", STEP, STEP, None),
+    "another first number": (
+        *(RING, CHANNEL, SERVES_ONE, Answer(FIRST), MICROSOFT),
+        *("failed", None, ONE, "implausible_versions"),
+    ),
+    "a lower first number": (
+        *(RING, CHANNEL, Found(R1.name, FIRST, R1), Answer(ONE), MICROSOFT),
+        *("failed", None, FIRST, "implausible_versions"),
+    ),
+    "a lower first number, accepted": (
+        *(RING, CHANNEL, Found(R1.name, FIRST, R1), Answer(ONE), accepting("downgrade")),
+        *("updated", ONE, ONE, None),
+    ),
+    "beyond tomorrow": (
+        RING,
+        CHANNEL,
+        SERVES_ONE,
+        Answer(LATER),
+        MICROSOFT,
+        "failed",
+        None,
+        ONE,
+        "implausible_versions",
+    ),
+    "tomorrow": (RING, CHANNEL, SERVES_ONE, Answer(TOMORROW), MICROSOFT, "updated", TOMORROW, TWO, None),
+    "beyond tomorrow, nothing yet": (
+        *(RING, CHANNEL, Found(R1.name, ONE, R1), Answer(LATER), accepting("downgrade", "stale_package")),
+        *("failed", None, ONE, "implausible_versions"),
+    ),
+    "a jump, accepted": (
+        *(RING, CHANNEL, SERVES_ONE, Answer(JUMP), accepting("implausible_versions")),
+        *("updated", JUMP, JUMP, None),
+    ),
+    "held, a jump offered": (RING, HELD, SERVES_ONE, Answer(JUMP), MICROSOFT, "held", None, ONE, None),
     # Damage
     "damaged, same offered": (RING, CHANNEL, DAMAGED, Answer(ONE), MICROSOFT, "repaired", ONE, ONE, None),
     "damaged, newer offered": (RING, CHANNEL, DAMAGED, Answer(TWO), MICROSOFT, "updated", TWO, TWO, None),
@@ -156,6 +211,70 @@ def test_what_is_decided(row):
     assert step.before == found.versions
     assert step.after is not None and step.after.same_as(after)
     assert step.skipped is False
+
+
+STALE = {RING: {OTHER: TWO}}
+THREE = Versions("1.443.510.0", ONE.engine)
+
+
+@pytest.mark.parametrize(
+    ("answer", "options", "code", "accepted"),
+    [
+        (Answer(THREE, sha256=OTHER), MICROSOFT, "stale_package", ()),
+        (Answer(THREE, sha256=OTHER), accepting("stale_package"), None, ("stale_package",)),
+        (Answer(THREE, sha256=SHA), MICROSOFT, None, ()),
+        (Answer(TWO, sha256=OTHER), MICROSOFT, None, ()),
+        (Answer(offer(THREE, OTHER)), REPLICA, "stale_package", ()),
+        (Answer(offer(TWO, OTHER)), REPLICA, None, ()),
+        (Answer(JUMP, sha256=OTHER), MICROSOFT, "implausible_versions", ()),
+        (
+            *(Answer(JUMP, sha256=OTHER), accepting("stale_package", "implausible_versions", "downgrade")),
+            *(None, ("implausible_versions", "stale_package")),
+        ),
+    ],
+)
+def test_a_package_that_was_published_under_other_versions(answer, options, code, accepted):
+    step = decided(RING, CHANNEL, SERVES_ONE, answer, options, published=STALE)
+    assert (step.error.code if step.error else None, step.accepted) == (code, accepted)
+    assert (step.fetch is None) is (code is not None)
+
+
+@pytest.mark.parametrize("answer", [Answer(JUMP), Answer(THREE, sha256=OTHER)])
+def test_what_is_refused_is_no_lag(answer):
+    step = decided(RING, CHANNEL, SERVES_ONE, answer, published=STALE)
+    assert (step.outcome, step.offered, step.behind_since) == ("failed", None, None)
+
+
+def history(*entries):
+    return CHANNEL._replace(
+        history=tuple(
+            {"release": f"{name}-1.1.1.1-{SHA[:8]}", "at": at, "action": action} for name, at, action in entries
+        )
+    )
+
+
+BEFORE, LONG_AGO = "2026-01-05T00:00:00Z", "2026-01-03T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("channel", "named"),
+    [
+        (CHANNEL, False),
+        (history(("1.443.1.0", BEFORE, "sync"), ("1.454.1.0", BEFORE, "sync")), True),
+        (history(("1.443.1.0", BEFORE, "sync"), ("1.453.1.0", BEFORE, "sync")), False),
+        (history(("1.443.1.0", LONG_AGO, "sync"), ("1.454.1.0", LONG_AGO, "sync")), False),
+        (history(("1.443.1.0", LONG_AGO, "sync"), ("2.1.1.0", BEFORE, "import")), True),
+        (history(("1.454.1.0", BEFORE, "sync"), ("1.443.1.0", BEFORE, "rollback")), False),
+        (history(("1.443.1.0", BEFORE, "sync"), ("1.443.1.0", BEFORE, "hold"), ("1.454.1.0", BEFORE, "sync")), True),
+        (history(("1.443.1.0", BEFORE, "sync"), ("1.454.1.0", "soon", "sync")), False),
+        (history(("odd", BEFORE, "sync"), ("1.454.1.0", BEFORE, "sync")), False),
+    ],
+)
+@pytest.mark.parametrize("answer", [Answer(ONE), Answer(offer(ONE))])
+def test_a_downgrade_names_an_unusual_step(channel, named, answer):
+    step = decided(RING, channel, Found(R2.name, TWO, R2), answer, REPLICA if answer.offered.offer else MICROSOFT)
+    assert step.error.code == "downgrade"
+    assert ("unusual" in step.error.message) is named
 
 
 @pytest.mark.parametrize("options", [MICROSOFT, REPLICA])
@@ -270,6 +389,6 @@ def test_the_lag_counts_from_the_first_newer_release(channel, answer, last, sinc
 def test_deciding_again_takes_what_the_download_brought():
     view = View(NOW, MICROSOFT, {RING: CHANNEL}, {RING: SERVES_ONE}, {RING: Answer(ONE)})
     assert decide.decide(RING, view).fetch is None
-    assert decide.decide(RING, view.with_offer(RING, TWO)).fetch == TWO
-    held = view._replace(channels={RING: HELD}).with_offer(RING, TWO)
+    assert decide.decide(RING, view.with_package(RING, TWO, SHA)).fetch == TWO
+    held = view._replace(channels={RING: HELD}).with_package(RING, TWO, SHA)
     assert (decide.decide(RING, held).outcome, decide.decide(RING, held).fetch) == ("held", None)

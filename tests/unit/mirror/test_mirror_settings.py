@@ -101,6 +101,7 @@ WRONG = {
     "retain": [0, -1, 1001, "3", 3.0, True, None],
     "parallel": [0, 33, "4", 1.5, False],
     "rateLimit": [-1, "10M", 1.5, None, 10**13],
+    "maxDefinitionsAge": [-1, "72", True, None, 10**7, [72], {"canary": -1}, {"canary": "24"}, {"a b": 5}, {5: 5}],
     "verify": [None, [], "minBytes", 5],
     "source": [None, [], "https://example.com/", 5],
     "verify.minBytes": [0, -1, "1", 1.0],

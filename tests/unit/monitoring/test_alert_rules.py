@@ -65,6 +65,7 @@ def test_the_metrics_that_the_rules_read_are_written() -> None:
             },
             "last_success": moment,
             "last_import": moment,
+            "current_as_of": moment,
             "channels": [
                 {
                     **unit,
@@ -76,6 +77,7 @@ def test_the_metrics_that_the_rules_read_are_written() -> None:
                     "behind_seconds": 60,
                     "held": None,
                     "bytes": 1,
+                    "max_definitions_age_hours": 72,
                 }
             ],
         }

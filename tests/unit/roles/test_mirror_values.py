@@ -35,6 +35,11 @@ REFUSED = [
     ("alarm_units", ["page me"], "mirror_alarm_units has 'page me'"),
     ("alarm_units", ["x.service\n"], "mirror_alarm_units has"),
     ("alarm_max_age", -1, "mirror_alarm_max_age"),
+    ("alarm_max_definitions_age", -1, "mirror_alarm_max_definitions_age has to be a number of hours"),
+    ("alarm_max_definitions_age", "often", "mirror_alarm_max_definitions_age has to be a number of hours"),
+    ("alarm_max_definitions_age", True, "mirror_alarm_max_definitions_age has to be a number of hours"),
+    ("alarm_max_definitions_age", {"canary": "24h"}, "or a mapping of channels to hours"),
+    ("alarm_max_definitions_age", {5: 24}, "or a mapping of channels to hours"),
     ("alarm_repeat", 0, "mirror_alarm_repeat"),
     ("metrics_file", "/x", "has to end in .prom"),
     ("schedule_cron", "0 24 * * *", 'is "0 24 * * *". The field 24 is not valid.'),
@@ -64,6 +69,7 @@ def test_the_defaults_can_be_used(scheduler: str) -> None:
         {"sync_time_limit": "infinity"},
         {"alarm_command": ["/usr/bin/page", "two words"], "alarm_units": ["page@x.service"]},
         {"root": "/srv/two words/50 %"},
+        {"alarm_max_definitions_age": {"canary": 24, "production": 0, "pilot": 1.5}},
     ],
 )
 def test_other_values_can_be_used(values: dict[str, Any]) -> None:

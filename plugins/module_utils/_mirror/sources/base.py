@@ -36,6 +36,9 @@ class Source(Protocol):
     def versions(self, client: Any, unit: Unit, on_retry: OnRetry = None) -> Versions:
         """What the source offers for a unit now. Raises `MirrorError`."""
 
+    def current_at(self) -> str | None:
+        """Until when the source says that it knows what Microsoft has; None where each answer is of the moment."""
+
     def size(self, client: Any, unit: Unit) -> int | None:
         """The size in bytes of the package that is offered now; None if the source does not say."""
 

@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Mapping
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from ..errors import Cancelled, MirrorError
 from ..retry import retrying
 from ..transport import Client, Connections, shown
 from ..units import Unit
-from ..versions import MAX_XML_BYTES, Versions, from_xml
+from ..versions import MAX_XML_BYTES, Versions, from_xml, is_version, version_key
 from .base import OnRetry
 
 if TYPE_CHECKING:
@@ -33,6 +33,21 @@ def address(base: str, unit: Unit, info: bool) -> str:
         query += "&action=info"
     parts = urlsplit(base)
     return urlunsplit(parts._replace(query=parts.query + "&" + query if parts.query else query))
+
+
+def _agree(final: str, announced: Versions, unit: Unit) -> None:
+    """Refuses an address that the service redirected to and that names other versions than the service announced."""
+    query = parse_qs(urlsplit(final).query)
+    for name, version in (("packageVersion", announced.definitions), ("engineVersion", announced.engine)):
+        for named in query.get(name, []):
+            if is_version(named) and version_key(named) != version_key(version):
+                raise MirrorError(
+                    "versions_moved",
+                    f"the service announces {announced} for {unit} and redirects to a package with {name}={named}",
+                    "A release landed in that moment, or a cache on the way serves an old redirect. If it stays so, "
+                    "have the cache bypassed for the addresses of the service.",
+                    retriable=True,
+                )
 
 
 class Microsoft:
@@ -60,6 +75,9 @@ class Microsoft:
             answer.expect(200)
             return from_xml(answer.read_whole(MAX_XML_BYTES), answer.shown)
 
+    def current_at(self) -> str | None:
+        return None
+
     def size(self, client: Client, unit: Unit) -> int | None:
         try:
             with client.get(address(self._settings.url, unit, info=False), method="HEAD") as answer:
@@ -85,7 +103,13 @@ class Microsoft:
 
         def attempt() -> tuple[Downloaded, Versions]:
             nonlocal expected
-            downloaded = download.fetch(client, url, str(expected))
+            announced = expected
+            try:
+                downloaded = download.fetch(client, url, str(announced), lambda final: _agree(final, announced, unit))
+            except MirrorError as error:
+                if error.code == "versions_moved":
+                    expected = self._ask_again(client, unit, on_retry)
+                raise
             after = self._ask_again(client, unit, on_retry)
             if not after.same_as(expected):
                 download.discard()

@@ -15,6 +15,7 @@ from ..download import Download, Downloaded
 from ..errors import MirrorError
 from ..records import FORMAT, ZIP
 from ..retry import retrying
+from ..times import readable
 from ..transport import Client, Connections, shown
 from ..units import Unit
 from ..versions import Offer, Versions, is_version
@@ -36,6 +37,7 @@ class Replica:
         self._base = connections.source.url.rstrip("/")
         self._lock = threading.Lock()
         self._offers: dict[str, Versions] | None = None
+        self._current_at: str | None = None
         self._failure: MirrorError | None = None
 
     @property
@@ -47,6 +49,9 @@ class Replica:
 
     def versions(self, client: Client, unit: Unit, on_retry: OnRetry = None) -> Versions:
         return self._offer(client, unit, on_retry)
+
+    def current_at(self) -> str | None:
+        return self._current_at
 
     def size(self, client: Client, unit: Unit) -> int | None:
         # The size is for folders that Microsoft's script left, and another mirror need not have the same package.
@@ -60,7 +65,7 @@ class Replica:
     ) -> tuple[Downloaded, Versions]:
         def attempt() -> tuple[Downloaded, Versions]:
             offer = self._offer(client, unit, None)
-            downloaded = download.fetch(client, f"{self._base}/{unit.path}/{ZIP}", offer.sha256)
+            downloaded = self._package(client, unit, offer, download)
             if downloaded.sha256 != offer.sha256:
                 download.discard()
                 with self._lock:
@@ -75,6 +80,19 @@ class Replica:
             return downloaded, offer
 
         return retrying(attempt, self._settings.retries, self._cancel, on_retry)
+
+    def _package(self, client: Client, unit: Unit, offer: Versions, download: Download) -> Downloaded:
+        """The package, from an address of its own for each release: a cache on the way has no old one under it.
+
+        Servers of files pass over the query. Where one takes it for a part of the name, the plain address is left.
+        """
+        address = f"{self._base}/{unit.path}/{ZIP}"
+        try:
+            return download.fetch(client, f"{address}?sha256={offer.sha256}", offer.sha256)
+        except MirrorError as error:
+            if error.code != "http_status" or error.retriable:
+                raise
+        return download.fetch(client, address, offer.sha256)
 
     def _offer(self, client: Client, unit: Unit, on_retry: OnRetry) -> Versions:
         # The status covers all units, so one worker requests it and the others wait for its result.
@@ -113,7 +131,10 @@ class Replica:
         try:
             if len(data) > MAX_STATUS_BYTES:
                 raise ValueError(f"it is larger than {MAX_STATUS_BYTES} bytes")
-            return read_offers(json.loads(data))
+            fields = json.loads(data)
+            offers = read_offers(fields)
+            self._current_at = read_current_at(fields)
+            return offers
         except (ValueError, RecursionError) as error:
             raise MirrorError(
                 "bad_status",
@@ -121,6 +142,17 @@ class Replica:
                 "source.url must be the root of another mirror of this kind. Open that address by hand from this host.",
                 retriable=True,
             ) from None
+
+
+def read_current_at(fields: Mapping[str, Any]) -> str | None:
+    """When the other mirror was last known to be current, by the times inside its status; None where it has none.
+
+    So an old status stays old, for instance one that a cache on the way serves.
+    """
+    # Version 0.1.0 wrote no `current_as_of`.
+    names = ("current_as_of", "last_success", "last_import")
+    known = next((moment for moment in (readable(fields.get(name)) for name in names) if moment), None)
+    return min((moment for moment in (known, readable(fields.get("generated"))) if moment), default=None)
 
 
 def read_offers(fields: Any) -> dict[str, Versions]:
@@ -135,7 +167,7 @@ def read_offers(fields: Any) -> dict[str, Versions]:
         digest, date = entry.get("sha256"), entry.get("definitions_date")
         if is_version(definitions) and is_version(engine) and isinstance(digest, str) and _SHA256.match(digest):
             offer = Offer(digest, _text(entry.get("published")) or None, _held(entry.get("held")))
-            found[entry["path"]] = Versions(definitions, engine, date if isinstance(date, str) else None, offer)
+            found[entry["path"]] = Versions(definitions, engine, readable(date), offer)
     return found
 
 

@@ -69,6 +69,9 @@ class Script:
     def versions(self, client: Client, unit: Unit, on_retry: OnRetry = None) -> Versions:
         return self._service.versions(client, unit, on_retry)
 
+    def current_at(self) -> str | None:
+        return None
+
     def size(self, client: Client, unit: Unit) -> int | None:
         return self._service.size(client, unit)
 
