@@ -35,7 +35,7 @@ def test_requirements_are_measured_where_they_explain_something(ansible: Ansible
     parts = judged.replace("fatal: [", "ok: [").split("ok: [")[1:]
     text = {part.split("]")[0]: part.partition("[ERROR]")[0] for part in parts}
     assert "agent_release_old" in text["auto"]
-    assert "With endpoint_preflight: always," in " ".join(text["auto"].split())
+    assert "endpoint_preflight: always, such errors fail" in " ".join(text["auto"].split())
     assert "agent_release_old" in text["always"]
     assert "agent_release_old" not in text["never"]
     assert "(not_installed" in " ".join(text["gone"].split())
