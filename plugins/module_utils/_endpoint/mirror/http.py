@@ -94,7 +94,7 @@ def ask(connection, address, path, method, timeout):
     """Status, headers (names in lower case) and the beginning of the body of one answer."""
     deadline = process.now() + timeout
     lines = ["{0} {1} HTTP/1.0".format(method, _quoted(path)), "Host: " + address.host_header]
-    lines += ["User-Agent: mde.offline", "Accept: */*", "Connection: close", "", ""]
+    lines += ["User-Agent: mde.offline", "Accept: */*", "Cache-Control: no-cache", "Connection: close", "", ""]
     data = b""
     late = Unreachable("answer", "no complete answer to {0} within {1} seconds".format(path, timeout))
     try:
