@@ -608,12 +608,12 @@ def test_the_error_says_who_rolled_back_and_how_to_follow(replica, mirror):
 @pytest.mark.parametrize(
     ("held", "message"),
     [
-        (None, "does not say"),
-        ({}, "does not say"),
+        (None, "does not show"),
+        ({}, "does not show"),
         ({"kind": "hold", "reason": "freeze", "by": "ben"}, "is held there by ben: freeze"),
         ({"kind": "rollback"}, "was rolled back there: no reason given"),
         ({"reason": "\x1b[2J\nhush" + "x" * 900, "by": 7}, "is held there: [2Jhushxxx"),
-        ("held", "does not say"),
+        ("held", "does not show"),
     ],
 )
 def test_any_content_of_the_hold_of_the_other_mirror(replica, mirror, upstream, held, message):
