@@ -65,7 +65,7 @@ def test_what_nginx_refuses_does_not_stay(hosting: Hosting) -> None:
     untouched = state(server.conf)
     first = hosting.apply(mirror_http_default_server=True)
     assert first.status == 2
-    assert "leave mirror_http_default_server at false" in first.flat()
+    assert "Leave mirror_http_default_server at false" in first.flat()
     assert state(server.conf) == untouched
 
     hosting.works()
@@ -92,7 +92,7 @@ def test_a_site_that_cannot_be_taken_away_stays_whole(hosting: Hosting) -> None:
     other.write_text("nonsense here;\n", encoding="utf-8")
     refused = hosting.apply(mirror_http_state="absent")
     assert refused.status == 2
-    assert "correct that first" in refused.flat()
+    assert "Correct the configuration" in refused.flat()
     assert "nonsense" in refused.output
     other.unlink()
     assert state(hosting.server.conf) == good
@@ -176,7 +176,7 @@ def test_what_cannot_work_is_refused_before_anything_is_touched(hosting: Hosting
         ({"mirror_http_server_name": "mirror.test; return 200"}, "without scheme and port"),
         ({"mirror_http_networks": ["everybody"]}, "addresses or networks"),
         ({"mirror_http_port": port, "mirror_http_metrics_port": port}, "all different"),
-        ({"mirror_http_tls_key": '/etc/"; }'}, "no quotation marks"),
+        ({"mirror_http_tls_key": '/etc/"; }'}, "must not contain quotation marks"),
         ({"mirror_http_port": 70000}, "from 1 to 65535"),
         ({"mirror_http_protocols": ["ftp"]}, "must be one"),
     ]
