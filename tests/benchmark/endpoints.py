@@ -25,8 +25,8 @@ sys.path.insert(0, str(CHECKOUT))
 from ending import Failed, status_of  # noqa: E402
 
 from simulators.static_web_server import StaticWebServer  # noqa: E402
-from tests.integration.roles.endpoints import ModuleRuns, publish  # noqa: E402
-from tests.integration.roles.stage import Agent, Ansible, Run  # noqa: E402
+from tests.support.agent import Agent, publish  # noqa: E402
+from tests.support.ansible_runs import Ansible, ModuleRuns, Run  # noqa: E402
 
 VERSION = "1.449.108.0"
 PLAIN_TASKS = Path(__file__).with_name("plain_endpoint.yml")
@@ -66,7 +66,7 @@ class Fleet:
     def settled(self, candidate: Candidate) -> Run:
         """Runs the playbook until nothing changes; these runs are not measured."""
         for _try in range(2):
-            done = self.ansible.playbook(str(candidate.playbook))
+            done = self.ansible.playbook(candidate.playbook)
             if done.status != 0:
                 raise Failed(f"{candidate.name} failed:\n{done.output[-3000:]}")
         if any(counts.changed for counts in done.recap.values()):
@@ -75,14 +75,14 @@ class Fleet:
 
     def module_runs(self, candidate: Candidate) -> float:
         """The number of Python processes that are started per host, counted by a wrapper of the interpreter."""
-        done = self.ansible.playbook(str(candidate.playbook), ansible_python_interpreter=self.runs.interpreter)
+        done = self.ansible.playbook(candidate.playbook, ansible_python_interpreter=self.runs.interpreter)
         if done.status != 0:
             raise Failed(f"{candidate.name} failed:\n{done.output[-3000:]}")
         return self.runs.taken() / self.size
 
     def seconds(self, playbook: Path) -> float:
         started = time.monotonic()
-        done = self.ansible.playbook(str(playbook))
+        done = self.ansible.playbook(playbook)
         if done.status != 0:
             raise Failed(f"{playbook.name} failed:\n{done.output[-3000:]}")
         return time.monotonic() - started

@@ -32,8 +32,8 @@ from ending import Failed, status_of  # noqa: E402
 from skipped import skipped  # noqa: E402
 
 from simulators.certificates import Authority  # noqa: E402
-from tests.integration.roles.hosting.rig import NAME, RELEASE, Hosting, Server, find  # noqa: E402
-from tests.integration.roles.stage import Ansible  # noqa: E402
+from tests.support.ansible_runs import Ansible  # noqa: E402
+from tests.support.nginx import NAME, RELEASE, Hosting, Server, find  # noqa: E402
 
 MB = 1_000_000
 PACKAGE, STATUS = "/linux/production/arch_x86_64/updates.zip", "/status.json"

@@ -2,7 +2,7 @@
 
     .venv/bin/python tests/benchmark/start.py                    PYTHONS='python3.9 /usr/bin/python3' measures those too
 
-The packed command asks the stand-in service on loopback. Nothing is asserted about time.
+The packed command asks the simulated service on loopback. Nothing is asserted about time.
 """
 
 from __future__ import annotations

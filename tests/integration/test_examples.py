@@ -18,9 +18,10 @@ import yaml
 
 from simulators.download_service import DownloadService
 from simulators.static_web_server import StaticWebServer
-from tests.integration.old_pythons.plays import Plays
+from tests.support.agent import Agent
+from tests.support.ansible_runs import Ansible
+from tools.collection_tree import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 PLUGINS = CHECKOUT / "plugins"
 DOCUMENTED = sorted([*PLUGINS.glob("modules/*.py"), *PLUGINS.glob("filter/*.yml")])
 ARCH = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
@@ -80,7 +81,6 @@ class World:
         self.root, self.service = root, service
         self.mirror = root / "srv/mde-mirror"
         self.settings = root / "etc/mde-mirror/settings.json"
-        self.managed = root / "etc/opt/microsoft/mdatp/managed/mdatp_managed.json"
         self.web = StaticWebServer(self.mirror)
 
     def build(self) -> None:
@@ -94,9 +94,9 @@ class World:
             self.service.publish(version, size=20_000)
             self._run(sys.executable, CHECKOUT / "tools/mde_mirror_dev.py", "sync", "--settings", self.settings)
         self.web.start()
-        self._run(sys.executable, CHECKOUT / "simulators/mdatp.py", "install", "--root", self.root, "--arch", ARCH)
-        self.managed.write_text(json.dumps(self.profile), encoding="utf-8")
-        self._run(self.root / "usr/bin/mdatp", "definitions", "update")
+        agent = Agent(self.root, "--arch", ARCH)
+        agent.managed_file.write_text(json.dumps(self.profile), encoding="utf-8")
+        agent.run("definitions", "update")
         (self.root / "usr/bin/python3.12").symlink_to(sys.executable)
         for folder in ("templates", "files"):
             (self.root / folder).mkdir()
@@ -180,13 +180,8 @@ def test_the_examples_of_the_documentation_work(path: Path, world: World) -> Non
     search = f"{world.root / 'usr/bin'}{os.pathsep}{os.environ['PATH']}"
     for play in content:
         play["environment"] = {"PATH": search}
-    (world.root / "inventory.ini").write_text("[endpoints]\nlocalhost\n", encoding="utf-8")
-    plays = Plays(
-        Path(sys.executable).with_name("ansible-playbook"),
-        Path(sys.executable),
-        world.root,
-        os.environ["ANSIBLE_COLLECTIONS_PATH"],
-    )
-    played = plays.playbook(content, options=("-i", "inventory.ini"))
+    ansible = Ansible(world.root)
+    ansible.hosts["endpoints"] = {"localhost": {}}
+    played = ansible.playbook(content)
     assert played.status == 0, played.output
     assert len(played.results) >= len(tasks), played.output

@@ -31,12 +31,12 @@ ARCHITECTURES = ("x86_64", "arm64")
 
 
 def version(number):
-    """The definitions version of a release; tests that need many releases number them."""
+    """The definitions version of release `number`."""
     return f"1.443.{500 + number}.0"
 
 
 def number_of(version_or_release):
-    """The number of a release in `version`."""
+    """The inverse of `version`; the name of a release begins with its version."""
     return int(version_or_release.split(".")[2]) - 500
 
 

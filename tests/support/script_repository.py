@@ -15,12 +15,12 @@ from tools.collection_tree import CHECKOUT
 
 SCRIPT, POWERSHELL = "xplat_offline_updates_download.sh", "xplat_offline_updates_download.ps1"
 HOME = "linux/definition_downloader"
-STAND_IN = (CHECKOUT / "simulators" / "microsoft_script.sh").read_text(encoding="utf-8")
+SIMULATED_SCRIPT = (CHECKOUT / "simulators" / "microsoft_script.sh").read_text(encoding="utf-8")
 
 
 def edition(number):
     """The simulated script, which reports the edition that runs."""
-    return STAND_IN.replace("\nsay() {", f'\necho "edition {number}"\nsay() {{', 1)
+    return SIMULATED_SCRIPT.replace("\nsay() {", f'\necho "edition {number}"\nsay() {{', 1)
 
 
 class Repository:

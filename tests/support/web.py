@@ -124,7 +124,7 @@ class MirrorServer(LocalServer):
         self.disturbances.setdefault(path, []).append(once)
 
     def asked(self, ending):
-        """The requested paths that end so."""
+        """The requested paths with this ending."""
         return [path for path, _range in self.requests if path.endswith(ending)]
 
 

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from simulators.static_web_server import StaticWebServer
-
-from .site import Site
+from tests.support.agent import UpdatingAgent
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def agent(tmp_path: Path) -> Iterator[UpdatingAgent]:
     (tmp_path / "mirror").mkdir()
     with StaticWebServer(tmp_path / "mirror") as server:
-        yield Site(tmp_path, f"{server.url}/linux/production/")
+        yield UpdatingAgent(tmp_path, tmp_path / "mirror", f"{server.url}/linux/production/")

@@ -1,9 +1,8 @@
-"""diagnosis_info, preflight_info and their playbooks, with the stand-in of the agent in its bad states."""
+"""diagnosis_info, preflight_info and their playbooks, with the simulated agent in its bad states."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +11,30 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent.mdatp 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.diagnosis.diagnosis import Diagnosis
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host.host import Host
 
-from tests.integration.roles.stage import Ansible
-
-from .site import Site, ids
+from tests.support.agent import UpdatingAgent, ids
+from tests.support.ansible_runs import Ansible
 
 MOUNTS = "/dev/sda1 / ext4 rw 0 0\n"
 
 
 @pytest.fixture
-def site(site: Site) -> Site:
-    """It has updated from its mirror, and what a real root has."""
-    (site.root / "proc/self").mkdir(parents=True)
-    (site.root / "proc/self/mounts").write_text(MOUNTS)
-    site.publish("1.450.1.0")
-    subprocess.run([site.command, "definitions", "update"], check=True, stdout=subprocess.DEVNULL)
-    return site
+def agent(agent: UpdatingAgent) -> UpdatingAgent:
+    """It has updated from its mirror, and has the mounts of a real host."""
+    (agent.root / "proc/self").mkdir(parents=True)
+    (agent.root / "proc/self/mounts").write_text(MOUNTS)
+    agent.publish("1.450.1.0")
+    agent.run("definitions", "update")
+    return agent
 
 
-def diagnose(site: Site, timeout: int = 60) -> dict[str, Any]:
-    result = Diagnosis(Mdatp(path=str(site.command), timeout=timeout), Host(str(site.root), environ={})).run()
+def diagnose(agent: UpdatingAgent, timeout: int = 60) -> dict[str, Any]:
+    result = Diagnosis(Mdatp(path=str(agent.command), timeout=timeout), Host(str(agent.root), environ={})).run()
     assert [entry for entry in result["findings"] if not entry["evidence"]] == []
     return result
 
 
-def test_a_host_that_updates_has_no_findings(site: Site) -> None:
-    result = diagnose(site)
+def test_a_host_that_updates_has_no_findings(agent: UpdatingAgent) -> None:
+    result = diagnose(agent)
     assert ids(result) == []
     assert [entry["outcome"] for entry in result["steps"] if entry["name"] == "connectivity"] == ["ok"]
 
@@ -58,34 +56,36 @@ def test_a_host_that_updates_has_no_findings(site: Site) -> None:
         (["mirror_unreachable"], "mirror_unreachable", set()),
     ],
 )
-def test_what_comes_out_first_in_a_bad_state(site: Site, states: list[str], first: str, others: set[str]) -> None:
-    site.stand_in("break", *states)
-    found = diagnose(site, timeout=2 if "health_hangs" in states else 60)["findings"]
+def test_the_first_finding_in_a_bad_state(
+    agent: UpdatingAgent, states: list[str], first: str, others: set[str]
+) -> None:
+    agent.simulate("break", *states)
+    found = diagnose(agent, timeout=2 if "health_hangs" in states else 60)["findings"]
     assert found[0]["id"] == first, found
     assert others <= {entry["id"] for entry in found[1:]}
     assert found[0]["evidence"]
     assert found[0]["hint"]
 
 
-def test_a_mirror_that_broke_after_the_update(site: Site) -> None:
-    for file in site.mirror.rglob("manifest.json"):
+def test_a_mirror_that_broke_after_the_update(agent: UpdatingAgent) -> None:
+    for file in agent.mirror.rglob("manifest.json"):
         file.unlink()
-    site.stand_in("break", "definitions_stale")
-    assert ids(diagnose(site)) == ["mirror_answer_unusable", "definitions_stale"]
+    agent.simulate("break", "definitions_stale")
+    assert ids(diagnose(agent)) == ["mirror_answer_unusable", "definitions_stale"]
 
 
-def test_the_modules(site: Site) -> None:
-    site.stand_in("break", "passive")
-    result = site.module("diagnosis_info", "--check", managed_file=str(site.managed_file), log_lines=3)
+def test_the_modules(agent: UpdatingAgent) -> None:
+    agent.simulate("break", "passive")
+    result = agent.module("diagnosis_info", "--check", managed_file=str(agent.managed_file), log_lines=3)
     assert (result["failed"], result["changed"]) == (False, False)
     assert "passive_mode" in ids(result)
     assert result["mirror"]["definitions_version"] == "1.450.1.0"
     assert [call["command"] for call in result["raw"]][-1] == "mdatp connectivity test"
-    wrong = site.module("diagnosis_info", log_lines=-1)
+    wrong = agent.module("diagnosis_info", log_lines=-1)
     assert wrong["failed"] is True
     assert "log_lines must be at least 0" in wrong["msg"]
 
-    measured = site.module("preflight_info")
+    measured = agent.module("preflight_info")
     by_id = {entry["id"]: entry for entry in measured["requirements"]}
     assert by_id["agent_version"]["ok"] is True
     assert by_id["kernel"]["actual"] == os.uname().release
@@ -94,18 +94,18 @@ def test_the_modules(site: Site) -> None:
     assert (measured["changed"], measured["distribution"]["name"] != "") == (False, True)
 
 
-def test_the_playbooks(site: Site, tmp_path: Path) -> None:
+def test_the_playbooks(agent: UpdatingAgent, tmp_path: Path) -> None:
     ansible = Ansible(tmp_path)
     ansible.hosts["endpoints"] = {
-        "one": {"endpoint_mdatp": str(site.command), "endpoint_managed_file": str(site.managed_file)},
+        "one": {"endpoint_mdatp": str(agent.command), "endpoint_managed_file": str(agent.managed_file)},
         "away": {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1},
     }
-    site.stand_in("break", "daemon_down")
+    agent.simulate("break", "daemon_down")
     done = ansible.playbook("mde.offline.diagnose")
     assert done.status != 0, done.output
     for said in ("daemon_unreachable", "What to do: ", "host_unreachable", "The verdict is error"):
         assert said in done.flat(), said
-    site.stand_in("repair")
+    agent.simulate("repair")
     done = ansible.playbook("mde.offline.diagnose", "--limit", "one")
     assert done.status == 0, done.output
     done = ansible.playbook("mde.offline.preflight", mde_fail_on="never")

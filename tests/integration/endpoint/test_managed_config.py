@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.old_pythons.plays import Played, Plays
+from tests.support.ansible_runs import Ansible, Run
 
 SECRET = "s3cret-in-an-address"
 GOOD = {
@@ -31,9 +31,8 @@ BAD_KEY = {"antivirusEngine": {"enforcementLevl": "real_time"}}
 
 
 @pytest.fixture
-def plays(tmp_path: Path) -> Plays:
-    command = Path(sys.executable).with_name("ansible-playbook")
-    return Plays(command, Path(sys.executable), tmp_path, os.environ["ANSIBLE_COLLECTIONS_PATH"])
+def ansible(tmp_path: Path) -> Ansible:
+    return Ansible(tmp_path)
 
 
 @pytest.fixture
@@ -72,12 +71,12 @@ def ids(result: dict[str, Any], severity: str | None = None) -> set[str]:
     return {found["id"] for found in result["findings"] if severity in (None, found["severity"])}
 
 
-def module_runs(played: Played) -> int:
+def module_runs(played: Run) -> int:
     return played.output.count("Using module file")
 
 
-def test_a_new_file_and_then_nothing_to_do(plays: Plays, path: Path) -> None:
-    first = plays.play(task(path, config=GOOD), options=("-vvv",))
+def test_a_new_file_and_then_nothing_to_do(ansible: Ansible, path: Path) -> None:
+    first = ansible.tasks(task(path, config=GOOD), options=("-vvv",))
     assert first.only["changed"], first.output
     assert path.read_bytes() == (json.dumps(GOOD, indent=2) + "\n").encode()
     assert first.only["config"] == GOOD
@@ -85,17 +84,17 @@ def test_a_new_file_and_then_nothing_to_do(plays: Plays, path: Path) -> None:
     assert (stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode)) == (0o644, 0o755)
     assert module_runs(first) == 2
     before = identity(path)
-    again = plays.play(task(path, config=GOOD), options=("-vvv",))
+    again = ansible.tasks(task(path, config=GOOD), options=("-vvv",))
     assert (again.only["changed"], again.only["config"]) == (False, GOOD)
     assert module_runs(again) == 1
     assert identity(path) == before
     assert names(path.parent) == [path.name]
 
 
-def test_what_others_put_there_stays_and_layout_does_not_count(plays: Plays, path: Path) -> None:
+def test_what_others_put_there_stays_and_layout_does_not_count(ansible: Ansible, path: Path) -> None:
     others = {"edr": {"groupIds": "Größe ☃ 𝄞", "tags": [{"key": "GROUP", "value": "東京"}]}, **GOOD}
     data = put(path, others)
-    played = plays.play(
+    played = ansible.tasks(
         task(path, config=GOOD),
         task(path, config={"cloudService": {"definitionUpdatesInterval": 14400}, "edr": {"groupIds": None}}),
         options=("--diff",),
@@ -113,23 +112,23 @@ def test_what_others_put_there_stays_and_layout_does_not_count(plays: Plays, pat
     assert '+    "definitionUpdatesInterval": 14400' in played.output
 
 
-def test_lists_replace_lists(plays: Plays, path: Path) -> None:
+def test_lists_replace_lists(ansible: Ansible, path: Path) -> None:
     entry = {"$type": "excludedPath", "isDirectory": True, "scopes": ["epp"]}
     entries = [{**entry, "path": "/srv/data/one"}, {**entry, "path": "/srv/data/two"}]
     put(path, {"exclusionSettings": {"exclusions": entries}, **GOOD})
-    played = plays.play(task(path, config={"exclusionSettings": {"exclusions": entries[1:]}}))
+    played = ansible.tasks(task(path, config={"exclusionSettings": {"exclusions": entries[1:]}}))
     assert played.only["changed"], played.output
     assert holds(path)["exclusionSettings"] == {"exclusions": entries[1:]}
 
 
-def test_check_mode_says_what_would_happen_and_writes_nothing(plays: Plays, path: Path) -> None:
-    played = plays.play(task(path, config=GOOD), options=("--check", "--diff", "-vvv"))
+def test_check_mode_says_what_would_happen_and_writes_nothing(ansible: Ansible, path: Path) -> None:
+    played = ansible.tasks(task(path, config=GOOD), options=("--check", "--diff", "-vvv"))
     assert (played.only["changed"], played.only["config"]) == (True, GOOD), played.output
     assert json.loads(played.only["diff"][0]["after"]) == GOOD
     assert module_runs(played) == 1
     assert not path.parent.exists()
     data = put(path, GOOD)
-    played = plays.play(
+    played = ansible.tasks(
         task(path, config=GOOD),
         task(path, config={"edr": {"groupIds": "x"}}, mode="0600", backup=True),
         task(path, config=BAD_KEY),
@@ -142,8 +141,8 @@ def test_check_mode_says_what_would_happen_and_writes_nothing(plays: Plays, path
     assert names(path.parent) == [path.name]
 
 
-def test_errors_keep_the_file_from_being_written(plays: Plays, path: Path) -> None:
-    played = plays.play(task(path, config={**GOOD, **BAD_KEY}), options=("--diff",))
+def test_errors_keep_the_file_from_being_written(ansible: Ansible, path: Path) -> None:
+    played = ansible.tasks(task(path, config={**GOOD, **BAD_KEY}), options=("--diff",))
     assert played.status != 0
     result = played.only
     assert (result["failed"], result["changed"]) == (True, False)
@@ -154,9 +153,9 @@ def test_errors_keep_the_file_from_being_written(plays: Plays, path: Path) -> No
     assert not path.parent.exists()
 
 
-def test_the_content_of_others_is_validated_too(plays: Plays, path: Path) -> None:
+def test_the_content_of_others_is_validated_too(ansible: Ansible, path: Path) -> None:
     data = put(path, {**GOOD, "notAKey": 1})
-    played = plays.play(
+    played = ansible.tasks(
         task(path, config=GOOD),
         task(path, config={"edr": {"groupIds": "x"}}),
         task(path, config={"notAKey": None}),
@@ -170,9 +169,9 @@ def test_the_content_of_others_is_validated_too(plays: Plays, path: Path) -> Non
     assert data != path.read_bytes()
 
 
-def test_warn_writes_and_says_it(plays: Plays, path: Path) -> None:
+def test_warn_writes_and_says_it(ansible: Ansible, path: Path) -> None:
     config = {**GOOD, "notAKey": 1}
-    played = plays.play(task(path, config=config, validation="warn"), task(path, config=config, validation="warn"))
+    played = ansible.tasks(task(path, config=config, validation="warn"), task(path, config=config, validation="warn"))
     assert [result["changed"] for result in played.results] == [True, False], played.output
     assert all("unknown_key" in ids(result, "error") for result in played.results)
     assert "[WARNING]" in played.output
@@ -180,9 +179,9 @@ def test_warn_writes_and_says_it(plays: Plays, path: Path) -> None:
     assert holds(path) == config
 
 
-def test_accepted_findings_need_a_reason_and_then_do_not_count(plays: Plays, path: Path) -> None:
+def test_accepted_findings_need_a_reason_and_then_do_not_count(ansible: Ansible, path: Path) -> None:
     config = {**GOOD, "notAKey": 1}
-    played = plays.play(
+    played = ansible.tasks(
         task(path, config=config, accept={"unknown_key": "The vendor asked for it."}),
         task(path, config=config, accept={"unknown_key": "  "}),
         task(path, config=config, accept={"unknown_key": True}),
@@ -201,10 +200,10 @@ def test_accepted_findings_need_a_reason_and_then_do_not_count(plays: Plays, pat
     assert "Did you mean unknown_key?" in " ".join(played.output.split())
 
 
-def test_absent_takes_away_exactly_its_keys(plays: Plays, path: Path) -> None:
+def test_absent_takes_away_exactly_its_keys(ansible: Ansible, path: Path) -> None:
     put(path, {"edr": {"groupIds": "x"}, "cloudService": {"enabled": True}, **GOOD, "features": {}})
     keys = {"antivirusEngine": dict.fromkeys(GOOD["antivirusEngine"]), "cloudService": GOOD["cloudService"]}
-    played = plays.play(
+    played = ansible.tasks(
         task(path, state="absent", config=keys),
         task(path, state="absent", config=keys),
         task(path.with_name("missing.json"), state="absent", config=keys),
@@ -217,10 +216,10 @@ def test_absent_takes_away_exactly_its_keys(plays: Plays, path: Path) -> None:
     assert not path.with_name("missing.json").exists()
 
 
-def test_replaced_leaves_nothing_else_and_a_backup_keeps_the_old_file(plays: Plays, path: Path) -> None:
+def test_replaced_leaves_nothing_else_and_a_backup_keeps_the_old_file(ansible: Ansible, path: Path) -> None:
     data = put(path, {"edr": {"groupIds": "x"}})
     path.chmod(0o640)
-    played = plays.play(
+    played = ansible.tasks(
         task(path, state="replaced", config=GOOD, backup=True), task(path, state="replaced", config=GOOD, backup=True)
     )
     first, again = played.results
@@ -242,11 +241,11 @@ BROKEN = {
 }
 
 
-def test_each_kind_of_invalid_file_is_named_and_replaced_only_with_a_backup(plays: Plays, path: Path) -> None:
+def test_each_kind_of_invalid_file_is_named_and_replaced_only_with_a_backup(ansible: Ansible, path: Path) -> None:
     paths = {kind: path.with_name(f"{kind}.json") for kind in BROKEN}
     for kind, data in BROKEN.items():
         put(paths[kind], data)
-    played = plays.play(
+    played = ansible.tasks(
         *[task(paths[kind], config=GOOD, validation="warn") for kind in BROKEN],
         task(paths["not_json"], config=GOOD, state="absent"),
         ignore_errors=True,
@@ -258,14 +257,14 @@ def test_each_kind_of_invalid_file_is_named_and_replaced_only_with_a_backup(play
     assert "line 3" in played.results[0]["msg"]
     assert "line 1 and again in line 2" in played.results[1]["msg"]
     assert played.results[-1]["failed"]
-    played = plays.play(*[task(paths[kind], config=GOOD, state="replaced") for kind in BROKEN], options=("--diff",))
+    played = ansible.tasks(*[task(paths[kind], config=GOOD, state="replaced") for kind in BROKEN], options=("--diff",))
     for kind, result in zip(BROKEN, played.results):
         assert result["changed"], played.output
         assert holds(paths[kind]) == GOOD
         assert Path(result["backup_file"]).read_bytes() == BROKEN[kind]
 
 
-def test_links_are_followed_and_what_is_no_file_is_refused(plays: Plays, path: Path, tmp_path: Path) -> None:
+def test_links_are_followed_and_what_is_no_file_is_refused(ansible: Ansible, path: Path, tmp_path: Path) -> None:
     target = tmp_path / "elsewhere" / "real.json"
     put(target, {})
     path.parent.mkdir()
@@ -274,7 +273,7 @@ def test_links_are_followed_and_what_is_no_file_is_refused(plays: Plays, path: P
     dangling.symlink_to(tmp_path / "gone.json")
     fifo = path.with_name("fifo.json")
     os.mkfifo(fifo)
-    played = plays.play(
+    played = ansible.tasks(
         task(path, config=GOOD),
         task(dangling, config=GOOD),
         task(fifo, config=GOOD),
@@ -306,9 +305,9 @@ def immutable(path: Path) -> Iterator[Path]:
     subprocess.run([chattr, "-i", str(path)], check=True)
 
 
-def test_an_immutable_file_is_left_whole_with_advice(plays: Plays, immutable: Path) -> None:
+def test_an_immutable_file_is_left_whole_with_advice(ansible: Ansible, immutable: Path) -> None:
     data = immutable.read_bytes()
-    played = plays.play(
+    played = ansible.tasks(
         task(immutable, config=GOOD),
         task(immutable, config={"edr": {"groupIds": "x"}}),
         task(immutable, config={}, state="replaced"),
@@ -323,13 +322,13 @@ def test_an_immutable_file_is_left_whole_with_advice(plays: Plays, immutable: Pa
     assert names(immutable.parent) == [immutable.name]
 
 
-def test_owner_and_mode_change_only_when_asked_for(plays: Plays, path: Path) -> None:
+def test_owner_and_mode_change_only_when_asked_for(ansible: Ansible, path: Path) -> None:
     put(path, GOOD)
     path.chmod(0o600)
     if os.geteuid() == 0:
         os.chown(path, 65534, 65534)
     before = path.stat()
-    played = plays.play(
+    played = ansible.tasks(
         task(path, config={"edr": {"groupIds": "x"}}),
         task(path, config=GOOD, mode="u=rw,g=r,o="),
         task(path, config=GOOD, mode="0640"),
@@ -350,17 +349,17 @@ def test_owner_and_mode_change_only_when_asked_for(plays: Plays, path: Path) -> 
 
 
 def agent(path: Path, *lines: str) -> Path:
-    """An agent that does no more than answer; the stand-in of simulators/ plays in other tests."""
+    """A shell script as the agent; other tests use the simulated agent."""
     path.write_text("\n".join(["#!/bin/sh", *lines, ""]), encoding="utf-8")
     path.chmod(0o755)
     return path
 
 
-def test_the_version_of_the_agent_counts(plays: Plays, path: Path, tmp_path: Path) -> None:
+def test_the_version_of_the_agent_counts(ansible: Ansible, path: Path, tmp_path: Path) -> None:
     old = agent(tmp_path / "old", """echo '"101.23062.0010"'""")
     hanging = agent(tmp_path / "hanging", "exec sleep 60")
     odd = agent(tmp_path / "odd", "echo 'version seven'")
-    played = plays.play(
+    played = ansible.tasks(
         task(path, config=GOOD, agent_version="101.23062.0010"),
         task(path, config=GOOD, mdatp=str(old)),
         task(path, config=GOOD, mdatp=str(old), agent_version="101.26062.0007"),
@@ -380,17 +379,17 @@ def test_the_version_of_the_agent_counts(plays: Plays, path: Path, tmp_path: Pat
     assert "agent_version must be" in wrong["msg"]
 
 
-def test_a_change_by_somebody_else_in_between_is_not_overwritten(plays: Plays, path: Path, tmp_path: Path) -> None:
+def test_a_change_by_somebody_else_in_between_is_not_overwritten(ansible: Ansible, path: Path, tmp_path: Path) -> None:
     put(path, {})
     meddling = agent(tmp_path / "mdatp", f"echo '{{\"edr\": {{}}}}' > '{path}'", "echo 101.26062.0007")
-    played = plays.play(task(path, config=GOOD, mdatp=str(meddling)), options=("--diff",))
+    played = ansible.tasks(task(path, config=GOOD, mdatp=str(meddling)), options=("--diff",))
     assert (played.only["failed"], played.only["changed"]) == (True, False), played.output
     assert "another process" in played.only["msg"]
     assert "Run the task again" in played.only["msg"]
     assert holds(path) == {"edr": {}}
 
 
-def test_a_template_goes_the_same_way(plays: Plays, path: Path, tmp_path: Path) -> None:
+def test_a_template_goes_the_same_way(ansible: Ansible, path: Path, tmp_path: Path) -> None:
     folder = tmp_path / "templates"
     folder.mkdir()
     (folder / "url.j2").write_text('"http://{{ mirror }}:8080/linux/production/"', encoding="utf-8")
@@ -427,7 +426,7 @@ def test_a_template_goes_the_same_way(plays: Plays, path: Path, tmp_path: Path) 
     for name, (text, _words) in broken.items():
         if text is not None:
             (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
-    played = plays.play(
+    played = ansible.tasks(
         task(path, template="profile.json.j2"),
         task(path, config=GOOD),
         task(path.with_name("other.json"), template="one_expression.j2"),
@@ -446,7 +445,7 @@ def test_a_template_goes_the_same_way(plays: Plays, path: Path, tmp_path: Path) 
     assert SECRET not in played.output
 
 
-def test_secrets_are_shown_nowhere(plays: Plays, path: Path) -> None:
+def test_secrets_are_shown_nowhere(ansible: Ansible, path: Path) -> None:
     address = f"http://user:{SECRET}@proxy.example.com:8080/"
     put(path, {"cloudService": {"proxy": address}, "apiToken": SECRET})
     other = path.with_name("other.json")
@@ -454,8 +453,8 @@ def test_secrets_are_shown_nowhere(plays: Plays, path: Path) -> None:
     put(broken, f'{{"proxy": "{address}"'.encode())
     variables = {"proxy": address}
     config = {"cloudService": {"proxy": "{{ proxy }}", "enabled": True}}
-    (plays.folder / "variables.json").write_text(json.dumps(variables), encoding="utf-8")
-    played = plays.play(
+    (ansible.folder / "variables.json").write_text(json.dumps(variables), encoding="utf-8")
+    played = ansible.tasks(
         task(path, config=config),
         task(path, config={**config, "edr": {"groupIds": "x"}}, validation="warn", backup=True),
         task(other, config=config, validation="warn"),
@@ -473,7 +472,7 @@ def test_secrets_are_shown_nowhere(plays: Plays, path: Path) -> None:
     assert "********@proxy.example.com:8080" in played.output
 
 
-def test_wrong_use_is_answered_with_advice(plays: Plays, path: Path) -> None:
+def test_wrong_use_is_answered_with_advice(ansible: Ansible, path: Path) -> None:
     wrong = {
         "exclusive": {"config": GOOD, "template": "x.j2"},
         "config, template": {},
@@ -482,17 +481,17 @@ def test_wrong_use_is_answered_with_advice(plays: Plays, path: Path) -> None:
         "quotes": {"config": {"edr": {"groupIds": datetime.date(2026, 1, 1)}}},
         "deep": {"config": json.loads('{"a":' * 40 + "1" + "}" * 40)},
     }
-    played = plays.play(*[task(path, **arguments) for arguments in wrong.values()], ignore_errors=True)
+    played = ansible.tasks(*[task(path, **arguments) for arguments in wrong.values()], ignore_errors=True)
     assert [result.get("failed") for result in played.results] == [True] * len(wrong), played.output
     assert [words for words, result in zip(wrong, played.results) if words not in result["msg"]] == []
     assert "raceback" not in played.output
     assert not path.parent.exists()
 
 
-def test_defaults_for_the_whole_group_reach_it(plays: Plays, path: Path) -> None:
+def test_defaults_for_the_whole_group_reach_it(ansible: Ansible, path: Path) -> None:
     defaults = {"group/mde.offline.endpoint": {"mdatp": "/nonexistent/mdatp", "timeout": 5}}
     defaults["mde.offline.managed_config"] = {"path": str(path)}
-    played = plays.play({"mde.offline.managed_config": {"config": GOOD}}, module_defaults=defaults)
+    played = ansible.tasks({"mde.offline.managed_config": {"config": GOOD}}, module_defaults=defaults)
     assert played.only["changed"], played.output
     assert holds(path) == GOOD
 
@@ -503,14 +502,14 @@ SYSTEM_PYTHON = shutil.which("python3", path="/usr/bin:/bin")
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: only root can run a task as another user")
 @pytest.mark.skipif(SYSTEM_PYTHON is None, reason="NOT TESTED: there is no Python that every user may run")
-def test_an_unprivileged_user_is_advised_to_become_root(plays: Plays, path: Path) -> None:
+def test_an_unprivileged_user_is_advised_to_become_root(ansible: Ansible, path: Path) -> None:
     data = put(path, GOOD)
     path.chmod(0o600)
-    become = {"become": True, "become_user": "nobody", "become_method": "su", "become_flags": "-s /bin/sh"}
-    played = plays.play(
+    ansible.common.update(ansible_become=True, ansible_python_interpreter=SYSTEM_PYTHON)
+    become = {"become_user": "nobody", "become_method": "su", "become_flags": "-s /bin/sh"}
+    played = ansible.tasks(
         task(path, config=GOOD),
         task(path.with_name("new.json"), config=GOOD),
-        extra={"ansible_python_interpreter": SYSTEM_PYTHON},
         ignore_errors=True,
         **become,
     )

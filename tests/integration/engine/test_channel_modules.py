@@ -1,20 +1,19 @@
 """The modules mirror_channel and mirror_bundle, run by ansible-playbook: check mode, diff, idempotence, refusals.
 
-One play takes every step three times, in check mode, for real and again, and writes down what each task returned.
+One play runs every step three times: in check mode, for real, and again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import subprocess
 import sys
 
 import pytest
 
-from tests.support.engine import LONGEST, SIZE, ChannelMirror, folders, version
+from tests.support.ansible_runs import Ansible
+from tests.support.engine import SIZE, ChannelMirror, folders, version
 
 CHANNEL, BUNDLE = "mde.offline.mirror_channel", "mde.offline.mirror_bundle"
 
@@ -65,8 +64,8 @@ def filled_in(arguments, names):
     return {key: fill(value) for key, value in arguments.items()}
 
 
-def task(module, arguments, register, **more):
-    return {"name": register, module: arguments, "register": register, "diff": True, **more}
+def task(module, arguments, name, **more):
+    return {"name": name, module: arguments, "diff": True, **more}
 
 
 def spoil(source, target):
@@ -88,7 +87,7 @@ def results(tmp_path_factory, first_release, running_service, authority):
     island = {"downloadFolder": str(here / "island" / "mirror"), "channels": ["canary"]}
     (here / "island.json").write_text(json.dumps(island))
 
-    tasks, registers = [], []
+    tasks = []
     for name, module, arguments in STEPS:
         arguments = filled_in(arguments, names)
         tasks += [
@@ -96,38 +95,13 @@ def results(tmp_path_factory, first_release, running_service, authority):
             task(module, arguments, name),
             task(module, arguments, f"{name}_again"),
         ]
-        registers += [f"{name}_predicted", name, f"{name}_again"]
     tasks.append(spoil(here / "bundle.tar", here / "damaged.tar"))
     for name, module, arguments, _code in [*REFUSALS, *MISUSES]:
         tasks.append(task(module, filled_in(arguments, names), name, ignore_errors=True))
-        registers.append(name)
-    write = {
-        "content": "{{ dict(names | zip(names | map('extract', vars))) | to_json }}",
-        "dest": str(here / "results"),
-    }
-    tasks.append({"name": "Write it down", "ansible.builtin.copy": {**write, "mode": "0600"}})
-    play = {
-        "name": "An operator's day",
-        "hosts": "localhost",
-        "connection": "local",
-        "gather_facts": False,
-        "vars": {"names": registers},
-        "module_defaults": {"group/mde.offline.all": {"settings": str(mirror.settings_file)}},
-        "tasks": tasks,
-    }
-    (here / "play.yml").write_text(json.dumps([play]))
-    run = subprocess.run(
-        [sys.executable, "-m", "ansible.cli.playbook", "-i", "localhost,", str(here / "play.yml")],
-        check=False,
-        cwd=here,
-        env={**os.environ, "ANSIBLE_LOCALHOST_WARNING": "false"},
-        capture_output=True,
-        text=True,
-        timeout=4 * LONGEST,
-    )
-    assert (here / "results").exists(), run.stdout + run.stderr
-    assert "Traceback" not in run.stdout + run.stderr
-    found = json.loads((here / "results").read_bytes())
+    defaults = {"group/mde.offline.all": {"settings": str(mirror.settings_file)}}
+    run = Ansible(here).tasks(*tasks, module_defaults=defaults)
+    assert run.status == 0, run.output
+    found = run.by_task
     found["mirrors"] = {"first": mirror, "island": here / "island" / "mirror", "here": here}
     return found
 

@@ -1,29 +1,26 @@
 """The modules mirror_sync and mirror_info, run by ansible-playbook on this host with the simulated service.
 
-One playbook plays a mirror's life and writes down what each task returned; the tests look at that.
+One playbook contains the history of a mirror. The tests examine the result of each task.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
+import yaml
 
 from simulators.certificates import Authority
 from simulators.download_service import DownloadService
+from tests.support.ansible_runs import Ansible
+from tests.support.engine import ENGINE, FIRST, SIZE, THIRD, folders
 
-FIRST, SECOND = "1.443.508.0", "1.443.1000.0"
-ENGINE = "1.1.25110.3002"
-X86, ARM = "linux/production/arch_x86_64", "linux/production/arch_arm64"
+X86, ARM = folders("production")
 PASSWORD = "hunter2-of-the-proxy"
 
 PLAYBOOK = """
-- name: The life of a mirror
-  hosts: localhost
-  connection: local
+- name: The history of a mirror
+  hosts: all
   gather_facts: false
   module_defaults:
     group/mde.offline.mirror:
@@ -33,81 +30,51 @@ PLAYBOOK = """
       body_format: json
       status_code: 200
   tasks:
-    - {name: info_of_nothing, mde.offline.mirror_info: {verify: true}, register: info_of_nothing}
-    - {name: first_checked, mde.offline.mirror_sync: {}, check_mode: true, diff: true, register: first_checked}
-    - {name: root_after_check, ansible.builtin.stat: {path: "{{ root }}"}, register: root_after_check}
-    - {name: first, mde.offline.mirror_sync: {}, diff: true, register: first}
-    - {name: again, mde.offline.mirror_sync: {}, diff: true, register: again}
-    - {name: info, mde.offline.mirror_info: {verify: true}, register: info}
+    - {name: info_of_nothing, mde.offline.mirror_info: {verify: true}}
+    - {name: first_checked, mde.offline.mirror_sync: {}, check_mode: true, diff: true}
+    - {name: root_after_check, ansible.builtin.stat: {path: "{{ root }}"}}
+    - {name: first, mde.offline.mirror_sync: {}, diff: true}
+    - {name: again, mde.offline.mirror_sync: {}, diff: true}
+    - {name: info, mde.offline.mirror_info: {verify: true}}
 
     - name: A release lands for one architecture
       ansible.builtin.uri:
         url: "{{ control }}releases"
-        body: {definitions: "{{ second }}", platform: linux, arch: x86_64, size: 30000}
-    - {name: second_checked, mde.offline.mirror_sync: {}, check_mode: true, diff: true, register: second_checked}
-    - {name: info_after_check, mde.offline.mirror_info: {}, register: info_after_check}
+        body: {definitions: "{{ newer }}", platform: linux, arch: x86_64, size: 30000}
+    - {name: second_checked, mde.offline.mirror_sync: {}, check_mode: true, diff: true}
+    - {name: info_after_check, mde.offline.mirror_info: {}}
     - name: The service refuses its package
       ansible.builtin.uri:
         url: "{{ control }}faults"
         body: {name: status, kind: package, options: {code: 500}}
-    - {name: failing, mde.offline.mirror_sync: {}, register: failing, ignore_errors: true}
-    - {name: info_after_failure, mde.offline.mirror_info: {}, register: info_after_failure}
+    - {name: failing, mde.offline.mirror_sync: {}, ignore_errors: true}
+    - {name: info_after_failure, mde.offline.mirror_info: {}}
     - {name: The service is well again, ansible.builtin.uri: {url: "{{ control }}faults", method: DELETE}}
-    - {name: by_config, mde.offline.mirror_sync: {config: "{{ config }}"}, diff: true, register: by_config}
+    - {name: by_config, mde.offline.mirror_sync: {config: "{{ config }}"}, diff: true}
 
     - name: The service takes the release back
       ansible.builtin.uri:
         url: "{{ control }}releases"
-        body: {definitions: "{{ first_version }}", platform: linux, arch: x86_64, size: 30000}
-    - {name: lower, mde.offline.mirror_sync: {}, register: lower, ignore_errors: true}
-    - {name: allowed, mde.offline.mirror_sync: {allow_downgrade: true}, register: allowed}
+        body: {definitions: "{{ older }}", platform: linux, arch: x86_64, size: 30000}
+    - {name: lower, mde.offline.mirror_sync: {}, ignore_errors: true}
+    - {name: allowed, mde.offline.mirror_sync: {allow_downgrade: true}}
 
     - {name: Damage, ansible.builtin.copy: {content: broken, dest: "{{ root }}/{{ damaged_folder }}/updates.zip"}}
-    - {name: damaged, mde.offline.mirror_info: {verify: true}, register: damaged}
-    - {name: repaired, mde.offline.mirror_sync: {}, register: repaired}
+    - {name: damaged, mde.offline.mirror_info: {verify: true}}
+    - {name: repaired, mde.offline.mirror_sync: {}}
 
     - name: wrong_config
       mde.offline.mirror_sync: {config: {downloadFolder: here, retain: three, colour: blue, source: {retires: 1}}}
-      register: wrong_config
       ignore_errors: true
-    - {name: no_file, mde.offline.mirror_sync: {settings: /no/such/file}, register: no_file, ignore_errors: true}
+    - {name: no_file, mde.offline.mirror_sync: {settings: /no/such/file}, ignore_errors: true}
     - name: wrong_info
       mde.offline.mirror_info: {config: {downloadLinuxUpdates: false}}
-      register: wrong_info
       ignore_errors: true
     - name: with_secret
       mde.offline.mirror_sync:
         config: "{{ config | combine({'source': {'proxy': proxy}}, recursive=true) }}"
-      register: with_secret
       ignore_errors: true
-
-    - name: Write down what came back
-      ansible.builtin.copy:
-        content: "{{ dict(names | zip(names | map('extract', vars))) | to_json }}"
-        dest: "{{ results_file }}"
-        mode: "0600"
 """
-NAMES = [
-    "info_of_nothing",
-    "first_checked",
-    "root_after_check",
-    "first",
-    "again",
-    "info",
-    "second_checked",
-    "info_after_check",
-    "failing",
-    "info_after_failure",
-    "by_config",
-    "lower",
-    "allowed",
-    "damaged",
-    "repaired",
-    "wrong_config",
-    "no_file",
-    "wrong_info",
-    "with_secret",
-]
 
 
 @pytest.fixture(scope="module")
@@ -117,38 +84,26 @@ def played(tmp_path_factory):
     authority = Authority(directory / "authority")
     tls = authority.issue("server", ["127.0.0.1"]).server_context()
     with DownloadService(directory / "packages", tls=tls) as service:
-        service.publish(FIRST, ENGINE, platform="linux", ring="production", size=30_000)
+        service.publish(FIRST, ENGINE, platform="linux", ring="production", size=SIZE)
         config = {
             "downloadFolder": str(directory / "mirror"),
             "source": {"url": service.url, "caFile": str(authority.cert), "retries": 0},
         }
         (directory / "settings.json").write_text(json.dumps(config), encoding="utf-8")
-        (directory / "play.yml").write_text(PLAYBOOK, encoding="utf-8")
-        variables = {
-            "root": config["downloadFolder"],
-            "settings_file": str(directory / "settings.json"),
-            "config": config,
-            "control": service.control_url,
-            "first_version": FIRST,
-            "second": SECOND,
-            "damaged_folder": ARM,
-            "proxy": f"http://user:{PASSWORD}@127.0.0.1:9",
-            "results_file": str(directory / "results.json"),
-            "names": NAMES,
-        }
-        (directory / "vars.json").write_text(json.dumps(variables), encoding="utf-8")
-        run = subprocess.run(
-            [sys.executable, "-m", "ansible", "playbook", "-vvv", "-i", "localhost,", "-e", "@vars.json", "play.yml"],
-            cwd=directory,
-            env={**os.environ, "ANSIBLE_HOME": str(directory / "home"), "ANSIBLE_NOCOLOR": "1"},
-            capture_output=True,
-            text=True,
-            timeout=1200,
-            check=False,
+        run = Ansible(directory).playbook(
+            yaml.safe_load(PLAYBOOK),
+            "-vvv",
+            root=config["downloadFolder"],
+            settings_file=str(directory / "settings.json"),
+            config=config,
+            control=service.control_url,
+            older=FIRST,
+            newer=THIRD,
+            damaged_folder=ARM,
+            proxy=f"http://user:{PASSWORD}@127.0.0.1:9",
         )
-    assert run.returncode == 0, run.stdout + run.stderr
-    results = json.loads((directory / "results.json").read_text(encoding="utf-8"))
-    return {**results, "printed": run.stdout + run.stderr}
+    assert run.status == 0, run.output
+    return {**run.by_task, "printed": run.output}
 
 
 def outcomes(result):
@@ -192,8 +147,8 @@ def test_the_diff_shows_versions(played):
     first = {"before": "", "after": line(X86, FIRST) + line(ARM, FIRST)}
     assert played["first"]["diff"] == first
     assert played["again"]["diff"] == {"before": first["after"], "after": first["after"]}
-    assert played["by_config"]["diff"] == {"before": first["after"], "after": line(X86, SECOND) + line(ARM, FIRST)}
-    assert f"+{X86}: definitions {SECOND}" in played["printed"]
+    assert played["by_config"]["diff"] == {"before": first["after"], "after": line(X86, THIRD) + line(ARM, FIRST)}
+    assert f"+{X86}: definitions {THIRD}" in played["printed"]
 
 
 def test_info_reports_what_is_served(played):
@@ -229,7 +184,7 @@ def test_message_and_hint_are_separate_sentences(played):
 def test_config_replaces_the_settings_file(played):
     assert outcomes(played["by_config"]) == {X86: "updated", ARM: "unchanged"}
     assert [unit["before"]["definitions_version"] for unit in played["by_config"]["units"]] == [FIRST, FIRST]
-    assert [unit["after"]["definitions_version"] for unit in played["by_config"]["units"]] == [SECOND, FIRST]
+    assert [unit["after"]["definitions_version"] for unit in played["by_config"]["units"]] == [THIRD, FIRST]
 
 
 def test_a_lower_version_needs_the_option(played):

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.old_pythons.plays import Plays
-from tests.support import cores
+from tests.support.ansible_runs import Ansible
 from tools import interpreters
 
 ENDPOINT_PYTHONS = ("2.7", "3.6")
-
-
-@pytest.fixture(scope="session")
-def core_2_16() -> Path:
-    """The ansible-playbook of the last ansible-core that supports these Pythons."""
-    return cores.ansible_playbook("2.16")
 
 
 @pytest.fixture(params=ENDPOINT_PYTHONS)
@@ -31,6 +22,8 @@ def old_python(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
-def old_plays(core_2_16: Path, old_python: Path, tmp_path: Path) -> Iterator[Plays]:
-    """Runs tasks with ansible-core 2.16. The modules run with an old Python in the C locale."""
-    yield Plays(core_2_16, old_python, tmp_path, os.environ["ANSIBLE_COLLECTIONS_PATH"])
+def old_ansible(old_python: Path, tmp_path: Path) -> Ansible:
+    """ansible-core 2.16, which runs the modules with an old Python."""
+    ansible = Ansible(tmp_path, old_python)
+    ansible.use_core("2.16")
+    return ansible

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.roles.stage import Ansible, Run
+from tests.support.ansible_runs import Ansible, Run
 
 HEALTHY = {"healthy": True, "licensed": True, "appVersion": "101.26062.0005", "definitionsVersion": "1.443.1.0"}
 
@@ -27,7 +27,7 @@ def ansible(request: pytest.FixtureRequest, tmp_path: Path) -> Ansible:
     """Three endpoints: a good one, one whose agent prints other types, one whose Python prints a forged result."""
     ansible = Ansible(tmp_path)
     if request.param == "core 2.16":
-        ansible.program = [str(request.getfixturevalue("core_2_16"))]
+        ansible.use_core("2.16")
     forged = {"findings": "abc", "health": [1], "changed": False}
     ansible.hosts["endpoints"] = {
         "good": {"endpoint_mdatp": program(tmp_path / "good", HEALTHY)},

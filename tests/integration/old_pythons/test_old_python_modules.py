@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.old_pythons.plays import Plays
-from tests.integration.roles.endpoints import publish
-from tests.integration.roles.stage import Agent
+from tests.support.agent import Agent, publish
+from tests.support.ansible_runs import Ansible
 
 C_LOCALE = {"LANG": "C", "LC_ALL": "C"}
 DEFINITIONS = "1.450.1.0"
@@ -31,14 +30,14 @@ def task(path: Path, **arguments: Any) -> dict[str, Any]:
     return {"mde.offline.managed_config": {"path": str(path), "mdatp": "/nonexistent/mdatp", **arguments}}
 
 
-def test_managed_config(old_plays: Plays, path: Path) -> None:
+def test_managed_config(old_ansible: Ansible, path: Path) -> None:
     broken, twice = path.with_name("broken.json"), path.with_name("twice.json")
     path.parent.mkdir()
     broken.write_bytes(b'{"edr": {},\n "features": {},\n}')
     twice.write_bytes('{"edr": {"groupIds": "ä"},\n "edr": {}}'.encode())
     change = {"antivirusEngine": {"scanArchives": False}, "cloudService": {"enabled": True}}
     proxy = {"cloudService": {"proxy": f"http://u:{SECRET}@proxy:8080/"}}
-    played = old_plays.play(
+    played = old_ansible.tasks(
         {**task(path, config=CONFIG), "check_mode": True},
         task(path, config=CONFIG),
         task(path, config=CONFIG),
@@ -75,7 +74,7 @@ def test_managed_config(old_plays: Plays, path: Path) -> None:
     assert Path(replaced["backup_file"]).read_bytes().startswith(b'{"edr"')
 
 
-def test_an_endpoint_is_configured_updates_from_a_mirror_and_proves_it(old_plays: Plays, tmp_path: Path) -> None:
+def test_an_endpoint_is_configured_updates_from_a_mirror_and_proves_it(old_ansible: Ansible, tmp_path: Path) -> None:
     host, mirror = Agent(tmp_path / "endpoint", "--arch", "x86_64"), tmp_path / "Spiegel Größe"
     ring, agent = mirror / "linux/production", str(host.command)
     publish(mirror, DEFINITIONS)
@@ -89,7 +88,7 @@ def test_an_endpoint_is_configured_updates_from_a_mirror_and_proves_it(old_plays
         "cloudService": {"automaticDefinitionUpdateEnabled": True},
     }
     health = {"mde.offline.health_info": {"mdatp": agent, "check_mirror": False}}
-    played = old_plays.play(
+    played = old_ansible.tasks(
         health,
         {"mde.offline.managed_config": {"path": str(host.managed_file), "mdatp": agent, "config": config}},
         {"mde.offline.definitions_update": {"mdatp": agent, "version": DEFINITIONS}},
@@ -109,7 +108,7 @@ def test_an_endpoint_is_configured_updates_from_a_mirror_and_proves_it(old_plays
     assert [found["id"] for found in nowhere["findings"]] == ["not_installed"]
 
 
-def test_a_host_is_looked_at_before_and_after_its_agent_breaks(old_plays: Plays, tmp_path: Path) -> None:
+def test_a_host_is_looked_at_before_and_after_its_agent_breaks(old_ansible: Ansible, tmp_path: Path) -> None:
     """Preflight and diagnosis in real plays: a good agent, a garbled one, one that does not run, and none."""
     host, ring = Agent(tmp_path / "Größe 東京", "--arch", "x86_64"), tmp_path / "Spiegel" / "linux" / "production"
     agent, managed = str(host.command), host.managed_file
@@ -127,7 +126,7 @@ def test_a_host_is_looked_at_before_and_after_its_agent_breaks(old_plays: Plays,
             "mde.offline.diagnosis_info": {"mdatp": command, "managed_file": str(managed), "mirror_url": url, **more},
         }
 
-    played = old_plays.play(
+    played = old_ansible.tasks(
         {"mde.offline.preflight_info": {"mdatp": agent}},
         {"mde.offline.preflight_info": {"mdatp": str(tmp_path / "nowhere")}},
         diagnosis(agent),

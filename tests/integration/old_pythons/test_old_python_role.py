@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.integration.old_pythons.plays import Plays
-from tests.integration.roles.endpoints import publish
-from tests.integration.roles.stage import Agent
+from tests.support.agent import Agent, publish
+from tests.support.ansible_runs import Ansible
 
 DEFINITIONS = "1.450.1.0"
 
 
-def test_the_role_from_nothing_to_proof_and_back(old_plays: Plays, tmp_path: Path) -> None:
+def test_the_role_from_nothing_to_proof_and_back(old_ansible: Ansible, tmp_path: Path) -> None:
     host, mirror = Agent(tmp_path / "Größe ☃ host", "--arch", "x86_64"), tmp_path / "Spiegel Größe"
     managed = host.managed_file
     publish(mirror, DEFINITIONS)
@@ -39,7 +38,7 @@ def test_the_role_from_nothing_to_proof_and_back(old_plays: Plays, tmp_path: Pat
             },
             "roles": [{"role": "mde.offline.endpoint"}],
         }
-        return old_plays.playbook([content], options, {**variables, **more})
+        return old_ansible.playbook([content], *options, **{**variables, **more})
 
     def judged(results: list[dict]) -> list[str]:
         return next(result["msg"] for result in reversed(results) if isinstance(result.get("msg"), list))

@@ -9,9 +9,8 @@ import pytest
 
 from simulators.download_service import DownloadService
 from simulators.static_web_server import StaticWebServer
-
-from .endpoints import publish
-from .stage import OLD, Ansible
+from tests.support.agent import OLD, publish
+from tests.support.ansible_runs import Ansible
 
 
 @pytest.fixture

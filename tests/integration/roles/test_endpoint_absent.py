@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .stage import Agent, Ansible
+from tests.support.agent import Agent
+from tests.support.ansible_runs import Ansible
 
 MIRROR = "http://127.0.0.1:1"
 OURS = f"{MIRROR}/linux/production/"

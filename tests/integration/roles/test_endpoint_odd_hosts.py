@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from .endpoints import interpreter
-from .stage import OLD, Agent, Ansible
+from tests.support.agent import OLD, Agent
+from tests.support.ansible_runs import Ansible, interpreter
 
 MANAGED = "etc/opt/microsoft/mdatp/managed/mdatp_managed.json"
 # /tmp as some hardened hosts have it: what is there already can be read, and nothing else.
@@ -71,15 +71,13 @@ def test_odd_hosts_are_configured_updated_and_proved(
         "environment": {"LC_ALL": "C", "LANG": "C"},
         "roles": [{"role": "mde.offline.endpoint"}],
     }
-    path = ansible.folder / "odd.json"
-    path.write_text(json.dumps([play]), encoding="utf-8")
-    done = ansible.playbook(str(path), "--diff", endpoint_mirror=mirror)
+    done = ansible.playbook([play], "--diff", endpoint_mirror=mirror)
     assert done.status == 0, done.output
     for name, counts in done.recap.items():
         assert counts.changed == 2, (name, done.output)
         assert json.loads((elsewhere / name / MANAGED).read_text(encoding="utf-8"))["antivirusEngine"]
     assert len(done.recap) == len(ansible.hosts["endpoints"])
-    again = ansible.playbook(str(path), endpoint_mirror=mirror)
+    again = ansible.playbook([play], endpoint_mirror=mirror)
     assert (again.status, sum(counts.changed for counts in again.recap.values())) == (0, 0), again.output
     if not mounts:
         pytest.skip("NOT TESTED with a read-only or noexec /tmp: no mount namespaces here (needs root and unshare)")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from .endpoints import ModuleRuns, publish
-from .stage import OLD, Agent, Ansible
+from tests.support.agent import OLD, Agent, publish
+from tests.support.ansible_runs import Ansible, ModuleRuns
 
 # Built more than nine months ago, which health does not mind and the requirements do.
 FORMER = "101.24052.0002"
@@ -77,7 +77,7 @@ def test_defaults_of_the_play_reach_all_modules(ansible: Ansible, mirror: str, t
     for name, state in {"fine": "", "mute": "health_hangs", "slow": "update_hangs"}.items():
         agent = Agent(tmp_path / name)
         if state:
-            agent.stand_in("break", state)
+            agent.simulate("break", state)
         hosts[name] = agent.variables(agent_command=str(agent.command))
         del hosts[name]["endpoint_mdatp"]
     ansible.hosts["endpoints"] = hosts
@@ -90,9 +90,7 @@ def test_defaults_of_the_play_reach_all_modules(ansible: Ansible, mirror: str, t
         },
         "roles": [{"role": "mde.offline.endpoint"}],
     }
-    path = tmp_path / "defaults.json"
-    path.write_text(json.dumps([play]), encoding="utf-8")
-    done = ansible.playbook(str(path), endpoint_mirror=mirror, endpoint_update_timeout=11)
+    done = ansible.playbook([play], endpoint_mirror=mirror, endpoint_update_timeout=11)
     assert {name for name, counts in done.recap.items() if counts.failed} == {"mute", "slow"}, done.output
     assert "not_installed" not in done.output
     assert "mdatp health --output json did not finish within 9 seconds" in done.flat()

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support import cores
-
-from .stage import Ansible, Run
+from tests.support.ansible_runs import Ansible, Run
 
 SECRET = "hunter2"
 
@@ -45,9 +44,7 @@ class Twice:
             use = {"ansible.builtin.include_role": {"name": "mde.offline.endpoint"}, "tags": ["always"]}
             tasks.append({**use, "vars": {**values, "endpoint_managed_file": str(path)}})
         play = {"hosts": "endpoints", "gather_facts": False, "tasks": tasks}
-        path = self.ansible.folder / "twice.json"
-        path.write_text(json.dumps([play]), encoding="utf-8")
-        return self.ansible.playbook(str(path), *options, **variables)
+        return self.ansible.playbook([play], *options, **variables)
 
     def written(self) -> list[dict[str, Any] | None]:
         return [json.loads(path.read_text(encoding="utf-8")) if path.exists() else None for path in self.files]
@@ -55,7 +52,7 @@ class Twice:
 
 @pytest.fixture(params=[cores.LINES[0], cores.LINES[-1]])
 def twice(request: pytest.FixtureRequest, ansible: Ansible, tmp_path: Path) -> Twice:
-    ansible.program = [str(cores.ansible_playbook(request.param))]
+    ansible.use_core(request.param)
     return Twice(ansible, tmp_path)
 
 

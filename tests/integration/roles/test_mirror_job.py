@@ -14,10 +14,9 @@ import pytest
 from ansible_collections.mde.offline.plugins.module_utils._mirror.pack import build_command
 
 from simulators.download_service import DownloadService
+from tests.support.agent import NEW, OLD
+from tests.support.role_mirror import LISTENER, calls_in
 from tools.collection_tree import CHECKOUT
-
-from .scheduled import LISTENER, calls_in
-from .stage import NEW, OLD
 
 JOB = CHECKOUT / "roles" / "mirror" / "files" / "mde_mirror_job.py"
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from simulators.download_service import DownloadService
-from tests.integration.roles.hosting.rig import Server, find
 from tests.support import cores
+from tests.support.ansible_runs import Ansible
+from tests.support.nginx import Server, find
+from tests.support.role_mirror import mirror_variables
 from tools.collection_tree import CHECKOUT
-
-from .stage import Ansible, mirror_variables
 
 GUARD = "mde.offline.internal_playbook : Refuse variables of the playbook that are not valid"
 MIRROR = {
@@ -81,7 +81,7 @@ ORDER = ("preflight", "install", "configure", "serve", "verify", "again", "remov
 @pytest.fixture(params=[cores.LINES[0], cores.LINES[-1]])
 def host(request: pytest.FixtureRequest, ansible: Ansible, tmp_path: Path) -> Ansible:
     """An endpoint without an agent, on which every task runs and none fails the host."""
-    ansible.program = [str(cores.ansible_playbook(request.param))]
+    ansible.use_core(request.param)
     ansible.hosts["endpoints"] = {
         "e": {
             "endpoint_mdatp": "/nowhere/mdatp",

@@ -10,9 +10,9 @@ import yaml
 
 from simulators.download_service import DownloadService
 from tests.support import cores
+from tests.support.ansible_runs import Ansible
+from tests.support.role_mirror import mirror_variables
 from tools.collection_tree import CHECKOUT
-
-from .stage import Ansible, mirror_variables
 
 PLAYBOOKS = ("diagnose", "endpoints", "health", "mirror", "preflight", "site", "sync")
 CONFIGURED = "Write the managed configuration"
@@ -21,7 +21,7 @@ CONFIGURED = "Write the managed configuration"
 @pytest.fixture(params=[cores.LINES[0], cores.LINES[-1]])
 def fleet(request: pytest.FixtureRequest, ansible: Ansible, tmp_path: Path) -> Ansible:
     """Three endpoints without an agent; the first of them has a configuration that the role refuses to change."""
-    ansible.program = [str(cores.ansible_playbook(request.param))]
+    ansible.use_core(request.param)
     hosts = {}
     for name in ("e1", "e2", "e3"):
         hosts[name] = {

@@ -10,8 +10,9 @@ import pytest
 
 from simulators.download_service import DownloadService
 from simulators.static_web_server import StaticWebServer
-
-from .stage import NEW, OLD, Agent, Ansible, mirror_variables
+from tests.support.agent import NEW, OLD, Agent
+from tests.support.ansible_runs import Ansible
+from tests.support.role_mirror import mirror_variables
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_the_whole_way(fleet: tuple[Ansible, Agent], service: DownloadService, s
 
     # One host updates from the mirror and one from the cloud; one is unreachable, and on one no module can run.
     assert ansible.playbook("mde.offline.endpoints", "--limit", "one").status == 0
-    two.stand_in("break", "silent_cloud_fallback", "from_cloud")
+    two.simulate("break", "silent_cloud_fallback", "from_cloud")
     ansible.hosts["endpoints"]["away"] = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
     ansible.hosts["endpoints"]["mute"] = {"ansible_python_interpreter": "/nowhere/python"}
     service.fault("status", kind="package", code=404)

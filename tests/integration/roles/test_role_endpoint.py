@@ -1,4 +1,4 @@
-"""The role endpoint, on directories with a stand-in of the agent: pointed at a mirror, updated, judged, undone."""
+"""The role endpoint with a simulated agent: the configuration, the update, the verdict, and the removal."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from simulators.download_service import DownloadService
-
-from .endpoints import ModuleRuns, publish
-from .stage import NEW, OLD, Agent, Ansible
+from tests.support.agent import NEW, OLD, Agent, publish
+from tests.support.ansible_runs import Ansible, ModuleRuns
 
 
 @pytest.fixture
@@ -74,7 +73,7 @@ def test_hosts_that_are_not_well_fail_and_say_why(ansible: Ansible, mirror: str,
     for name, states in broken.items():
         made = Agent(tmp_path / name)
         if states:
-            made.stand_in("break", *states)
+            made.simulate("break", *states)
         ansible.hosts["endpoints"][name] = made.variables()
     old = Agent(tmp_path / "old", "--version", "101.23082.0011")
     ansible.hosts["endpoints"]["old"] = old.variables()
@@ -83,7 +82,7 @@ def test_hosts_that_are_not_well_fail_and_say_why(ansible: Ansible, mirror: str,
     strict = Agent(tmp_path / "strict")
     ansible.hosts["endpoints"]["strict"] = strict.variables(endpoint_enforcement_level="", endpoint_fail_on="warning")
     lenient = Agent(tmp_path / "lenient")
-    lenient.stand_in("break", "update_fails")
+    lenient.simulate("break", "update_fails")
     ansible.hosts["endpoints"]["lenient"] = lenient.variables(endpoint_fail_on="never")
 
     done = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror)
@@ -115,14 +114,14 @@ def test_definitions_from_the_cloud_are_found_and_replaced(
     ansible: Ansible, agent: Agent, mirror: str, service: DownloadService
 ) -> None:
     """The version is right and the source is not: only another update tells whether the mirror works now."""
-    agent.stand_in("set", f"cloud={service.url}")
-    agent.stand_in("break", "silent_cloud_fallback")
+    agent.simulate("set", f"cloud={service.url}")
+    agent.simulate("break", "silent_cloud_fallback")
     fallback = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror)
     assert fallback.status == 2, fallback.output
     assert agent.field("definitions_version") == OLD
     assert "ERROR source_not_mirror" in fallback.output
 
-    agent.stand_in("repair")
+    agent.simulate("repair")
     repaired = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror)
     assert repaired.status == 0, repaired.output
     assert agent.field("definitions_update_source_uri") == f"{mirror}/linux/production/"
@@ -143,7 +142,7 @@ def test_addresses_and_arguments_that_cannot_work_are_refused_in_words(ansible: 
 
 
 def test_check_only(ansible: Ansible, agent: Agent, mirror: str) -> None:
-    agent.stand_in("break", "definitions_stale")
+    agent.simulate("break", "definitions_stale")
     done = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror, endpoint_update=False)
     assert done.status == 2, done.output
     assert "definitions_stale" in done.output

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from simulators.download_service import DownloadService
-
-from .scheduled import SYNC, WATCH, check_units
-from .stage import NEW, OLD, Ansible, mirror_variables
+from tests.support.agent import NEW, OLD
+from tests.support.ansible_runs import Ansible
+from tests.support.role_mirror import SYNC, WATCH, check_units, mirror_variables
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import re
 import stat
 import subprocess
 import sys
@@ -14,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.ansible_runs import Ansible
+from tests.support.role_mirror import mirror_variables
 from tools.collection_tree import CHECKOUT
-
-from .stage import Ansible, Run, mirror_variables
 
 ACCOUNT = "nobody"
 UNFIT: dict[str, dict[str, Any]] = {
@@ -45,16 +44,10 @@ NO_SPAN: dict[str, dict[str, Any]] = {
 }
 
 
-def refusals(run: Run) -> dict[str, str]:
-    """Why each host failed."""
-    found = re.findall(r"^fatal: \[(\w+)\]: FAILED! =>(.*?)(?=^\S|\Z)", run.output, re.M | re.S)
-    return {host: " ".join(message.split()) for host, message in found}
-
-
 def test_what_would_begin_a_line_of_its_own_is_refused(ansible: Ansible, tmp_path: Path) -> None:
     usual = {**mirror_variables(tmp_path / "mirror", "http://127.0.0.1:9"), "mirror_scheduler": "systemd"}
     ansible.hosts["mirrors"] = {name: {**usual, **variables} for name, variables in UNFIT.items()}
-    found = refusals(ansible.roles("mirror", "mirrors"))
+    found = ansible.roles("mirror", "mirrors").failures()
     for name, variables in UNFIT.items():
         assert f"{next(iter(variables))} cannot be used" in found[name], name
     assert not (tmp_path / "mirror").exists()
@@ -65,7 +58,7 @@ def test_spans_of_time_are_judged_for_systemd_too(ansible: Ansible, tmp_path: Pa
     good = {"infinite": {"mirror_sync_time_limit": "infinity"}, "weeks": {"mirror_sync_time_limit": "1.5w 2 h 3"}}
     ansible.hosts["mirrors"] = {name: {**usual, **variables} for name, variables in {**NO_SPAN, **good}.items()}
     run = ansible.roles("mirror", "mirrors", "--check")
-    found = refusals(run)
+    found = run.failures()
     assert set(found) == set(NO_SPAN), run.output
     assert all("Give a span of time" in message for message in found.values())
     assert not (tmp_path / "mirror").exists()
@@ -122,7 +115,7 @@ def test_folders_of_the_system_are_nobodys_to_give_away(
     wrong["settings"] = {"mirror_settings_file": f"{tmp_path}/link/settings.json"}
     ansible.hosts["mirrors"] = {name: {**privileged, **variables} for name, variables in wrong.items()}
     # Nothing of this machine changes, also where the role would refuse nothing.
-    found = refusals(ansible.roles("mirror", "mirrors", "--check"))
+    found = ansible.roles("mirror", "mirrors", "--check").failures()
     for name, variables in wrong.items():
         variable, path = next(iter(variables.items()))
         folder = path if variable == "mirror_root" else path.rpartition("/")[0]
@@ -184,7 +177,7 @@ def test_only_what_is_a_mirror_is_taken_over(ansible: Ansible, privileged: dict[
         for name, (variables, _said) in hosts.items()
     }
     run = ansible.roles("mirror", "mirrors")
-    found = refusals(run)
+    found = run.failures()
     for name, (_variables, said) in hosts.items():
         assert said in found.get(name, ""), run.output
     assert set(hosts) - set(found) == {"script"}

@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 
 from simulators.download_service import DownloadService
-
-from .scheduled import ALARM, LISTENER, SYNC, WATCH, Cron, calls_in, check_units
-from .stage import NEW, Ansible, Run, mirror_variables
+from tests.support.agent import NEW
+from tests.support.ansible_runs import Ansible, Run
+from tests.support.role_mirror import ALARM, LISTENER, SYNC, WATCH, Cron, calls_in, check_units, mirror_variables
 
 # The simulated launchctl appends its requests to the file `asked`, and keeps one file per loaded daemon.
 LAUNCHCTL = """#!/bin/sh
-cd "$STAND_IN" || exit 9
+cd "$LAUNCHCTL_STATE" || exit 9
 case $1 in
 print) test -e "loaded-${2#system/}" ;;
 bootout) echo "$*" >> asked; rm "loaded-${2#system/}" ;;
@@ -65,7 +65,7 @@ class Host:
             "gather_facts": False,
             "environment": {
                 "PATH": f"{self.programs}{os.pathsep}{os.environ['PATH']}",
-                "STAND_IN": str(self.programs),
+                "LAUNCHCTL_STATE": str(self.programs),
             },
             "tasks": [
                 {"ansible.builtin.setup": {"gather_subset": ["!all", "!min", "distribution", "python", "service_mgr"]}},
@@ -73,9 +73,7 @@ class Host:
                 {"ansible.builtin.include_role": {"name": "mde.offline.mirror"}},
             ],
         }
-        path = self.place.parent / "play.json"
-        path.write_text(json.dumps([play]), encoding="utf-8")
-        return self.ansible.playbook(str(path), *options)
+        return self.ansible.playbook([play], *options)
 
     def works(self, scheduler: str, *options: str, **more: Any) -> Run:
         run = self.apply(scheduler, *options, **more)
@@ -240,9 +238,7 @@ def evaluate(ansible: Ansible, *tasks: dict[str, Any]) -> None:
     """Runs tasks that read the values that the role derives from its variables, without applying the role."""
     ansible.hosts["mirrors"] = {"m": {}}
     first = {"ansible.builtin.include_role": {"name": "mde.offline.mirror", "tasks_from": "facts", "public": True}}
-    path = ansible.folder / "evaluate.json"
-    path.write_text(json.dumps([{"hosts": "mirrors", "gather_facts": False, "tasks": [first, *tasks]}]))
-    run = ansible.playbook(str(path))
+    run = ansible.tasks(first, *tasks)
     assert run.status == 0, run.output
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from simulators.download_service import DownloadService
 from tests.support import cores
-
-from .stage import Ansible, mirror_variables
+from tests.support.ansible_runs import Ansible
+from tests.support.role_mirror import mirror_variables
 
 PASSWORD = "s3cret"
 PROXY = f"http://sync:{PASSWORD}@127.0.0.1:9"
@@ -34,7 +34,7 @@ def load(path: str | Path) -> dict[str, Any]:
 def test_text_becomes_what_the_variable_means(
     ansible: Ansible, host: dict[str, Any], line: str, tmp_path: Path
 ) -> None:
-    ansible.program = [str(cores.ansible_playbook(line))]
+    ansible.use_core(line)
     host["mirror_cron_file"] = str(tmp_path / "mirror/cron.d/mde-mirror")
     # As -e KEY=VALUE and surveys give them.
     survey = {
@@ -88,15 +88,12 @@ def test_each_use_in_a_play_has_its_own_values(ansible: Ansible, host: dict[str,
         for name, variables in uses.items()
     ]
     gathered = {"ansible.builtin.setup": {"gather_subset": ["!all", "!min", "python", "service_mgr"]}}
-    play = tmp_path / "play.json"
-    play.write_text(json.dumps([{"hosts": "mirrors", "gather_facts": False, "tasks": [gathered, *tasks]}]))
-
-    rehearsal = ansible.playbook(str(play), "--check", "--diff", "-vvv")
+    rehearsal = ansible.tasks(gathered, *tasks, options=("--check", "--diff", "-vvv"))
     assert rehearsal.status == 0, rehearsal.output
     assert PASSWORD not in rehearsal.output
     assert not (tmp_path / "one").exists()
 
-    run = ansible.playbook(str(play), "--diff", "-vvv")
+    run = ansible.tasks(gathered, *tasks, options=("--diff", "-vvv"))
     assert run.status == 0, run.output
     assert PASSWORD not in run.output
     cached = "".join(path.read_text(encoding="utf-8") for path in cache.iterdir())
@@ -115,7 +112,7 @@ def test_each_use_in_a_play_has_its_own_values(ansible: Ansible, host: dict[str,
 def test_tags_run_a_phase_and_the_guards(
     ansible: Ansible, host: dict[str, Any], service: DownloadService, line: str
 ) -> None:
-    ansible.program = [str(cores.ansible_playbook(line))]
+    ansible.use_core(line)
     host.update(mirror_sync=True, mirror_source_url=service.url)
     root, command, settings = (Path(host[f"mirror_{name}"]) for name in ("root", "command", "settings_file"))
 

@@ -6,7 +6,6 @@ real modules. The scripts are parsed, and run if PowerShell is installed.
 
 from __future__ import annotations
 
-import http.server
 import importlib
 import json
 import os
@@ -14,7 +13,6 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 import xml.etree.ElementTree as ElementTree
 import zipfile
 from pathlib import Path
@@ -23,6 +21,8 @@ import pytest
 import yaml
 from ansible_collections.mde.offline.plugins.module_utils._mirror.sources.replica import read_offers
 
+from tests.support.ansible_runs import Ansible
+from tests.support.web import Handler, LocalServer, running
 from tools.collection_tree import CHECKOUT, link_checkout
 
 ROLE = CHECKOUT / "roles" / "mirror"
@@ -93,43 +93,41 @@ def recorders(tmp_path_factory) -> Path:
     return root
 
 
-class Stage:
+class WindowsHosts:
     """Runs the role on simulated Windows hosts, whose modules only record their options."""
 
-    def __init__(self, folder: Path, recorders: Path) -> None:
-        self.folder = folder
-        self.recorders = recorders
+    def __init__(self, ansible: Ansible, recorders: Path) -> None:
+        self.ansible = ansible
+        self.ansible.environment.update(
+            # The recorded messages are parsed.
+            ANSIBLE_CALLBACK_RESULT_FORMAT="json",
+            ANSIBLE_COLLECTIONS_PATH=f"{link_checkout()}{os.pathsep}{recorders}",
+            MDE_RECORDER=str(ansible.folder),
+        )
         self.answers: dict[str, dict] = {"ansible.windows.setup": {"ansible_facts": FACTS}}
         self.calls: list[tuple[str, dict]] = []
+        self.output = ""
         self.known_facts: dict[str, object] = {"os_family": "Windows", "python": {}, "service_mgr": "none"}
 
     def play(self, hosts: dict[str, dict], *options: str, entry: str = "main") -> dict[str, str]:
         """The messages of the hosts that failed; the recorded calls are in `calls`, the output in `output`."""
-        fixed = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-        inventory = {"all": {"hosts": {name: {**fixed, **variables} for name, variables in hosts.items()}}}
-        (self.folder / "inventory.json").write_text(json.dumps(inventory), encoding="utf-8")
-        facts = {"ansible.builtin.set_fact": {"cacheable": True, **self.known_facts}}
-        role = {"ansible.builtin.include_role": {"name": "mde.offline.mirror", "tasks_from": entry}}
-        address = {"ansible.builtin.debug": {"msg": "address is {{ mirror_address | default('unknown') }}"}}
-        play = {"hosts": "all", "gather_facts": False, "tasks": [facts, role, address]}
-        (self.folder / "play.yml").write_text(json.dumps([play]), encoding="utf-8")
-        (self.folder / "answers.json").write_text(json.dumps(self.answers), encoding="utf-8")
-        calls = self.folder / "calls"
+        self.ansible.hosts["windows"] = hosts
+        (self.ansible.folder / "answers.json").write_text(json.dumps(self.answers), encoding="utf-8")
+        calls = self.ansible.folder / "calls"
         calls.write_text("", encoding="utf-8")
-        environment = {
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": f"{link_checkout()}{os.pathsep}{self.recorders}",
-            "MDE_RECORDER": str(self.folder),
-        }
-        command = [sys.executable, "-m", "ansible", "playbook", "-i", "inventory.json", "play.yml", *options]
-        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
-        self.output = done.stdout + done.stderr
+        run = self.ansible.tasks(
+            {"ansible.builtin.set_fact": {"cacheable": True, **self.known_facts}},
+            {"ansible.builtin.include_role": {"name": "mde.offline.mirror", "tasks_from": entry}},
+            {"ansible.builtin.debug": {"msg": "address is {{ mirror_address | default('unknown') }}"}},
+            options=options,
+        )
+        self.output = run.output
         lines = calls.read_text(encoding="utf-8").splitlines()
         self.calls = [(call["module"], call["options"]) for call in map(json.loads, lines)]
         failures: dict[str, str] = {}
         for host, result in re.findall(r"^(?:fatal|failed): \[(\w+)\].*? => (\{.*\})$", self.output, re.MULTILINE):
             failures[host] = f"{failures.get(host, '')} {json.loads(result)['msg']}"
-        assert (done.returncode == 0) is not bool(failures), self.output
+        assert (run.status == 0) is not bool(failures), self.output
         return failures
 
     def asked(self, module: str) -> list[dict]:
@@ -142,12 +140,12 @@ class Stage:
 
 
 @pytest.fixture
-def stage(tmp_path, recorders) -> Stage:
-    return Stage(tmp_path, recorders)
+def windows(ansible, recorders) -> WindowsHosts:
+    return WindowsHosts(ansible, recorders)
 
 
-def test_mirror_is_built_hosted_and_synced(stage):
-    stage.answers["ansible.windows.win_powershell"] = {"result": {"served": ["linux/production/arch_x86_64: 1"]}}
+def test_mirror_is_built_hosted_and_synced(windows):
+    windows.answers["ansible.windows.win_powershell"] = {"result": {"served": ["linux/production/arch_x86_64: 1"]}}
     variables = {
         **GOOD,
         "mirror_root": "D:/mde-mirror/",
@@ -161,9 +159,9 @@ def test_mirror_is_built_hosted_and_synced(stage):
         "mirror_http_port": 8080,
         "mirror_windows_certificate": "AB" * 20,
     }
-    assert stage.play({"win": variables}) == {}
+    assert windows.play({"win": variables}) == {}
 
-    assert stage.settings() == {
+    assert windows.settings() == {
         "downloadFolder": r"D:\mde-mirror.work\downloads",
         "downloadLinuxUpdates": True,
         "downloadMacUpdates": False,
@@ -177,17 +175,17 @@ def test_mirror_is_built_hosted_and_synced(stage):
             "proxy": "http://proxy.example.com:3128",
         },
     }
-    taken, synced = stage.asked("ansible.windows.win_powershell")
+    taken, synced = windows.asked("ansible.windows.win_powershell")
     assert taken["parameters"] == {
         "Source": r"C:\Program Files\mde-mirror\downloader.zip",
         "Destination": r"C:\Program Files\mde-mirror\script\xplat_offline_updates_download.ps1",
         "Commit": COMMIT,
     }
     assert synced["parameters"]["Status"] == r"D:\mde-mirror\status.json"
-    (fetched,) = stage.asked("ansible.windows.win_get_url")
+    (fetched,) = windows.asked("ansible.windows.win_get_url")
     assert (fetched["url"], fetched["proxy_url"]) == (ZIP, "http://proxy.example.com:3128")
 
-    (task,) = stage.asked("community.windows.win_scheduled_task")
+    (task,) = windows.asked("community.windows.win_scheduled_task")
     (action,), (trigger,) = task["actions"], task["triggers"]
     assert action["path"] == r"C:\Windows\System32\WindowsPowerShell\v1.0\powershell.exe"
     assert action["arguments"].endswith(r'-File "C:\Program Files\mde-mirror\mde-mirror-sync.ps1"')
@@ -199,25 +197,25 @@ def test_mirror_is_built_hosted_and_synced(stage):
         "\\mde-mirror\\",
     )
 
-    (site,) = stage.asked("microsoft.iis.website")
+    (site,) = windows.asked("microsoft.iis.website")
     plain, secure = site["bindings"]["set"]
     assert (plain["port"], plain["hostname"]) == (8080, "mirror.example.com")
     assert (secure["port"], secure["certificate_hash"]) == (443, "AB" * 20)
-    assert 'address is https://mirror.example.com"' in stage.output
-    opened, closed = (stage.asked("community.windows.win_firewall_rule")[n] for n in (1, 0))
+    assert 'address is https://mirror.example.com"' in windows.output
+    opened, closed = (windows.asked("community.windows.win_firewall_rule")[n] for n in (1, 0))
     assert (opened["localport"], closed["state"]) == ("8080,443", "absent")
 
     # Only the root and its work folder are readable for the account of the web server.
-    reading = [rule["path"] for rule in stage.asked("ansible.windows.win_acl") if rule["rights"] == "ReadAndExecute"]
+    reading = [rule["path"] for rule in windows.asked("ansible.windows.win_acl") if rule["rights"] == "ReadAndExecute"]
     assert set(reading) == {r"D:\mde-mirror", r"D:\mde-mirror.work"}
-    modules = [module for module, _options in stage.calls]
+    modules = [module for module, _options in windows.calls]
     assert modules.index("microsoft.iis.website") < len(modules) - 1 - modules[::-1].index(
         "ansible.windows.win_powershell"
     )
 
 
-def test_share_is_for_its_readers_and_replaces_the_site(stage):
-    stage.answers["ansible.windows.win_stat"] = {"stat": {"exists": True}}
+def test_share_is_for_its_readers_and_replaces_the_site(windows):
+    windows.answers["ansible.windows.win_stat"] = {"stat": {"exists": True}}
     variables = {
         **GOOD,
         "mirror_hosting": "smb",
@@ -228,55 +226,55 @@ def test_share_is_for_its_readers_and_replaces_the_site(stage):
         "mirror_scheduler": "none",
         "mirror_log_file": r"D:\logs\mde\downloader.log",
     }
-    assert stage.play({"win": variables}) == {}
-    (share,) = stage.asked("ansible.windows.win_share")
+    assert windows.play({"win": variables}) == {}
+    (share,) = windows.asked("ansible.windows.win_share")
     assert (share["read"], share["encrypt"]) == (r"EXAMPLE\linux-servers,EXAMPLE\admins", True)
     assert {"full", "change"}.isdisjoint(share)
-    (site,) = stage.asked("microsoft.iis.website")
+    (site,) = windows.asked("microsoft.iis.website")
     assert site["state"] == "absent"
-    (task,) = stage.asked("community.windows.win_scheduled_task")
+    (task,) = windows.asked("community.windows.win_scheduled_task")
     assert (task["logon_type"], task["triggers"][0]["enabled"]) == ("password", False)
-    assert stage.asked("ansible.windows.win_powershell")[0]["parameters"]["Source"] == r"D:\clones\mdatp-xplat"
-    assert stage.asked("ansible.windows.win_get_url") == []
-    assert stage.settings()["logFilePath"] == r"D:\logs\mde\downloader.log"
-    assert 'address is //mirror.example.com/mde-mirror"' in stage.output
+    assert windows.asked("ansible.windows.win_powershell")[0]["parameters"]["Source"] == r"D:\clones\mdatp-xplat"
+    assert windows.asked("ansible.windows.win_get_url") == []
+    assert windows.settings()["logFilePath"] == r"D:\logs\mde\downloader.log"
+    assert 'address is //mirror.example.com/mde-mirror"' in windows.output
 
 
-def test_check_mode_starts_no_sync_and_needs_nothing_that_does_not_exist_yet(stage):
+def test_check_mode_starts_no_sync_and_needs_nothing_that_does_not_exist_yet(windows):
     for module in ("win_file", "win_get_url", "win_feature"):
-        stage.answers[f"ansible.windows.{module}"] = {"changed": True}
-    assert stage.play({"win": GOOD}, "--check") == {}
-    assert stage.asked("ansible.windows.win_powershell") == []
-    assert stage.asked("ansible.windows.win_acl") == []
-    assert stage.asked("microsoft.iis.website") == []
+        windows.answers[f"ansible.windows.{module}"] = {"changed": True}
+    assert windows.play({"win": GOOD}, "--check") == {}
+    assert windows.asked("ansible.windows.win_powershell") == []
+    assert windows.asked("ansible.windows.win_acl") == []
+    assert windows.asked("microsoft.iis.website") == []
 
 
-def test_everything_but_the_data_is_removed(stage):
-    stage.answers["ansible.windows.win_stat"] = {"stat": {"exists": True}}
-    assert stage.play({"win": {**GOOD, "mirror_state": "absent"}}) == {}
-    assert {options["state"] for _module, options in stage.calls if "state" in options} == {"absent"}
-    removed = {options["path"] for options in stage.asked("ansible.windows.win_file")}
+def test_everything_but_the_data_is_removed(windows):
+    windows.answers["ansible.windows.win_stat"] = {"stat": {"exists": True}}
+    assert windows.play({"win": {**GOOD, "mirror_state": "absent"}}) == {}
+    assert {options["state"] for _module, options in windows.calls if "state" in options} == {"absent"}
+    removed = {options["path"] for options in windows.asked("ansible.windows.win_file")}
     assert removed == {r"D:\mde-mirror\web.config", r"C:\Program Files\mde-mirror", r"D:\mde-mirror.work"}
-    modules = [module for module, _options in stage.calls]
+    modules = [module for module, _options in windows.calls]
     for module in ("win_scheduled_task", "win_firewall_rule"):
         assert f"community.windows.{module}" in modules
     assert modules.index("ansible.windows.win_share") < modules.index("community.windows.win_scheduled_task")
 
 
 @pytest.mark.parametrize("entry", ["main", "sync"])
-def test_role_selects_the_tasks_for_windows_itself(entry, stage):
-    assert stage.play({"win": GOOD}, entry=entry) == {}
-    assert stage.calls[-1][0] == "ansible.windows.win_powershell"
+def test_role_selects_the_tasks_for_windows_itself(entry, windows):
+    assert windows.play({"win": GOOD}, entry=entry) == {}
+    assert windows.calls[-1][0] == "ansible.windows.win_powershell"
 
 
-def test_a_failed_sync_reports_the_error_of_the_host(stage):
+def test_a_failed_sync_reports_the_error_of_the_host(windows):
     error = [{"exception": {"message": "linux/production/arch_x86_64: updates.zip is empty"}}]
-    stage.answers["ansible.windows.win_powershell"] = {"failed": True, "error": error}
-    failures = stage.play({"win": GOOD}, entry="sync")
+    windows.answers["ansible.windows.win_powershell"] = {"failed": True, "error": error}
+    failures = windows.play({"win": GOOD}, entry="sync")
     assert "updates.zip is empty" in failures["win"]
 
 
-def test_what_cannot_work_is_refused_with_advice(stage):
+def test_what_cannot_work_is_refused_with_advice(windows):
     wrong = {
         "channels": ({"mirror_retain": 5}, "mirror_retain has no meaning"),
         "settings": ({"mirror_settings": {"source": {"retries": 5}}}, "mirror_settings has no meaning"),
@@ -296,16 +294,16 @@ def test_what_cannot_work_is_refused_with_advice(stage):
         "readers": ({"mirror_hosting": "smb"}, "mirror_windows_readers"),
         "https": ({"mirror_http_protocols": ["https"]}, "mirror_windows_certificate"),
     }
-    failures = stage.play({name: {**GOOD, **variables} for name, (variables, _advice) in wrong.items()})
+    failures = windows.play({name: {**GOOD, **variables} for name, (variables, _advice) in wrong.items()})
     lacking = {name: failures.get(name) for name, (_v, advice) in wrong.items() if advice not in failures.get(name, "")}
     assert lacking == {}
-    assert "secret" not in stage.output
-    assert {module for module, _options in stage.calls} == {"ansible.windows.setup"}
+    assert "secret" not in windows.output
+    assert {module for module, _options in windows.calls} == {"ansible.windows.setup"}
 
 
-def test_a_workstation_is_refused(stage):
-    stage.answers["ansible.windows.setup"] = {"ansible_facts": {**FACTS, "os_product_type": "workstation"}}
-    assert "workstation" in stage.play({"win": GOOD})["win"]
+def test_a_workstation_is_refused(windows):
+    windows.answers["ansible.windows.setup"] = {"ansible_facts": {**FACTS, "os_product_type": "workstation"}}
+    assert "workstation" in windows.play({"win": GOOD})["win"]
 
 
 @pytest.fixture
@@ -441,7 +439,7 @@ exit 0
 """
 
 
-class SyncStage:
+class ScheduledSync:
     """A mirror of one architecture, with the package that the simulated download script is going to copy."""
 
     def __init__(self, folder: Path, address: str) -> None:
@@ -486,63 +484,54 @@ def offered():
 
 
 @pytest.fixture
-def sync_stage(tmp_path, offered):
+def scheduled(tmp_path, offered):
     if not shutil.which("pwsh"):
         pytest.skip("no PowerShell (pwsh) on PATH: the sync of Windows mirrors was parsed but not run")
 
-    class Service(http.server.BaseHTTPRequestHandler):
+    class Service(Handler):
         def do_GET(self) -> None:
-            body = (
+            versions = (
                 "<versions><engine>1.1.1.1</engine>"
                 f'<signatures date="2026-11-20 10:00:00Z">{offered["version"]}</signatures></versions>'
-            ).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "text/xml")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            )
+            self.answer(200, versions.encode(), {"Content-Type": "text/xml"})
 
-        def log_message(self, *_words: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield SyncStage(tmp_path, f"http://127.0.0.1:{server.server_port}/fwlink/")
-        server.shutdown()
+    with running(LocalServer(Service)) as server:
+        yield ScheduledSync(tmp_path, f"{server.url}/fwlink/")
 
 
-def test_sync_publishes_verified_packages_and_keeps_the_previous_one(sync_stage, offered):
-    sync_stage.leave("1.443.508.0")
-    assert sync_stage.sync() == 0
+def test_sync_publishes_verified_packages_and_keeps_the_previous_one(scheduled, offered):
+    scheduled.leave("1.443.508.0")
+    assert scheduled.sync() == 0
     offered["version"] = "1.443.509.0"
-    sync_stage.leave("1.443.509.0")
-    assert sync_stage.sync() == 0
-    assert sync_stage.version(sync_stage.served) == "1.443.509.0"
-    assert sync_stage.version(sync_stage.root / "linux/production_back/arch_x86_64") == "1.443.508.0"
-    assert not (sync_stage.root / "linux/production/arch_arm64").exists()
-    status = json.loads((sync_stage.root / "status.json").read_text())
+    scheduled.leave("1.443.509.0")
+    assert scheduled.sync() == 0
+    assert scheduled.version(scheduled.served) == "1.443.509.0"
+    assert scheduled.version(scheduled.root / "linux/production_back/arch_x86_64") == "1.443.508.0"
+    assert not (scheduled.root / "linux/production/arch_arm64").exists()
+    status = json.loads((scheduled.root / "status.json").read_text())
     assert read_offers(status).keys() == {"linux/production/arch_x86_64"}
     assert status["last_sync"]["result"] == "ok"
 
 
 @pytest.mark.parametrize("fault", ["damaged", "moved", "lower", "nothing"])
-def test_faults_of_the_download_script_do_not_change_the_served_package(fault, sync_stage, offered):
-    sync_stage.leave("1.443.508.0")
-    assert sync_stage.sync() == 0
-    before = (sync_stage.served / "updates.zip").read_bytes()
+def test_faults_of_the_download_script_do_not_change_the_served_package(fault, scheduled, offered):
+    scheduled.leave("1.443.508.0")
+    assert scheduled.sync() == 0
+    before = (scheduled.served / "updates.zip").read_bytes()
     offered["version"] = "1.443.400.0" if fault == "lower" else "1.443.509.0"
-    sync_stage.leave("1.443.510.0" if fault == "moved" else offered["version"], damage=fault == "damaged")
+    scheduled.leave("1.443.510.0" if fault == "moved" else offered["version"], damage=fault == "damaged")
     if fault == "nothing":
-        (sync_stage.script / "left" / "updates.zip").unlink()
-    assert sync_stage.sync() == 1
-    assert (sync_stage.served / "updates.zip").read_bytes() == before
-    assert sync_stage.version(sync_stage.served) == "1.443.508.0"
-    assert json.loads((sync_stage.root / "status.json").read_text())["last_sync"]["result"] == "failed"
+        (scheduled.script / "left" / "updates.zip").unlink()
+    assert scheduled.sync() == 1
+    assert (scheduled.served / "updates.zip").read_bytes() == before
+    assert scheduled.version(scheduled.served) == "1.443.508.0"
+    assert json.loads((scheduled.root / "status.json").read_text())["last_sync"]["result"] == "failed"
 
 
-def test_sync_replaces_a_damaged_package_although_nothing_is_new(sync_stage):
-    sync_stage.leave("1.443.508.0")
-    assert sync_stage.sync() == 0
-    (sync_stage.served / "updates.zip").write_bytes(b"PK no more")
-    assert sync_stage.sync() == 0
-    assert zipfile.is_zipfile(sync_stage.served / "updates.zip")
+def test_sync_replaces_a_damaged_package_although_nothing_is_new(scheduled):
+    scheduled.leave("1.443.508.0")
+    assert scheduled.sync() == 0
+    (scheduled.served / "updates.zip").write_bytes(b"PK no more")
+    assert scheduled.sync() == 0
+    assert zipfile.is_zipfile(scheduled.served / "updates.zip")

@@ -10,8 +10,7 @@ import pytest
 import yaml
 
 from tests.support import cores
-
-from .stage import Ansible, Run
+from tests.support.ansible_runs import Ansible, Run
 
 OPTIONS: dict[str, Any] = {
     "demo_on": {"type": "bool", "default": False},
@@ -66,7 +65,7 @@ class Demo:
     """Two roles side by side: `demo` reads a variable of `demo_web`."""
 
     def __init__(self, ansible: Ansible, folder: Path, line: str) -> None:
-        ansible.program = [str(cores.ansible_playbook(line))]
+        ansible.use_core(line)
         self.hosts = ansible.hosts["demo"] = {"one": {}}
         self.ansible = ansible
         self.notes = folder / "notes"
@@ -87,9 +86,7 @@ class Demo:
 
     def play(self, *tasks: dict[str, Any], options: tuple[str, ...] = (), **extra: Any) -> Run:
         play = {"hosts": "all", "gather_facts": False, "vars": {"notes": str(self.notes)}, "tasks": tasks}
-        path = self.ansible.folder / "play.yml"
-        write(path, [play])
-        return self.ansible.playbook(str(path), *options, **extra)
+        return self.ansible.playbook([play], *options, **extra)
 
     def run(self, *options: str, tasks_from: str = "main", **variables: Any) -> Run:
         """Without Ansible's own check, which refuses some of the values."""

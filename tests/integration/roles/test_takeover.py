@@ -9,9 +9,10 @@ import pytest
 
 from simulators.download_service import DownloadService
 from simulators.static_web_server import StaticWebServer
+from tests.support.agent import OLD, Agent
+from tests.support.ansible_runs import Ansible
+from tests.support.role_mirror import mirror_variables
 from tools.collection_tree import CHECKOUT
-
-from .stage import OLD, Agent, Ansible, mirror_variables
 
 # The last commit before the role took its variables through role_variables.
 FORMER = "1b199628373b64fc99a79ae63c3c50d4d51f2007"

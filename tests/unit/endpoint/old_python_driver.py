@@ -16,7 +16,8 @@ import os
 import sys
 import types
 
-from standing_clock import StandingClock
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "support"))
+from clock import StandingClock
 
 PREFIX = "ansible_collections.mde.offline.plugins"
 

@@ -15,6 +15,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from old_python_driver import stub_packages
+from statvfs import GIB, Space
 
 
 def run(case):
@@ -25,7 +26,7 @@ def run(case):
     from ansible_collections.mde.offline.plugins.module_utils._endpoint.preflight import preflight
 
     where = host.Host(case["root"], machine="x86_64", c_library="glibc 2.17", environ={"HTTPS_PROXY": case["proxy"]})
-    where._space = lambda place: Space()
+    where._space = lambda place: Space(free=5 * GIB)
     agent = mdatp.Mdatp(path=case["mdatp"], timeout=60)
     if case["kind"] == "preflight":
         return preflight.look(where, agent)
@@ -33,12 +34,6 @@ def run(case):
         found = mirror_probe.MirrorProbe(case["url"], "the case names it", where, 168, now=case["now"])
         return {"notes": found.notes, "findings": found.findings, "published": found.published}
     return diagnosis.Diagnosis(agent, where, mirror_url=case["url"], now=case["now"]).run()
-
-
-class Space:
-    """A result of statvfs."""
-
-    f_frsize, f_bavail, f_blocks, f_files, f_favail = 1, 5 * 10**9, 10**10, 10, 10**6
 
 
 def main():

@@ -28,8 +28,7 @@ from hypothesis import strategies as st
 
 from simulators.certificates import Authority, Certificate
 from simulators.static_web_server import StaticWebServer
-
-from .space import GIB, Space
+from tests.support.statvfs import GIB, Space
 
 TROUBLESHOOTING = Path(__file__).resolve().parents[3] / "docs" / "troubleshooting.md"
 NOW = 1770120000  # 2026-02-03T12:00:00Z

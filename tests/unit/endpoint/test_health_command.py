@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import process
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser, health_rules, mdatp
 
-from .standing_clock import StandingClock
+from tests.support.clock import StandingClock
 
 JSON = json.dumps({"healthy": True, "appVersion": "101.26062.0005", "definitionsVersion": "1.2.3.4"})
 TABLE = 'healthy : true\napp_version : "101.26062.0005"\n'

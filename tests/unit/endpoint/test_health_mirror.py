@@ -8,11 +8,12 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import address, manifest
+
+from tests.support.web import Handler, LocalServer, running
 
 MANIFEST = json.dumps({"EngineVersion": "1.1.25110.3002", "DefinitionVersion": "1.443.508.0"}).encode()
 VERSIONS = {"definitions_version": "1.443.508.0", "engine_version": "1.1.25110.3002"}
@@ -20,11 +21,11 @@ VERSIONS = {"definitions_version": "1.443.508.0", "engine_version": "1.1.25110.3
 
 @contextmanager
 def web_server(body=MANIFEST, status=200, drip=0.0, headers=()):
-    asked = []
+    class Dripping(Handler):
+        protocol_version = "HTTP/1.0"
 
-    class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            asked.append(self.path)
+            self.server.requests.append(self.path)
             self.send_response(status)
             for name, value in headers:
                 self.send_header(name, value)
@@ -38,21 +39,12 @@ def web_server(body=MANIFEST, status=200, drip=0.0, headers=()):
             except OSError:
                 pass
 
-        def log_message(self, *arguments):
-            pass
-
     stop = threading.Event()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/linux/production/", asked
-    finally:
-        stop.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with running(LocalServer(Dripping)) as server:
+        try:
+            yield f"{server.url}/linux/production/", server.requests
+        finally:
+            stop.set()
 
 
 def trouble(location, timeout=60.0):

@@ -8,11 +8,11 @@ import stat
 import subprocess
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from tests.support.web import Handler, LocalServer, running
 from tools import interpreters
 
 DRIVER = Path(__file__).with_name("old_python_driver.py")
@@ -62,7 +62,9 @@ def script(path: Path, body: str) -> str:
 
 @pytest.fixture
 def mirror_url():
-    class Handler(BaseHTTPRequestHandler):
+    class Slow(Handler):
+        protocol_version = "HTTP/1.0"
+
         def do_GET(self):
             self.send_response(200 if "production" in self.path else 404)
             self.end_headers()
@@ -72,23 +74,10 @@ def mirror_url():
                     self.wfile.write(b" ")
             self.wfile.write(b"<html>" if "html" in self.path else MANIFEST)
 
-        def log_message(self, *arguments):
-            pass
-
-        def log_error(self, *arguments):
-            pass
-
     stop = threading.Event()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.handle_error = lambda *arguments: None
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    stop.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running(LocalServer(Slow)) as server:
+        yield server.url
+        stop.set()
 
 
 def cases(folder: Path, url: str) -> list[dict[str, object]]:

@@ -16,7 +16,7 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.preflight im
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .space import GIB, Space
+from tests.support.statvfs import GIB, Space
 
 ROCKY = (
     'NAME="Rocky Linux"\nID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.4"\nPRETTY_NAME="Rocky Linux 9.4"\n'

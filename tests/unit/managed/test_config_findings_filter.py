@@ -1,22 +1,16 @@
-"""The filter as Ansible runs it: lazy and tagged data, raw text, and errors that are advice."""
+"""The filter in a playbook: lazy and tagged data, raw text, and errors that give advice."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-import yaml
 
-CHECKOUT = Path(__file__).resolve().parents[3]
+from tests.support.ansible_runs import Ansible
+
 PLAYBOOK = [
     {
-        "hosts": "localhost",
-        "connection": "local",
+        "hosts": "all",
         "gather_facts": False,
         "vars": {
             "password": "hunter2-geheim",
@@ -56,30 +50,21 @@ PLAYBOOK = [
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("filter")
-    (folder / "play.yml").write_text(yaml.safe_dump(PLAYBOOK), encoding="utf-8")
-    (folder / "broken.json").write_text('\ufeff{"edr": {}, "edr": {}}', encoding="utf-8")
-    playbook = shutil.which("ansible-playbook", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    done = subprocess.run(
-        [playbook, "-i", "localhost,", "-e", f"out={folder}/out.json", "-e", f"file={folder}/broken.json", "play.yml"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "ANSIBLE_LOCAL_TEMP": str(folder), "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"},
-    )
-    return done, folder / "out.json"
+    out, broken = folder / "out.json", folder / "broken.json"
+    broken.write_text('\ufeff{"edr": {}, "edr": {}}', encoding="utf-8")
+    return Ansible(folder).playbook(PLAYBOOK, out=str(out), file=str(broken)), out
 
 
 def test_findings_of_lazy_data_and_of_text(run):
     done, out = run
     result = json.loads(out.read_text(encoding="utf-8"))
     assert {"url_contains_arch", "proxy_credentials", "http_mirror_unverified"} <= {f["id"] for f in result["mapping"]}
-    assert [f["id"] for f in result["text"]][:2] == ["byte_order_mark", "duplicate_name"], done.stdout
+    assert [f["id"] for f in result["text"]][:2] == ["byte_order_mark", "duplicate_name"], done.output
     assert "hunter2-geheim" not in json.dumps(result)
 
 
 def test_a_wrong_version_is_refused_with_advice(run):
     done, _out = run
-    assert done.returncode != 0
-    assert "agent_version must be a string of three numbers" in done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
+    assert done.status != 0
+    assert "agent_version must be a string of three numbers" in done.flat()
+    assert "Traceback" not in done.output

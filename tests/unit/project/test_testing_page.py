@@ -1,4 +1,4 @@
-"""docs/testing.md lists the tests of every module, role, filter and part, and only tests that exist."""
+"""docs/testing.md lists the tests of every module, role, filter and part, the shared files, and no missing path."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ import re
 from tools.collection_tree import CHECKOUT, checkout_files
 
 PAGE = (CHECKOUT / "docs" / "testing.md").read_text(encoding="utf-8")
-TABLE = PAGE.partition("### From the code to its tests")[2].partition("\n## ")[0]
+
+
+def section(title: str) -> str:
+    return re.split(r"\n##+ ", PAGE.partition(f"\n### {title}\n")[2])[0]
+
+
+TABLE = section("From the code to its tests")
 
 
 def listed() -> set[str]:
@@ -40,3 +46,20 @@ def test_every_module_role_filter_and_part_has_a_row():
         if (found := re.match(pattern, name)) is not None
     }
     assert existing - names == set()
+
+
+def test_every_shared_file_is_listed():
+    existing = {name for name in checkout_files() if re.match(r"tests/support/\w+\.py$", name)}
+    listed_files = {f"tests/support/{name}" for name in re.findall(r"`(\w+\.py)`", section("What the tests share"))}
+    assert listed_files - {"tests/support/conftest.py"} == existing
+
+
+def test_each_old_path_is_gone_and_each_new_path_exists():
+    files = checkout_files()
+    rows = [line.split("|")[1:3] for line in section("From old paths to new paths").splitlines() if "| `" in line]
+    assert rows
+    for row in rows:
+        (old,), new = (re.findall(r"`(tests/[^`]+)`", cell) for cell in row)
+        assert [name for name in files if name == old or (old.endswith("/") and name.startswith(old))] == []
+        assert new
+        assert [path for path in new if not (CHECKOUT / path).exists()] == []

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import threading
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
@@ -23,6 +22,7 @@ import pytest
 from simulators.download_service import DownloadService, build_package
 from simulators.mdatp import EVENTS, STATES, Endpoint, parser, run
 from simulators.static_web_server import StaticWebServer
+from tests.support.web import Handler, LocalServer, running
 from tools import interpreters
 
 PROGRAM = Path(__file__).resolve().parents[3] / "simulators" / "mdatp.py"
@@ -621,8 +621,10 @@ def test_an_agent_without_offline_updates_never_contacts_the_mirror(tmp_path: Pa
     assert machine.details()["definitions_version"] == '"1.445.553.0"'
 
 
-class _Stalling(BaseHTTPRequestHandler):
+class _Stalling(Handler):
     """A server that sends the first half of a package, sets an event, and then sends nothing until the test ends."""
+
+    protocol_version = "HTTP/1.0"
 
     def do_GET(self) -> None:
         server: Any = self.server
@@ -634,22 +636,15 @@ class _Stalling(BaseHTTPRequestHandler):
         server.sent.set()
         server.done.wait(120)
 
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
 
 @pytest.fixture
 def stalling(tmp_path: Path) -> Iterator[Any]:
-    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), _Stalling)
+    server: Any = LocalServer(_Stalling)
     server.body = build_package(tmp_path / "stalled.zip", "1.451.0.0", ENGINE, size=400_000).read_bytes()
     server.sent, server.done = threading.Event(), threading.Event()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield server
-    server.done.set()
-    server.shutdown()
-    server.server_close()
-    thread.join(10)
+    with running(server):
+        yield server
+        server.done.set()
 
 
 def test_a_killed_download_keeps_the_old_definitions_and_leaves_no_files(

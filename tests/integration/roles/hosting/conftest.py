@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.roles.stage import Ansible
-
-from .rig import Hosting, Server, find
+from tests.support.ansible_runs import Ansible
+from tests.support.nginx import Hosting, Server, find
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,8 @@ from typing import Any
 
 import yaml
 
+from tests.support.nginx import OTHER, Hosting, eventually, free_port
 from tools.collection_tree import CHECKOUT
-
-from .rig import OTHER, Hosting, eventually, free_port
 
 
 def answers(hosting: Hosting) -> bool:

@@ -1,4 +1,4 @@
-"""mirror_http where a firewall and SELinux are in use, with stand-ins of their tools and as root."""
+"""mirror_http on hosts with a firewall and SELinux, whose commands are simulated; some tests need root."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from .rig import Hosting, free_port
-from .stand_ins import StandIns
+from tests.support.firewalls import SystemCommands
+from tests.support.nginx import Hosting, free_port
 
 RULE = 'public rule port port="{}" protocol="tcp" accept'
 
@@ -26,12 +26,12 @@ def as_root(**more: Any) -> dict[str, Any]:
     return {"mirror_http_unprivileged": False, "mirror_http_package": "", "mirror_http_service": "", **more}
 
 
-def put_in_path(hosting: Hosting, stand_ins: StandIns) -> None:
-    hosting.ansible.environment["PATH"] = f"{stand_ins.bin}{os.pathsep}{os.environ['PATH']}"
+def put_in_path(hosting: Hosting, commands: SystemCommands) -> None:
+    hosting.ansible.environment["PATH"] = f"{commands.bin}{os.pathsep}{os.environ['PATH']}"
 
 
 def test_firewalld(host: Hosting, tmp_path: Path) -> None:
-    firewall = StandIns(tmp_path / "firewalld", "firewall-cmd")
+    firewall = SystemCommands(tmp_path / "firewalld", "firewall-cmd")
     put_in_path(host, firewall)
     port = host.server.port
     rehearsal = host.apply("--check", **as_root())
@@ -52,7 +52,7 @@ def test_firewalld(host: Hosting, tmp_path: Path) -> None:
 
 
 def test_ufw_keeps_what_others_opened(host: Hosting, tmp_path: Path) -> None:
-    firewall = StandIns(tmp_path / "ufw", "ufw")
+    firewall = SystemCommands(tmp_path / "ufw", "ufw")
     put_in_path(host, firewall)
     port, theirs = host.server.port, free_port()
     (firewall.home / "ufw").write_text(f"allow 22/tcp\nallow {theirs}/tcp\n", encoding="utf-8")
@@ -71,7 +71,7 @@ def test_ufw_keeps_what_others_opened(host: Hosting, tmp_path: Path) -> None:
 
 
 def test_selinux(host: Hosting, tmp_path: Path) -> None:
-    tools = StandIns(tmp_path / "selinux", "selinuxenabled", "matchpathcon", "semanage", "restorecon")
+    tools = SystemCommands(tmp_path / "selinux", "selinuxenabled", "matchpathcon", "semanage", "restorecon")
     put_in_path(host, tools)
     host.server.root = host.server.root.rename(tmp_path / "mirror.d")
     spec = f"{str(host.server.root).replace('.', chr(92) + '.')}(/.*)?"
@@ -99,7 +99,7 @@ def test_selinux(host: Hosting, tmp_path: Path) -> None:
 
 
 def test_selinux_without_its_tools_is_reported(host: Hosting, tmp_path: Path) -> None:
-    tools = StandIns(tmp_path / "selinux", "selinuxenabled")
+    tools = SystemCommands(tmp_path / "selinux", "selinuxenabled")
     put_in_path(host, tools)
     run = host.works(**as_root())
     assert "semanage is not installed" in run.flat()

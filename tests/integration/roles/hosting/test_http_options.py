@@ -7,7 +7,7 @@ import threading
 import time
 import warnings
 
-from .rig import PACKAGE, Hosting, eventually, free_port
+from tests.support.nginx import PACKAGE, Hosting, eventually, free_port
 
 PACKAGE_PATH = "/linux/production/arch_x86_64/updates.zip"
 

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.roles.stage import Ansible
-
-from .rig import MANIFEST, NAME, OTHER, PACKAGE, RELEASE, Hosting, Server
+from tests.support.ansible_runs import Ansible
+from tests.support.nginx import MANIFEST, NAME, OTHER, PACKAGE, RELEASE, Hosting, Server
 
 PACKAGE_PATH = "/linux/production/arch_x86_64/updates.zip"
 FOLDER = "/linux/production/arch_x86_64/"

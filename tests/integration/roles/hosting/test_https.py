@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from simulators.certificates import Authority, Certificate
-
-from .rig import NAME, Hosting
+from tests.support.nginx import NAME, Hosting
 
 
 @pytest.fixture(scope="module")

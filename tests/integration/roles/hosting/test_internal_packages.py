@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.roles.stage import Ansible
+from tests.support.ansible_runs import Ansible
 
 MANAGER = """#!/usr/bin/python
 import json, pathlib
@@ -40,9 +40,7 @@ def test_outdated_package_lists_are_updated(tmp_path: Path, outdated: bool, call
             "vars": {"internal_packages_names": "one,two"},
         },
     ]
-    path = tmp_path / "play.json"
-    path.write_text(json.dumps([{"hosts": "hosts", "gather_facts": False, "tasks": tasks}]), encoding="utf-8")
-    run = ansible.playbook(str(path))
+    run = ansible.tasks(*tasks)
     assert run.status == 0, run.output
     found = [json.loads(line) for line in noted.read_text(encoding="utf-8").splitlines()]
     assert found == [[["one", "two"], updated] for updated in calls]

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from simulators.download_service import DownloadService
-from tests.integration.roles.stage import OLD, Ansible, Run, mirror_variables
-
-from .rig import NAME, Hosting, eventually
+from tests.support.agent import OLD
+from tests.support.ansible_runs import Ansible, Run
+from tests.support.nginx import NAME, Hosting, eventually
+from tests.support.role_mirror import mirror_variables
 
 STATUS, MANIFEST = "/status.json", "/linux/production/arch_x86_64/manifest.json"
 
@@ -104,13 +105,8 @@ def test_one_fact_has_the_address_for_each_kind_of_hosting(ansible: Ansible) -> 
             "when": "mirror_hosting | default('') == 'nfs'",
         },
     ]
-    path = ansible.folder / "address.json"
-    path.write_text(json.dumps([{"hosts": "mirrors", "gather_facts": False, "tasks": tasks}]), encoding="utf-8")
-    run = ansible.playbook(str(path))
+    run = ansible.tasks(*tasks)
     assert run.status == 0, run.output
     assert len(run.recap) == len(hosts)
 
 
-@pytest.fixture
-def ansible(tmp_path: Path) -> Ansible:
-    return Ansible(tmp_path)

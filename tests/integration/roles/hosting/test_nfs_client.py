@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.roles.stage import Ansible, Run
+from tests.support.ansible_runs import Ansible, Run
 
 MOUNT = "mnt-mde\\x2dmirror.mount"
 SOURCE = "mirror.test:/srv/mde-mirror"

@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.roles.stage import Ansible, Run
-
-from .rig import find, messages, mirror_tree
+from tests.support.ansible_runs import Ansible, Run
+from tests.support.nginx import find, messages, mirror_tree
 
 EXPORTS = "/etc/exports.d/mde-mirror.exports"
 # Folders of this machine that the test must not touch; in the namespace they are others.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -10,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.roles.stage import Ansible, Run
 from tests.support import cores
-
-from .rig import OTHER, Hosting, free_port
+from tests.support.ansible_runs import Ansible, Run
+from tests.support.nginx import OTHER, Hosting, free_port
 
 OLDEST_AND_NEWEST = pytest.mark.parametrize("core", [cores.LINES[0], cores.LINES[-1]])
 
@@ -34,15 +32,13 @@ def apply(ansible: Ansible, role: str, passes: list[dict[str, Any]], *options: s
         }
         for number, variables in enumerate(passes)
     ]
-    path = ansible.folder / "passes.json"
-    path.write_text(json.dumps([{"hosts": "hosts", "gather_facts": False, "tasks": tasks}]), encoding="utf-8")
-    return ansible.playbook(str(path), *options)
+    return ansible.tasks(*tasks, options=options)
 
 
 @OLDEST_AND_NEWEST
 def test_texts_are_booleans_integers_and_lists(tmp_path: Path, core: str) -> None:
     ansible = Ansible(tmp_path)
-    ansible.program = [str(cores.ansible_playbook(core))]
+    ansible.use_core(core)
     ansible.hosts["hosts"] = {"h": {}}
     site = {
         "mirror_http_listing": "false",
@@ -73,7 +69,7 @@ def test_texts_for_the_mount(tmp_path: Path, core: str) -> None:
     if os.geteuid() != 0 or not shutil.which("systemd-escape"):
         pytest.skip("NOT TESTED: the role mirror_nfs_client needs root and systemd-escape")
     ansible = Ansible(tmp_path)
-    ansible.program = [str(cores.ansible_playbook(core))]
+    ansible.use_core(core)
     units = tmp_path / "units"
     units.mkdir()
     ansible.hosts["hosts"] = {"h": {"mirror_nfs_client_source": "m.test:/srv", "mirror_nfs_client_package": ""}}

@@ -1,4 +1,7 @@
-"""Helpers of the tests of schedules: units checked with systemd's own tools, and cron lines run as cron runs them."""
+"""The role mirror in a folder: its variables, and checks of the schedules that it writes.
+
+systemd's own tools check the units, and lines of cron run as cron runs them.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import shutil
 import subprocess
 import warnings
 from pathlib import Path
+from typing import Any
 
 SYNC = ("mde-mirror-sync.service", "mde-mirror-sync.timer")
 WATCH = ("mde-mirror-watch.service", "mde-mirror-watch.timer")
@@ -17,6 +21,21 @@ ALARM = "mde-mirror-alarm@.service"
 LOCKED_DOWN = 2.0
 # An alarm command that appends its arguments as one line to the file that is its first argument.
 LISTENER = "import json, sys; open(sys.argv[1], 'a').write(json.dumps(sys.argv[2:]) + '\\n')"
+
+
+def mirror_variables(folder: Path, service: str) -> dict[str, Any]:
+    """A mirror in a folder, which is owned by the user that runs the test."""
+    return {
+        "mirror_unprivileged": True,
+        "mirror_scheduler": "none",
+        "mirror_root": str(folder / "two words" / "srv"),
+        "mirror_command": str(folder / "bin" / "mde-mirror"),
+        "mirror_settings_file": str(folder / "etc" / "settings.json"),
+        "mirror_log_file": str(folder / "log" / "sync.log"),
+        "mirror_unit_directory": str(folder / "systemd"),
+        "mirror_source_url": service,
+        "mirror_architectures": ["x86_64"],
+    }
 
 
 def calls_in(notes: Path) -> list[list[str]]:

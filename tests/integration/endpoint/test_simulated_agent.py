@@ -1,10 +1,8 @@
-"""What the stand-in of the agent prints, read by the collection: every generation, and the finding of every state."""
+"""The output of the simulated agent, parsed by the collection: each version, and the finding of each state."""
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +15,10 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent.mdatp import Mdatp
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent.update import Update
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import address
 
 from simulators.mdatp import EVENTS, STATES
-from tests.integration.roles.endpoints import publish
+from tests.support.agent import UpdatingAgent
 
-PROGRAM = Path(__file__).resolve().parents[3] / "simulators" / "mdatp.py"
 VERSIONS = ["101.02.55", "101.85.27", "101.23062.0010", "101.24022.0001", "101.25032.0000", "101.26062.0005"]
 # What is wrong in each state; None: nothing that a health record could show.
 EXPECTED = {
@@ -56,42 +52,29 @@ EXPECTED = {
 }
 
 
-class Host:
-    """An endpoint that follows a mirror in a directory."""
+class Host(UpdatingAgent):
+    """An endpoint that follows a mirror in a folder with a long name."""
 
     def __init__(self, folder: Path, version: str = VERSIONS[-1]) -> None:
-        self.root, self.mirror = folder / "endpoint", folder / ("mirror-" * 9)
-        self.ring = self.mirror / "linux" / "production"
-        self.arch = address.architecture()
-        command = [sys.executable, str(PROGRAM), "install", "--root", str(self.root)]
-        subprocess.run([*command, "--version", version, "--arch", self.arch], check=True)
+        mirror = folder / ("mirror-" * 9)
+        self.ring = mirror / "linux" / "production"
+        super().__init__(folder, mirror, str(self.ring), "--version", version)
         self.publish("1.450.1.0")
-        self.manage(offlineDefinitionUpdate="enabled", offlineDefinitionUpdateUrl=str(self.ring))
+        self.configure(offlineDefinitionUpdate="enabled", offlineDefinitionUpdateUrl=self.url)
 
-    def publish(self, definitions: str) -> None:
-        publish(self.mirror, definitions, self.arch)
-
-    def manage(self, automatic: bool = True, **engine: Any) -> None:
-        content = {
-            "antivirusEngine": {
-                "enforcementLevel": "real_time",
-                "offlineDefinitionUpdateFallbackToCloud": False,
-                **engine,
-            },
-            "cloudService": {"automaticDefinitionUpdateEnabled": automatic},
-        }
-        path = self.root / "etc/opt/microsoft/mdatp/managed/mdatp_managed.json"
-        path.write_text(json.dumps(content))
+    def configure(self, automatic: bool = True, **antivirus: Any) -> None:
+        always = {"enforcementLevel": "real_time", "offlineDefinitionUpdateFallbackToCloud": False}
+        self.manage({**always, **antivirus}, cloudService={"automaticDefinitionUpdateEnabled": automatic})
 
     def sim(self, *arguments: str) -> None:
+        """Runs the command mdatp-sim, which the simulator installs."""
         subprocess.run([str(self.root / "usr/bin/mdatp-sim"), *arguments], check=True, stdout=subprocess.DEVNULL)
 
     def agent(self, timeout: int = 30) -> Mdatp:
-        return Mdatp(path=str(self.root / "usr/bin/mdatp"), timeout=timeout)
+        return Mdatp(path=str(self.command), timeout=timeout)
 
     def output(self, *arguments: str) -> str:
-        command = [str(self.root / "usr/bin/mdatp"), "health", *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return self.run("health", *arguments)
 
     def look(self, timeout: int = 30) -> tuple[dict[str, Any], dict[str, str]]:
         """The record, and the findings as id -> message."""
@@ -112,7 +95,8 @@ def host(tmp_path: Path) -> Host:
 @pytest.mark.parametrize("licence", ["licensed", "unlicensed"])
 def test_text_and_json_make_the_same_record(tmp_path: Path, version: str, licence: str) -> None:
     host = Host(tmp_path, version)
-    host.manage(offlineDefinitionUpdateUrl="http://mirror.example:8000/linux/production/", behaviorMonitoring="enabled")
+    url = "http://mirror.example:8000/linux/production/"
+    host.configure(offlineDefinitionUpdateUrl=url, behaviorMonitoring="enabled")
     host.sim("set", "definitions_updated=2026-02-03T12:04:05Z")  # a whole second, as text shows no parts of one
     host.sim("set", "product_expiration=2030-01-01T00:00:00Z", "clock=2026-02-04T00:00:00Z")
     if licence == "unlicensed":
@@ -136,7 +120,7 @@ def test_text_and_json_make_the_same_record(tmp_path: Path, version: str, licenc
 @pytest.mark.parametrize("version", VERSIONS[3:])
 def test_a_host_as_it_should_be_has_no_findings(tmp_path: Path, version: str) -> None:
     host = Host(tmp_path, version)
-    host.manage(offlineDefinitionUpdate="enabled", offlineDefinitionUpdateUrl=str(host.ring))
+    host.configure(offlineDefinitionUpdate="enabled", offlineDefinitionUpdateUrl=str(host.ring))
     assert "behind_mirror" in host.look()[1]
     assert host.agent().definitions_update()["rc"] == 0
     record, found = host.look()
@@ -212,7 +196,7 @@ def test_the_update_waits_for_rows_that_lag_behind(host: Host) -> None:
 )
 def test_a_risky_configuration_has_its_finding(host: Host, changes: dict[str, Any], expected: str) -> None:
     right = {"offlineDefinitionUpdate": "enabled", "offlineDefinitionUpdateUrl": str(host.ring)}
-    host.manage(**{**right, **changes})
+    host.configure(**{**right, **changes})
     assert expected in host.look()[1]
 
 

@@ -1,12 +1,10 @@
-"""Helpers of the tests of hosting: the folder of a mirror, a real nginx on loopback, and HTTP requests to it."""
+"""A real nginx on loopback that serves the folder of a mirror, the role mirror_http for it, and HTTP requests."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -16,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
 
-from tests.integration.roles.stage import Ansible, Run
+from tests.support.ansible_runs import Ansible, Run
 
 NAME = "mirror.test"
 OTHER = "other.test"
@@ -175,9 +173,9 @@ class Server:
 
 def messages(run: Run, hosts: int) -> list[str]:
     """The error messages of the hosts m0, m1, ..."""
-    found = dict(re.findall(r"^fatal: \[(m\d+)\]: FAILED! =>(.*?)(?=^\S|\Z)", run.output, re.M | re.S))
+    found = run.failures()
     assert len(found) == hosts, run.output
-    return [" ".join(found[f"m{number}"].split()) for number in range(hosts)]
+    return [found[f"m{number}"] for number in range(hosts)]
 
 
 @dataclass
@@ -206,9 +204,6 @@ class Hosting:
         self.ansible.hosts["mirrors"] = {"m": {**self.server.variables(), **more}}
         include = {"ansible.builtin.include_role": {"name": f"mde.offline.{role}", "tasks_from": tasks}}
         show = {"ansible.builtin.debug": {"msg": "RESULT<{{ %s }}>" % expression}}  # noqa: UP031
-        play = {"hosts": "mirrors", "gather_facts": False, "tasks": [include, show]}
-        path = self.ansible.folder / "tell.json"
-        path.write_text(json.dumps([play]), encoding="utf-8")
-        done = self.ansible.playbook(str(path))
+        done = self.ansible.tasks(include, show)
         assert done.status == 0, done.output
         return done.output.split("RESULT<")[1].split(">")[0]

@@ -1,4 +1,4 @@
-"""Writes the result of each task, as JSON in one line, to the file that RECORD_RESULTS_IN names."""
+"""Writes the name and the result of each task, as JSON in one line, to the file that RECORD_RESULTS_IN names."""
 
 from __future__ import annotations
 
@@ -22,16 +22,18 @@ class CallbackModule(CallbackBase):
     CALLBACK_NAME = "record_results"
     CALLBACK_NEEDS_ENABLED = True
 
-    def _record(self, result, **more):
-        found = result.result if hasattr(result, "result") else result._result
+    def _record(self, outcome, **more):
+        # ansible-core 2.19 renamed `_result`.
+        result = outcome.result if hasattr(outcome, "result") else outcome._result
+        line = {"task": outcome.task_name, "result": {**result, **more}}
         with Path(os.environ["RECORD_RESULTS_IN"]).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({**found, **more}, default=str) + "\n")
+            stream.write(json.dumps(line, default=str) + "\n")
 
     def v2_runner_on_ok(self, result):
-        self._record(result)
+        self._record(result, failed=False)
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
         self._record(result, failed=True)
 
     def v2_runner_on_unreachable(self, result):
-        self._record(result, unreachable=True)
+        self._record(result, failed=True, unreachable=True)

@@ -76,7 +76,7 @@ elif name == "restorecon":
 """
 
 
-class StandIns:
+class SystemCommands:
     """A folder for PATH with these commands; `calls` are the changes that were requested."""
 
     def __init__(self, folder: Path, *names: str) -> None:
