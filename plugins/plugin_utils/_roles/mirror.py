@@ -87,8 +87,8 @@ def _alarms(variables: Variables) -> Iterator[str]:
         yield "mirror_alarm_max_age has to be a number of hours, or 0 for no alarm."
     if not _are_hours(variables["alarm_max_definitions_age"]):
         yield (
-            "mirror_alarm_max_definitions_age has to be a number of hours, or a mapping of channels to hours. 0 is no "
-            "limit."
+            "mirror_alarm_max_definitions_age has to be a number of hours, or a mapping of channels to hours. 0 "
+            "means no limit."
         )
     if variables["alarm_repeat"] < 1:
         yield "mirror_alarm_repeat has to be a number of hours, at least 1."

@@ -26,7 +26,7 @@ _NOUNS = {
     "path": "a path",
     "str": "text",
 }
-_TEXTS = ("str", "path", "raw")
+_TEXTS = ("str", "path")
 _INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*\Z")
 # `[::1]` and `[::1]:8080` are addresses, not lists.
 _IPV6_ADDRESS = re.compile(r"\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]")

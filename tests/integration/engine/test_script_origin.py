@@ -263,7 +263,8 @@ def test_another_commit_than_the_pinned_one_is_never_run(scripted, origin, kind,
 
 
 @pytest.mark.parametrize(
-    ("comment", "words"), [(b"", "no commit"), (b"4" * 40, "4" * 40), (b"a comment of a person", "no commit")]
+    ("comment", "words"),
+    [(b"", "an unknown commit"), (b"4" * 40, "4" * 40), (b"a comment of a person", "an unknown commit")],
 )
 def test_a_zip_must_name_the_pinned_commit(scripted, origin, upstream, comment, words, service):
     there = origin("zip path")

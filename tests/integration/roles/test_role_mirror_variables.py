@@ -48,11 +48,14 @@ def test_text_becomes_what_the_variable_means(
         "mirror_channels": "canary,pilot",
         "mirror_scheduler": "cron",
         "mirror_alarm_max_age": "48",
-        "mirror_alarm_max_definitions_age": '{"canary": 24}',
         "mirror_alarm_command": "/usr/local/bin/page",
     }
     words = [word for item in survey.items() for word in ("-e", "=".join(item))]
-    run = ansible.roles("mirror", "mirrors", *words, mirror_settings='{"source": {"retries": 7}}')
+    objects = {
+        "mirror_settings": '{"source": {"retries": 7}}',
+        "mirror_alarm_max_definitions_age": '{"canary": 24}',
+    }
+    run = ansible.roles("mirror", "mirrors", *words, **objects)
     assert run.status == 0, run.output
     settings = load(host["mirror_settings_file"])
     wanted = {

@@ -21,6 +21,7 @@ LEVEL = {"type": "str", "choices": ["", "passive"]}
 ARCHITECTURES = {"type": "list", "elements": "str", "choices": ["x86_64", "arm64"]}
 NESTED = {"type": "list", "elements": "dict", "options": {"port": {"type": "int", "required": True}}}
 
+RAW = {"type": "raw"}
 VALID = [
     (BOOL, True, True),
     (BOOL, "false", False),
@@ -57,6 +58,12 @@ VALID = [
     (DICT, '{"a": {"b": [1]}}', {"a": {"b": [1]}}),
     (DICT, "a:\n  b: true\n", {"a": {"b": True}}),
     (NESTED, [{"port": "80"}], [{"port": 80}]),
+    # A number, or a mapping, which a survey gives as text.
+    (RAW, "72", 72),
+    (RAW, "1.5", 1.5),
+    (RAW, '{"canary": 24}', {"canary": 24}),
+    (RAW, {"canary": 24}, {"canary": 24}),
+    (RAW, "often", "often"),
 ]
 INVALID = [
     (BOOL, "maybe", 'x has to be true or false. The value is "maybe".'),

@@ -108,5 +108,3 @@ def test_one_fact_has_the_address_for_each_kind_of_hosting(ansible: Ansible) -> 
     run = ansible.tasks(*tasks)
     assert run.status == 0, run.output
     assert len(run.recap) == len(hosts)
-
-
