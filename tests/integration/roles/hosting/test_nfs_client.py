@@ -145,7 +145,7 @@ def test_a_mount_without_its_options_is_an_error_that_says_what_to_do(endpoint: 
     endpoint.state("writable").touch()
     run = endpoint.apply()
     assert run.status != 0
-    assert f"{SOURCE} is not mounted at /mnt/mde-mirror with ro,nosuid,nodev,noexec; there is rw," in run.flat()
+    assert f"{SOURCE} is not mounted at /mnt/mde-mirror with ro,nosuid,nodev,noexec; findmnt shows rw," in run.flat()
     assert "fuser -vm /mnt/mde-mirror" in run.flat()
 
 
