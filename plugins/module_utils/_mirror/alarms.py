@@ -20,9 +20,6 @@ class Alarm(NamedTuple):
     path: str | None
     message: str
 
-    def as_dict(self) -> dict[str, Any]:
-        return self._asdict()
-
 
 def alarms(found: dict[str, Any], root: Path, missing: list[str], max_age_hours: float | None) -> list[Alarm]:
     """The alarms of a status with its limits (`read_status`); without `max_age_hours`, a standstill raises none."""

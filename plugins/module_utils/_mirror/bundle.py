@@ -15,7 +15,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import stat
 import tarfile
 from pathlib import Path
@@ -44,7 +43,7 @@ from .sources.replica import read_offers
 from .state import State
 from .times import now_iso, readable
 from .units import Unit, unit_of_path
-from .versions import Versions, is_version
+from .versions import Versions, is_sha256, is_version
 from .workspace import Workspace
 
 FORMAT = 1
@@ -55,7 +54,6 @@ _BRING_ANOTHER = (
     "Use a file that `mde-mirror export` of the same or an earlier version wrote. If this is such a file, copy it "
     "again and compare its SHA-256 on both sides."
 )
-_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
 def export_bundle(settings: Settings, target: Path, base: Path | None = None, check: bool = False) -> dict[str, Any]:
@@ -183,7 +181,7 @@ def _publish(
         session.set_channel(step.unit, published)
     session.prune()
     imported, last = now_iso(), state.last_sync()
-    renewed = imported if newer else last.get("last_renewal", last.get("last_import", ""))
+    renewed = imported if newer else last.get("last_renewal", "")
     session.record(last_import=imported, last_renewal=renewed)
     return result
 
@@ -597,26 +595,24 @@ def _accepted(step: _Step, state: State, accept: frozenset[str], now: str) -> tu
     """The codes of refusals that the operator overrides for a unit. Raises where one is not overridden."""
     if step.outcome != "updated":
         return ()
-    offering = refusals.Offering("the bundle carries", str(step.unit), "import")
-    served, carried = state.served_versions(step.unit), step.release.versions
-    lower = served is not None and carried.lower_than(served)
-    # An accepted downgrade also takes back a jump that was accepted by mistake.
-    compared = None if lower and refusals.DOWNGRADE in accept else served
-    errors = [
-        refusals.implausible(offering, carried, compared, now),
-        refusals.stale(offering, carried, step.release.sha256, state.published(step.unit)),
-        _downgrade(step, carried, served, refusals.notable_step(state.channel(step.unit), now)) if lower else None,
-    ]
-    error, codes = refusals.refused(errors, accept)
+    unit, versions = step.unit, step.release.versions
+    served = state.served_versions(unit)
+    error, codes = refusals.judge(
+        refusals.Offering("the bundle carries", str(unit), "import", versions, step.release.sha256, now),
+        served,
+        state.published(unit),
+        lambda: _downgrade(step, served, refusals.notable_step(state.channel(unit), now)),
+        accept,
+    )
     if error:
         raise error
     return codes
 
 
-def _downgrade(step: _Step, carried: Versions, served: Versions | None, unusual: str) -> MirrorError:
+def _downgrade(step: _Step, served: Versions | None, unusual: str) -> MirrorError:
     return MirrorError(
         "downgrade",
-        f"the bundle carries {carried} for {step.unit}, lower than the published {served}{unusual}",
+        f"the bundle carries {step.release.versions} for {step.unit}, lower than the published {served}{unusual}",
         "Bring a newer bundle, or import once with --allow-downgrade (module: allow_downgrade).",
     )
 
@@ -643,7 +639,7 @@ def _check_entry(entry: Any) -> None:
         is_version(entry["definitions_version"])
         and is_version(entry["engine_version"])
         and (entry["definitions_date"] is None or isinstance(entry["definitions_date"], str))
-        and _SHA256.match(entry["sha256"])
+        and is_sha256(entry["sha256"])
         and isinstance(entry["bytes"], int)
         and isinstance(entry["carried"], bool)
     )

@@ -380,7 +380,7 @@ def _status(options: argparse.Namespace, settings: Settings) -> int:
         from .alarms import alarms
 
         raised = alarms(found, settings.root, missing(settings), options.max_age)
-        found["alarms"] = [alarm.as_dict() for alarm in raised]
+        found["alarms"] = [alarm._asdict() for alarm in raised]
     if options.json:
         _say(json.dumps(found, indent=2))
     else:

@@ -187,7 +187,13 @@ def _followed(step: Step, channel: Channel, found: Found, answer: Answer, offere
         return _with_lag(step, view)
     if channel.hold and not same:
         return failed(step, _held_and_lost(step, offered), view)
-    error, accepted = refusals.refused(_refusals(step, channel, found, answer, offered, view), view.options.accept)
+    error, accepted = refusals.judge(
+        _offering(step, answer, offered, view),
+        found.versions,
+        view.published.get(step.unit, {}),
+        lambda: _downgrade(step, channel, offered, found.versions, view),
+        view.options.accept,
+    )
     if error:
         # What is refused for another code says nothing about what the source really has.
         seen = offered if error.code == refusals.DOWNGRADE else None
@@ -196,28 +202,16 @@ def _followed(step: Step, channel: Channel, found: Found, answer: Answer, offere
     return _with_lag(step._replace(outcome=outcome, after=offered, fetch=offered, accepted=accepted), view)
 
 
-def _refusals(
-    step: Step, channel: Channel, found: Found, answer: Answer, offered: Versions, view: View
-) -> list[MirrorError | None]:
-    """What is wrong with an offer, in the order in which it is reported."""
-    offering = refusals.Offering("the source offers", str(step.unit), "sync")
-    served = found.versions
-    lower = served is not None and offered.lower_than(served)
-    # An accepted downgrade also takes back a jump that was accepted by mistake.
-    compared = None if lower and refusals.DOWNGRADE in view.options.accept else served
-    return [
-        refusals.implausible(offering, offered, compared, view.now),
-        refusals.stale(offering, offered, answer.sha256 or offered.sha256, view.published.get(step.unit, {})),
-        _downgrade(step, channel, offered, served, view) if served and lower else None,
-    ]
+def _offering(step: Step, answer: Answer, offered: Versions, view: View) -> refusals.Offering:
+    sha256 = answer.sha256 or offered.sha256
+    return refusals.Offering("the source offers", str(step.unit), "sync", offered, sha256, view.now)
 
 
 def _believed(step: Step, found: Found, answer: Answer, view: View) -> tuple[Versions | None, tuple[str, ...]]:
     """What the source offers for a channel that is held, unless that cannot be true."""
     if answer.offered is None:
         return None, _not_known(answer)
-    offering = refusals.Offering("the source offers", str(step.unit), "sync")
-    error = refusals.implausible(offering, answer.offered, found.versions, view.now)
+    error = refusals.implausible(_offering(step, answer, answer.offered, view), found.versions)
     return (None, (error.message,)) if error else (answer.offered, ())
 
 
@@ -307,7 +301,7 @@ def _previous_lost(unit: Unit, name: str) -> MirrorError:
     )
 
 
-def _downgrade(step: Step, channel: Channel, offered: Versions, served: Versions, view: View) -> MirrorError:
+def _downgrade(step: Step, channel: Channel, offered: Versions, served: Versions | None, view: View) -> MirrorError:
     step_up = refusals.notable_step(channel, view.now)
     if offered.offer:
         return _upstream_rolled_back(step.unit, offered, offered.offer, served, view, step_up)
@@ -320,7 +314,7 @@ def _downgrade(step: Step, channel: Channel, offered: Versions, served: Versions
 
 
 def _upstream_rolled_back(
-    unit: Unit, offered: Versions, offer: Offer, served: Versions, view: View, step_up: str
+    unit: Unit, offered: Versions, offer: Offer, served: Versions | None, view: View, step_up: str
 ) -> MirrorError:
     """The other mirror serves an older release than before. The hint says how to make this one serve it too."""
     hint = "To accept what the other mirror serves, run `mde-mirror sync --allow-downgrade` (module: allow_downgrade)."

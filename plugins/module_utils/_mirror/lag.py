@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from .times import age_seconds, now_iso
+from .times import age_seconds, now_iso, readable
 from .units import Unit
 from .versions import Versions, is_version
 
@@ -35,7 +35,8 @@ def since(
         return known
     if not is_behind(served, offered):
         return None
-    return known or (published if published and age_seconds(published) is not None and published <= now else now)
+    began = readable(published)
+    return known or (began if began and began <= now else now)
 
 
 def as_fields(served: Versions | None, offered: Versions | None, moment: str | None) -> dict[str, Any]:

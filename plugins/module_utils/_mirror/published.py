@@ -7,19 +7,17 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from pathlib import Path
 from typing import Any
 
 from .files import read_json
 from .records import FORMAT, Release
 from .units import Unit, unit_of_path
-from .versions import Versions, is_version
+from .versions import Versions, is_sha256, is_version
 
 FILE = "published.json"
 # As many releases as Microsoft publishes in about two months.
 _REMEMBERED = 200
-_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
 class Published:
@@ -60,6 +58,6 @@ def _packages(entries: Any) -> dict[str, Versions]:
     for entry in entries if isinstance(entries, list) else ():
         with contextlib.suppress(KeyError, TypeError):
             sha256, definitions, engine = (entry[key] for key in ("sha256", "definitions_version", "engine_version"))
-            if _SHA256.match(sha256) and is_version(definitions) and is_version(engine):
+            if is_sha256(sha256) and is_version(definitions) and is_version(engine):
                 found[sha256] = Versions(definitions, engine)
     return found

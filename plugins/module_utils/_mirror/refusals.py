@@ -9,7 +9,7 @@ Pure functions, shared by syncs and imports. The attacks have the names of The U
 
 from __future__ import annotations
 
-from typing import Collection, Mapping, NamedTuple
+from typing import Callable, Collection, Mapping, NamedTuple
 
 from .errors import MirrorError
 from .records import Channel
@@ -27,26 +27,56 @@ _NOTABLE_STEP, _NOTABLE_DAYS = 10, 30
 
 
 class Offering(NamedTuple):
-    """Who offers something for which unit, in words: `the source offers`, `linux/production/x86_64`, `sync`."""
+    """What is offered for a unit, and who offers it, in words: `the source offers`, `linux/production/x86_64`, `sync`.
+
+    `sha256` is that of the package; empty if it is not known yet. `now` is the time at which the offer is judged.
+    """
 
     who: str
     unit: str
     verb: str
+    versions: Versions
+    sha256: str
+    now: str
 
     def accept(self, code: str) -> str:
         return f"{self.verb} once with --accept {code} (module: accept)"
 
 
-def implausible(offering: Offering, offered: Versions, served: Versions | None, now: str) -> MirrorError | None:
+def judge(
+    offering: Offering,
+    served: Versions | None,
+    published: Mapping[str, Versions],
+    downgrade: Callable[[], MirrorError],
+    accepted: Collection[str],
+) -> tuple[MirrorError | None, tuple[str, ...]]:
+    """The first refusal that the operator does not override, and the codes of those that the operator overrides.
+
+    `published` has the versions of packages that were published before, by SHA-256. `downgrade` makes the error for
+    versions that are lower than the served ones.
+    """
+    lower = served is not None and offering.versions.lower_than(served)
+    # An accepted downgrade also takes back a jump that was accepted by mistake.
+    compared = None if lower and DOWNGRADE in accepted else served
+    errors = (implausible(offering, compared), _stale(offering, published), downgrade() if lower else None)
+    found = [error for error in errors if error is not None]
+    return (
+        next((error for error in found if error.code not in accepted), None),
+        tuple(error.code for error in found if error.code in accepted),
+    )
+
+
+def implausible(offering: Offering, served: Versions | None) -> MirrorError | None:
     """Why the versions cannot be those of a release: a date that is yet to come, or a jump (fast-forward attack).
 
     Lower versions are a downgrade and not a jump.
     """
-    if is_beyond_tomorrow(offered.date, now):
+    offered = offering.versions
+    if is_beyond_tomorrow(offered.date, offering.now):
         return MirrorError(
             "implausible_versions",
             f"{offering.who} {offered} for {offering.unit} with the date {offered.date}, which is in the future; the "
-            f"clock of this host says {now}",
+            f"clock of this host says {offering.now}",
             "Set the clock of this host if it is wrong. Otherwise the answer is not Microsoft's: find out where it "
             f"comes from. If it is right, {offering.accept('implausible_versions')}.",
         )
@@ -70,27 +100,17 @@ def _jump(served: Versions, offered: Versions) -> str:
     return ""
 
 
-def stale(offering: Offering, offered: Versions, sha256: str, published: Mapping[str, Versions]) -> MirrorError | None:
+def _stale(offering: Offering, published: Mapping[str, Versions]) -> MirrorError | None:
     """Why the package is not that of the versions: it was published under others before (mix-and-match attack)."""
-    before = published.get(sha256)
-    if before is None or before.same_as(offered):
+    before = published.get(offering.sha256)
+    if before is None or before.same_as(offering.versions):
         return None
     return MirrorError(
         "stale_package",
-        f"{offering.who} {offered} for {offering.unit} with a package that this mirror published before as {before}",
+        f"{offering.who} {offering.versions} for {offering.unit} with a package that this mirror published before as "
+        f"{before}",
         "A cache on the way serves an old package under new versions: have it bypassed for the addresses of the "
         f"source. If the package is right, {offering.accept('stale_package')}.",
-    )
-
-
-def refused(
-    errors: Collection[MirrorError | None], accepted: Collection[str]
-) -> tuple[MirrorError | None, tuple[str, ...]]:
-    """The first error that the operator does not accept, and the codes of those that the operator accepts."""
-    found = [error for error in errors if error is not None]
-    return (
-        next((error for error in found if error.code not in accepted), None),
-        tuple(error.code for error in found if error.code in accepted),
     )
 
 

@@ -190,6 +190,9 @@ class State:
             return {}
         times = ("last_success", "last_import", "last_renewal")
         kept = {key: fields[key] for key in times if isinstance(fields.get(key), str)}
+        if "last_import" in kept:
+            # Version 0.1.0 did not record what an import brought.
+            kept.setdefault("last_renewal", kept["last_import"])
         return {**kept, "last_sync": fields["last_sync"]} if _is_record(fields.get("last_sync")) else kept
 
 

@@ -48,12 +48,9 @@ def status(state: State, root: Path) -> dict[str, Any]:
 
 
 def _current_as_of(last: dict[str, Any]) -> str | None:
-    """The time of the last sync without a failure, or of the last import that brought something newer.
-
-    Version 0.1.0 did not record what an import brought.
-    """
+    """The time of the last sync without a failure, or of the last import that brought something newer."""
     imported = last.get("last_import")
-    renewed = min(imported, last.get("last_renewal", imported)) if imported else None
+    renewed = min(imported, last["last_renewal"]) if imported else None
     times = [moment for moment in (last.get("last_success"), renewed) if moment]
     # A clock that was wrong once must not hide what happens now.
     return max([moment for moment in times if not is_future(moment)] or times, default=None)

@@ -184,7 +184,7 @@ class _Sync(NamedTuple):
         """When the mirror was last known to be current. Another mirror is as current as it says itself."""
         if result.failed:
             return last
-        said = self.source.current_at()
+        said = self.source.current_at
         return max(last or "", min(said, result.finished)) if said else result.finished
 
     def _wrong_links(self) -> set[Unit]:

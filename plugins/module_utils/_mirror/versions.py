@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.parsers import expat
 
 from .errors import MirrorError
-from .times import age_seconds
+from .times import readable
 
 if TYPE_CHECKING:
     from typing import TypeGuard
 
 MAX_XML_BYTES = 64 * 1024
 _VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){1,5}\Z")
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _DATE = re.compile(r"(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}:\d{2})(?:\.\d+)?Z?\Z")
 
 
@@ -29,6 +30,10 @@ def version_key(version: str) -> tuple[int, ...]:
 
 def is_version(text: object) -> TypeGuard[str]:
     return isinstance(text, str) and _VERSION.match(text) is not None
+
+
+def is_sha256(text: object) -> TypeGuard[str]:
+    return isinstance(text, str) and _SHA256.match(text) is not None
 
 
 class Offer(NamedTuple):
@@ -129,7 +134,7 @@ def from_xml(data: bytes, where: str) -> Versions:
 def _iso(date: str | None) -> str | None:
     match = _DATE.match((date or "").strip())
     iso = "{}T{}Z".format(*match.groups()) if match else None
-    return iso if age_seconds(iso) is not None else None
+    return readable(iso)
 
 
 def _bad(where: str, what: str) -> MirrorError:

@@ -25,6 +25,8 @@ class Source(Protocol):
 
     # True if one program fetches the packages of all units: `prepare` runs it before the first `fetch`.
     fetches_all_at_once: bool
+    # Up to which time the source says that it is current; None if each answer is of the moment, or before it was asked.
+    current_at: str | None
 
     @property
     def name(self) -> str:
@@ -35,9 +37,6 @@ class Source(Protocol):
 
     def versions(self, client: Any, unit: Unit, on_retry: OnRetry = None) -> Versions:
         """What the source offers for a unit now. Raises `MirrorError`."""
-
-    def current_at(self) -> str | None:
-        """Until when the source says that it knows what Microsoft has; None where each answer is of the moment."""
 
     def size(self, client: Any, unit: Unit) -> int | None:
         """The size in bytes of the package that is offered now; None if the source does not say."""

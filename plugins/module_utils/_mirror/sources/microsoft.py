@@ -54,6 +54,7 @@ class Microsoft:
     """The source of type `microsoft`."""
 
     fetches_all_at_once = False
+    current_at: str | None = None
 
     def __init__(self, connections: Connections) -> None:
         self.connections = connections
@@ -74,9 +75,6 @@ class Microsoft:
         with client.get(address(self._settings.url, unit, info=True)) as answer:
             answer.expect(200)
             return from_xml(answer.read_whole(MAX_XML_BYTES), answer.shown)
-
-    def current_at(self) -> str | None:
-        return None
 
     def size(self, client: Client, unit: Unit) -> int | None:
         try:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import re
 import threading
 from typing import Any, Mapping
 
@@ -18,11 +17,10 @@ from ..retry import retrying
 from ..times import readable
 from ..transport import Client, Connections, shown
 from ..units import Unit
-from ..versions import Offer, Versions, is_version
+from ..versions import Offer, Versions, is_sha256, is_version
 from .base import OnRetry
 
 MAX_STATUS_BYTES = 4 * 1024 * 1024
-_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _LONGEST_TEXT = 200
 
 
@@ -37,7 +35,7 @@ class Replica:
         self._base = connections.source.url.rstrip("/")
         self._lock = threading.Lock()
         self._offers: dict[str, Versions] | None = None
-        self._current_at: str | None = None
+        self.current_at: str | None = None
         self._failure: MirrorError | None = None
 
     @property
@@ -49,9 +47,6 @@ class Replica:
 
     def versions(self, client: Client, unit: Unit, on_retry: OnRetry = None) -> Versions:
         return self._offer(client, unit, on_retry)
-
-    def current_at(self) -> str | None:
-        return self._current_at
 
     def size(self, client: Client, unit: Unit) -> int | None:
         # The size is for folders that Microsoft's script left, and another mirror need not have the same package.
@@ -133,7 +128,7 @@ class Replica:
                 raise ValueError(f"it is larger than {MAX_STATUS_BYTES} bytes")
             fields = json.loads(data)
             offers = read_offers(fields)
-            self._current_at = read_current_at(fields)
+            self.current_at = read_current_at(fields)
             return offers
         except (ValueError, RecursionError) as error:
             raise MirrorError(
@@ -165,7 +160,7 @@ def read_offers(fields: Any) -> dict[str, Versions]:
             raise ValueError("an entry of its channels has no path")
         definitions, engine = entry.get("definitions_version"), entry.get("engine_version")
         digest, date = entry.get("sha256"), entry.get("definitions_date")
-        if is_version(definitions) and is_version(engine) and isinstance(digest, str) and _SHA256.match(digest):
+        if is_version(definitions) and is_version(engine) and is_sha256(digest):
             offer = Offer(digest, _text(entry.get("published")) or None, _held(entry.get("held")))
             found[entry["path"]] = Versions(definitions, engine, readable(date), offer)
     return found

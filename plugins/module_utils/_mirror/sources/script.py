@@ -44,6 +44,7 @@ class Script:
     """The source of type `script`. The script fetches all packages in one run."""
 
     fetches_all_at_once = True
+    current_at: str | None = None
 
     def __init__(
         self, service: Microsoft, platforms: tuple[str, ...], rings: tuple[str, ...], workspace: Workspace
@@ -68,9 +69,6 @@ class Script:
 
     def versions(self, client: Client, unit: Unit, on_retry: OnRetry = None) -> Versions:
         return self._service.versions(client, unit, on_retry)
-
-    def current_at(self) -> str | None:
-        return None
 
     def size(self, client: Client, unit: Unit) -> int | None:
         return self._service.size(client, unit)
