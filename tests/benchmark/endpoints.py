@@ -25,6 +25,11 @@ sys.path.insert(0, str(CHECKOUT))
 from ending import Failed, status_of  # noqa: E402
 
 from simulators.static_web_server import StaticWebServer  # noqa: E402
+from tools.collection_tree import link_checkout  # noqa: E402
+
+# The support of the tests imports the collection by its name.
+sys.path.insert(1, str(link_checkout()))
+
 from tests.support.agent import Agent, publish  # noqa: E402
 from tests.support.ansible_runs import Ansible, ModuleRuns, Run  # noqa: E402
 

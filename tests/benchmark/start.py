@@ -7,6 +7,7 @@ The packed command asks the simulated service on loopback. Nothing is asserted a
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -67,5 +68,13 @@ def measure() -> None:
                 compare(found, directory, settings)
 
 
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description="Compares a sync that finds nothing new with bare imports, on this Python and those in PYTHONS."
+    )
+    parser.parse_args()
+    return status_of(measure)
+
+
 if __name__ == "__main__":
-    sys.exit(status_of(measure))
+    sys.exit(main())
