@@ -17,6 +17,8 @@ description:
   - Imports such a file on another mirror. Everything is verified before a channel is changed; a file that is
     damaged, cut short, older than what is published or not made by this collection is refused as a whole, with the
     reason.
+  - Where C(signing.key) is set, the file is signed. An import takes only a file that a key in C(source.trustedKeys)
+    signed, unless O(unsigned=true).
   - A held channel stays unchanged; the other channels of the bundle are imported.
 options:
   path:
@@ -36,15 +38,27 @@ options:
       - With O(state=exported), a copy of C(status.json) of the mirror that will import the file. Packages that it lists
         are left out.
     type: path
+  valid_days:
+    description:
+      - With O(state=exported), how many days a signed file can be imported. A file with the same releases is written
+        again once half of this time is over.
+    type: int
+    default: 30
+  unsigned:
+    description:
+      - With O(state=imported), take the file without a check of its origin, signed or not.
+    type: bool
+    default: false
   accept:
     description:
       - With O(state=imported), refusals that do not count in this run, by their codes. V(stale_package) is a package
         that was published under other versions before. V(implausible_versions) is a date in the future, or a jump of
-        versions that no release makes. V(downgrade) are versions that are lower than the published ones.
+        versions that no release makes. V(downgrade) are versions that are lower than the published ones. V(expired) is
+        a signature whose time is over.
       - What was accepted is in the history of the channel.
     type: list
     elements: str
-    choices: [stale_package, implausible_versions, downgrade]
+    choices: [stale_package, implausible_versions, downgrade, expired]
     default: []
   allow_downgrade:
     description:
@@ -108,6 +122,12 @@ left_out:
   type: list
   elements: str
   sample: []
+origin:
+  description:
+    - How the origin of the file was proven. V(signed) by a trusted key, or V(unsigned) where O(unsigned=true).
+  returned: when O(state=imported)
+  type: str
+  sample: signed
 units:
   description: One entry for each platform, channel and architecture that was imported.
   returned: when O(state=imported)
@@ -160,15 +180,16 @@ error:
 
 from pathlib import Path
 
-from ansible_collections.mde.offline.plugins.module_utils._mirror.bundle import export_bundle, import_bundle
+from ansible_collections.mde.offline.plugins.module_utils._mirror.bundle import VALID_DAYS, export_bundle, import_bundle
 from ansible_collections.mde.offline.plugins.module_utils._mirror_module import ACCEPT_OPTIONS, accepted, run
 
 
 def _bundle(settings, params, check):
     path = Path(params["path"])
     if params["state"] == "imported":
-        return import_bundle(settings, path, check, accepted(params))
-    return export_bundle(settings, path, Path(params["base"]) if params["base"] else None, check)
+        return import_bundle(settings, path, check, accepted(params), params["unsigned"])
+    base = Path(params["base"]) if params["base"] else None
+    return export_bundle(settings, path, base, check, params["valid_days"])
 
 
 def main():
@@ -178,6 +199,8 @@ def main():
             "path": {"type": "path", "required": True},
             "state": {"type": "str", "required": True, "choices": ["exported", "imported"]},
             "base": {"type": "path"},
+            "valid_days": {"type": "int", "default": VALID_DAYS},
+            "unsigned": {"type": "bool", "default": False},
             **ACCEPT_OPTIONS,
         },
     )

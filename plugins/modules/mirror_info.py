@@ -60,8 +60,8 @@ EXAMPLES = r"""
 RETURN = r"""
 mirror:
   description:
-    - The state of the mirror. The file C(status.json) in its root has the same content, as of the last sync, but not
-      the limits of the settings.
+    - The state of the mirror. The file C(status.json) in its root has the part of it that is public, as of the last
+      change, with the signature if there is one; users, reasons, paths and messages are only here.
   returned: success
   type: dict
   contains:
@@ -162,6 +162,22 @@ mirror:
               serves what the source has, null if that is not known.
           type: int
           sample: 0
+        state:
+          description: V(follows), V(held), or V(rolled_back) for a channel that a rollback holds.
+          type: str
+          sample: follows
+        withdrawn:
+          description:
+            - The releases that a rollback took away from the channel and that it has not served since, the newest last.
+              The SHA-256 is null if the release is not stored any more.
+          type: list
+          elements: dict
+          sample:
+            - release: 1.443.509.0-1.1.25110.3002-7bc1d2e3
+              definitions_version: 1.443.509.0
+              engine_version: 1.1.25110.3002
+              sha256: null
+              at: "2026-02-03T10:00:00Z"
         held:
           description: Why, by whom and since when the channel is held; null if it follows its source.
           type: dict
@@ -198,6 +214,23 @@ mirror:
           RV(mirror.last_success), or the end of the last import that brought something newer.
       type: str
       sample: "2026-02-03T09:00:12Z"
+    mirror_id:
+      description: The id of the mirror, made once at random; null before the first sync.
+      type: str
+      sample: 6f1ed002ab5595859014ebf0951522d9
+    origin:
+      description:
+        - How the origin of what was taken last was proven. V(signed) by a trusted key, V(tls) by the certificate of the
+          source, V(unsigned) not at all; null if that is not known.
+      type: str
+      sample: tls
+    chain:
+      description:
+        - The mirrors on the way from the source, the nearest first, each with the time up to which it was current.
+      type: list
+      elements: dict
+      sample:
+        - {mirror_id: 0cc175b9c0f1b6a831c399e269772661, current_as_of: "2026-02-03T08:30:00Z"}
 damages:
   description: Published folders that differ from what was verified; empty if there are none.
   returned: when O(verify=true)

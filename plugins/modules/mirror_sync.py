@@ -24,11 +24,12 @@ options:
     description:
       - Refusals that do not count in this run, by their codes. V(stale_package) is a package that was published under
         other versions before. V(implausible_versions) is a date in the future, or a jump of versions that no release
-        makes. V(downgrade) are versions that are lower than the published ones.
+        makes. V(downgrade) are versions that are lower than the published ones. V(expired) is the status of another
+        mirror whose signature has expired.
       - What was accepted is in the history of the channel.
     type: list
     elements: str
-    choices: [stale_package, implausible_versions, downgrade]
+    choices: [stale_package, implausible_versions, downgrade, expired]
     default: []
   allow_downgrade:
     description:

@@ -39,14 +39,18 @@ from .privileges import acting_as_owner
 from .records import ZIP, Release
 from .session import Mirror, MirrorSession
 from .settings import PackagePolicy, Settings
+from .signing import is_signed, own_keys, signed, verified
 from .sources.replica import read_offers
 from .state import State
-from .times import now_iso, readable
+from .times import days_between, hours_after, now_iso, readable
+from .trust import BUNDLE, UNSIGNED, Proof, Trust, proven
 from .units import Unit, unit_of_path
 from .versions import Versions, is_sha256, is_version
 from .workspace import Workspace
 
 FORMAT = 1
+# How long a signed bundle can be imported.
+VALID_DAYS = 30
 _KIND = "mde-mirror bundle"
 _INVENTORY, _SEAL = "inventory.json", "seal.json"
 _MAX_INVENTORY_BYTES = 4 * 1024 * 1024
@@ -56,17 +60,24 @@ _BRING_ANOTHER = (
 )
 
 
-def export_bundle(settings: Settings, target: Path, base: Path | None = None, check: bool = False) -> dict[str, Any]:
+def export_bundle(
+    settings: Settings,
+    target: Path,
+    base: Path | None = None,
+    check: bool = False,
+    valid_days: int = VALID_DAYS,
+) -> dict[str, Any]:
     """Writes everything that channels serve to `target`, which appears complete or not at all.
 
     `base` is the `status.json` of the mirror that will import the bundle: packages that this file lists are left out.
-    If `target` is already a bundle with the same content, it is not written again.
+    A bundle that is signed can be imported for `valid_days`. If `target` is already a bundle with the same content, and
+    more than half of its validity is left, it is not written again.
     """
     with advising("writing", target):
         is_other = target.exists() and not target.is_file()
     if is_other:
         raise MirrorError("file", f"{target} exists and is not a regular file", "Name a file; it need not exist yet.")
-    mirror = Mirror(settings.root, settings.keep_previous, settings.retain)
+    mirror = Mirror(settings)
     state = mirror.state()
     there = _digests_in(base) if base else set()
     entries, packages, served = [], {}, {}
@@ -81,7 +92,7 @@ def export_bundle(settings: Settings, target: Path, base: Path | None = None, ch
             packages[release.sha256] = mirror.store.folder(release) / ZIP
     if not entries:
         raise MirrorError("nothing_to_export", f"{mirror.root} serves nothing yet", "Run a sync first.")
-    digest = _sha256_if_same(target, entries)
+    digest = _sha256_if_same(target, entries, settings.signing_key)
     changed = digest is None
     writes = changed and not check
     for unit, release in served.items():
@@ -89,7 +100,7 @@ def export_bundle(settings: Settings, target: Path, base: Path | None = None, ch
         if not (writes and release.sha256 in packages) and not state.is_whole(unit, release.name):
             raise _spoiled(f"the package that {unit} serves")
     if writes:
-        digest = _write_whole(target, entries, packages)
+        digest = _write_whole(target, _inventory(mirror, entries, valid_days), packages)
     return {
         "changed": changed,
         "path": str(target),
@@ -105,16 +116,20 @@ def import_bundle(
     source: Path,
     check: bool = False,
     accept: frozenset[str] = frozenset(),
+    unsigned: bool = False,
     cancel: Cancel | None = None,
 ) -> dict[str, Any]:
     """Publishes what a bundle carries. `accept` holds codes of refusals (`refusals.ACCEPTABLE`) that do not count.
+
+    The bundle must be signed by a trusted key, unless the operator takes it `unsigned`: then nothing is checked of its
+    origin.
 
     Every byte is verified before a channel is changed; a bundle that is damaged, cut short, older than what is
     published or not made by `mde-mirror export` is refused as a whole. A held channel stays unchanged; the other
     channels are still updated.
     """
     cancel = cancel or Cancel()
-    mirror = Mirror(settings.root, settings.keep_previous, settings.retain)
+    mirror = Mirror(settings)
     workspace = Workspace(settings.root, settings.retain)
     units = {*settings.followed_units(), *settings.promoted_units()}
     # The bundle is opened before privileges are dropped: removable media is often readable by root only.
@@ -123,19 +138,22 @@ def import_bundle(
             with acting_as_owner(settings.root):
                 state = mirror.state()
                 inventory, _sha256 = _verified(bundle, cancel)
-                return _result(state, _plan(state, units, inventory, accept))
+                proof = _proof(bundle, inventory, settings, state.trust(), accept, unsigned)
+                return _result(state, _plan(state, units, inventory, accept, proof), proof)
         with workspace.occupied(settings.followed_units()):
             inventory, _length = _inventory_of(bundle, _Pass(bundle, cancel))
             # A bundle that cannot be imported is refused before its packages are read and written.
             with _refusing_damage_first(bundle, cancel):
-                _plan(mirror.state(), units, inventory, accept)
+                state = mirror.state()
+                proof = _proof(bundle, inventory, settings, state.trust(), accept, unsigned)
+                _plan(state, units, inventory, accept, proof)
             folder, prepared = workspace.folder / unique("bundle"), {}
             try:
                 make_directory(folder)
                 with workspace.reserved(bundle.size):
                     _unpack(bundle, inventory, folder, settings.policy, cancel)
                 prepared = _prepared(workspace, folder, units, inventory)
-                return mirror.change(lambda session: _publish(session, units, inventory, accept, prepared))
+                return mirror.change(lambda session: _publish(session, units, inventory, accept, proof, prepared))
             finally:
                 for leftover in (folder, *prepared.values()):
                     remove_tree(leftover)
@@ -160,15 +178,16 @@ def _publish(
     units: set[Unit],
     inventory: dict[str, Any],
     accept: frozenset[str],
+    proof: Proof,
     prepared: dict[str, Path],
 ) -> dict[str, Any]:
     """Plans again from what the mirror serves now, and publishes."""
     state = session.state
-    steps = _plan(state, units, inventory, accept)
+    steps = _plan(state, units, inventory, accept, proof)
     for step in steps:
         if step.unit in session.broken:
             raise session.broken[step.unit]
-    result = _result(state, steps)
+    result = _result(state, steps, proof)
     newer = any(step.is_newer(state) for step in steps)
     changes = [step for step in steps if step.outcome in ("updated", "repaired")]
     whole = {step.unit: state.is_whole(step.unit, state.channel(step.unit).current) for step in changes}
@@ -182,8 +201,30 @@ def _publish(
     session.prune()
     imported, last = now_iso(), state.last_sync()
     renewed = imported if newer else last.get("last_renewal", "")
-    session.record(last_import=imported, last_renewal=renewed)
+    session.trust(lambda trust: trust.after(proof))
+    session.record(last_import=imported, last_renewal=renewed, origin=proof.origin, chain=[])
     return result
+
+
+def _proof(
+    bundle: _Bundle,
+    inventory: dict[str, Any],
+    settings: Settings,
+    trust: Trust,
+    accept: frozenset[str],
+    unsigned: bool,
+) -> Proof:
+    """How the origin of a bundle is proven. Raises `MirrorError` where it must be and is not."""
+    if unsigned:
+        return Proof(UNSIGNED, BUNDLE)
+    if not settings.source.trusted_keys:
+        raise MirrorError(
+            "unsigned",
+            f"the origin of {bundle} cannot be checked, because this mirror trusts no keys",
+            "Name the keys that sign bundles in source.trustedKeys (role: mirror_source_trusted_keys). To take this "
+            "bundle without a check of its origin, import it with --unsigned (module: unsigned).",
+        )
+    return proven(inventory, BUNDLE, str(bundle), trust, Path(settings.source.trusted_keys), accept)[1]
 
 
 # --- writing ------------------------------------------------------------------------------------------------------
@@ -207,15 +248,26 @@ def _inventory_fields(release: Release) -> dict[str, Any]:
     }
 
 
-def _sha256_if_same(target: Path, entries: list[dict[str, Any]]) -> str | None:
-    """The SHA-256 of `target` if it is a whole bundle of exactly these releases."""
+def _sha256_if_same(target: Path, entries: list[dict[str, Any]], key: str | None) -> str | None:
+    """The SHA-256 of `target` if it is a whole bundle of exactly these releases, and signed as it would be now."""
     cancel = Cancel()
     try:
         with _opened(target) as bundle:
             inventory, _size = _inventory_of(bundle, _Pass(bundle, cancel))
-            return _verified(bundle, cancel)[1] if inventory.get("channels") == entries else None
+            same = inventory.get("channels") == entries and _is_signed_long_enough(inventory, key, str(target))
+            return _verified(bundle, cancel)[1] if same else None
     except MirrorError:
         return None
+
+
+def _is_signed_long_enough(inventory: dict[str, Any], key: str | None, what: str) -> bool:
+    """True if more than half of the validity is left. Without a key, true for a bundle that is not signed."""
+    if not key:
+        return not is_signed(inventory)
+    content, _fingerprint = verified(inventory, own_keys(Path(key)), what)
+    whole = days_between(content.get("created"), content.get("expires") or "")
+    left = days_between(now_iso(), content.get("expires") or "")
+    return whole is not None and left is not None and left > whole / 2
 
 
 def _size(path: Path) -> int:
@@ -223,15 +275,29 @@ def _size(path: Path) -> int:
         return path.stat().st_size
 
 
-def _write_whole(target: Path, entries: list[dict[str, Any]], packages: dict[str, Path]) -> str:
-    """Writes the bundle and returns the SHA-256 of the file."""
+def _inventory(mirror: Mirror, entries: list[dict[str, Any]], valid_days: int) -> dict[str, Any]:
+    """The inventory of these releases, signed if the mirror has a key."""
+    created = now_iso()
     inventory = {
         "kind": _KIND,
         "format": FORMAT,
         "generator": f"mde-mirror {VERSION}",
-        "created": now_iso(),
+        "created": created,
         "channels": entries,
     }
+    if not mirror.signing_key:
+        return inventory
+    if not mirror.state().identity().mirror_id:
+        # A mirror that version 0.1.0 filled gets its identity with its next status.
+        with acting_as_owner(mirror.root):
+            mirror.change(lambda session: session.sign())
+    identity = mirror.state().identity()
+    expires = hours_after(created, 24 * valid_days)
+    return signed({**inventory, **identity._asdict(), "expires": expires}, Path(mirror.signing_key))
+
+
+def _write_whole(target: Path, inventory: dict[str, Any], packages: dict[str, Path]) -> str:
+    """Writes the bundle and returns the SHA-256 of the file."""
     with advising("writing", target), replacing(target) as file:
         return _write(file, inventory, packages)
 
@@ -557,7 +623,9 @@ class _Step(NamedTuple):
         return self.outcome == "updated" and (served is None or served.lower_than(self.release.versions))
 
 
-def _plan(state: State, units: set[Unit], inventory: dict[str, Any], accept: frozenset[str]) -> list[_Step]:
+def _plan(
+    state: State, units: set[Unit], inventory: dict[str, Any], accept: frozenset[str], proof: Proof
+) -> list[_Step]:
     """The steps that the inventory asks for. Raises `MirrorError` if a single entry cannot be imported."""
     steps, now = [], now_iso()
     for unit, entry in _entries(inventory):
@@ -565,7 +633,8 @@ def _plan(state: State, units: set[Unit], inventory: dict[str, Any], accept: fro
             continue
         release = _release(unit, entry, inventory)
         step = _Step(unit, release, bool(entry["carried"]), _outcome(state, unit, release))
-        step = step._replace(accepted=_accepted(step, state, accept, now))
+        if step.outcome == "updated":
+            step = step._replace(accepted=(*proof.accepted, *_accepted(step, state, accept, now)))
         _require_package(step, state)
         steps.append(step)
     if not steps:
@@ -593,8 +662,6 @@ def _release(unit: Unit, entry: dict[str, Any], inventory: dict[str, Any]) -> Re
 
 def _accepted(step: _Step, state: State, accept: frozenset[str], now: str) -> tuple[str, ...]:
     """The codes of refusals that the operator overrides for a unit. Raises where one is not overridden."""
-    if step.outcome != "updated":
-        return ()
     unit, versions = step.unit, step.release.versions
     served = state.served_versions(unit)
     error, codes = refusals.judge(
@@ -667,7 +734,7 @@ def _outcome(state: State, unit: Unit, release: Release) -> str:
     return "unchanged" if state.is_whole(unit, release.name) else "repaired"
 
 
-def _result(state: State, steps: list[_Step]) -> dict[str, Any]:
+def _result(state: State, steps: list[_Step], proof: Proof) -> dict[str, Any]:
     units = []
     for step in steps:
         channel = state.channel(step.unit)
@@ -682,4 +749,4 @@ def _result(state: State, steps: list[_Step]) -> dict[str, Any]:
                 "accepted": list(step.accepted),
             }
         )
-    return {"changed": any(unit["changed"] for unit in units), "units": units}
+    return {"changed": any(unit["changed"] for unit in units), "origin": proof.origin, "units": units}

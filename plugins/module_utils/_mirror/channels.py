@@ -134,7 +134,7 @@ def unhold(settings: Settings, selection: Selection, *, by: str = "", check: boo
 
 def _apply(settings: Settings, check: bool, plan: Callable[[State], list[_Change]]) -> dict[str, Any]:
     """Plans all changes before it makes the first one: if one unit cannot be changed, none is changed."""
-    mirror = Mirror(settings.root, settings.keep_previous, settings.retain)
+    mirror = Mirror(settings)
 
     def work(session: MirrorSession) -> list[_Change]:
         changes = plan(session.state)

@@ -23,6 +23,8 @@ from .errors import LockedError, MirrorError, SettingsError
 from .files import advising, replacing
 from .privileges import acting_as_owner
 from .progress import Report, Silent
+from .records import is_mirror_id
+from .session import Mirror
 from .settings import DEFAULT_PATH, Settings, load
 from .status import missing, read_status, verify
 from .sync import sync
@@ -147,7 +149,16 @@ def _parser(named: str | None) -> argparse.ArgumentParser:
         help="exit with 1 if the definitions of a channel are older; 0 means no limit (default: maxDefinitionsAge of "
         "the settings)",
     )
+    added.add_argument(
+        "--sign",
+        action="store_true",
+        help="first sign status.json anew if signing.key is set, so that it does not expire while nothing is published",
+    )
     _add_channel_verbs(verb)
+    added = verb("trust", _trust, "Accept another mirror under a key that another one signed with before.")
+    added.add_argument(
+        "mirror_id", type=_mirror_id, metavar="MIRROR-ID", help="the id in the message of the refusal foreign_mirror"
+    )
     added = verb("verify", _verify, "Read everything that is published and compare it with what was verified.")
     added.add_argument("--json", action="store_true", help="print the findings as JSON")
     return parser if verbs.choices else _parser(None)
@@ -192,10 +203,20 @@ def _add_channel_verbs(verb: Callable[..., _VerbParser]) -> None:
         metavar="STATUS",
         help="status.json of the mirror that will import the file: packages that it lists are left out",
     )
+    added.add_argument(
+        "--valid-days",
+        type=_days,
+        default=30,
+        metavar="DAYS",
+        help="how long a signed file can be imported (default: %(default)s)",
+    )
     added.add_argument("--json", action="store_true", help="print the result as one JSON object")
     added = verb("import", _import, "Verify a file that `export` wrote, and publish its releases.")
     added.add_argument("file", type=Path, metavar="FILE")
     added.add_argument("--check", action="store_true", help="only say what an import would do")
+    added.add_argument(
+        "--unsigned", action="store_true", help="take the file without a check of its origin, signed or not"
+    )
     _add_accept(added)
     added.add_argument("--json", action="store_true", help="print the result as one JSON object")
     added = verb("metrics", _metrics, "Print the status in Prometheus' text format.")
@@ -227,6 +248,18 @@ def _add_accept(added: _VerbParser) -> None:
 
 def _hours_or_none(text: str) -> float:
     return 0.0 if re.fullmatch(r"0+(\.0*)?", text) else _hours(text)
+
+
+def _days(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,4}", text) or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days from 1 to 9999")
+    return int(text)
+
+
+def _mirror_id(text: str) -> str:
+    if not is_mirror_id(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the id of a mirror, which has 32 hexadecimal digits")
+    return text
 
 
 def _hours(text: str) -> float:
@@ -301,13 +334,20 @@ def _unhold(options: argparse.Namespace, settings: Settings) -> int:
 def _import(options: argparse.Namespace, settings: Settings) -> int:
     from .bundle import import_bundle
 
-    return _print_units(options, import_bundle(settings, options.file, options.check, frozenset(options.accept)))
+    done = import_bundle(settings, options.file, options.check, frozenset(options.accept), options.unsigned)
+    return _print_units(options, done)
+
+
+def _trust(options: argparse.Namespace, settings: Settings) -> int:
+    Mirror(settings).change(lambda session: session.trust(lambda trust: trust.expecting(options.mirror_id)))
+    _say(f"{options.mirror_id}: accepted when it is seen next")
+    return DONE
 
 
 def _export(options: argparse.Namespace, settings: Settings) -> int:
     from .bundle import export_bundle
 
-    done = export_bundle(settings, options.file, options.base)
+    done = export_bundle(settings, options.file, options.base, valid_days=options.valid_days)
     if options.json:
         _say(json.dumps({"result": "ok", **done, "errors": []}))
     else:
@@ -370,6 +410,8 @@ def _sync(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _status(options: argparse.Namespace, settings: Settings) -> int:
+    if options.sign and settings.signing_key:
+        Mirror(settings).change(lambda session: session.sign())
     found = read_status(settings)
     hours = options.max_definitions_age
     if hours is not None:

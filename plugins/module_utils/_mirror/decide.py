@@ -194,6 +194,8 @@ def _followed(step: Step, channel: Channel, found: Found, answer: Answer, offere
         lambda: _downgrade(step, channel, offered, found.versions, view),
         view.options.accept,
     )
+    if offered.offer:
+        accepted = (*offered.offer.accepted, *accepted)
     if error:
         # What is refused for another code says nothing about what the source really has.
         seen = offered if error.code == refusals.DOWNGRADE else None

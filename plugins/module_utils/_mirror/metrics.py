@@ -40,6 +40,11 @@ def _families(status: dict[str, Any]) -> Iterator[tuple[str, str, Iterator[tuple
     yield "last_sync_timestamp_seconds", "End of the last sync.", _one(last.get("finished"))
     yield "last_import_timestamp_seconds", "End of the last import of a bundle.", _one(status["last_import"])
     yield (
+        "origin",
+        "How the origin of what was taken last was proven: signed, tls or unsigned.",
+        iter([({"origin": status["origin"]}, 1)] if status["origin"] else []),
+    )
+    yield (
         "last_sync_failed",
         "1 if the last sync failed in part or whole.",
         iter([({}, float(last["result"] != "ok"))] if last else []),

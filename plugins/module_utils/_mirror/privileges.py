@@ -11,7 +11,7 @@ import importlib
 import os
 import pwd
 from pathlib import Path
-from typing import Iterator
+from typing import Callable, Iterator
 
 # Modules that this engine and the standard library import only when they need them. The owner of a mirror may not be
 # allowed to read the files of this Python, so root imports these modules before it acts as the owner.
@@ -22,11 +22,27 @@ _IMPORTED_LATE = (
     "encodings.idna",
     "hashlib",
     "zipfile",
+    "tempfile",
     f"{__package__}.download",
+    f"{__package__}.signing",
     f"{__package__}.sources.microsoft",
     f"{__package__}.sources.replica",
     f"{__package__}.sources.script",
 )
+
+
+def for_program() -> Callable[[], None] | None:
+    """What a program that is started now must do before it begins, so that it runs as the owner of the mirror.
+
+    Many programs reset the effective user if it differs from the real one, so both are set. None if they are equal.
+    """
+    equal = os.geteuid() == os.getuid() and os.getegid() == os.getgid()
+    return None if equal else _become_the_owner
+
+
+def _become_the_owner() -> None:
+    os.setresgid(*[os.getegid()] * 3)
+    os.setresuid(*[os.geteuid()] * 3)
 
 
 @contextlib.contextmanager

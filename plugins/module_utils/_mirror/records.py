@@ -6,11 +6,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .files import json_bytes
-from .times import now_iso
+from .times import now_iso, readable
 from .versions import Versions
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
 
 FORMAT = 1
 ADOPTED, RECOVERED = "adopted", "recovered"
@@ -20,6 +24,7 @@ UNVERIFIED_ORIGINS = (ADOPTED, RECOVERED)
 ZIP, MANIFEST, METADATA = "updates.zip", "manifest.json", "release.json"
 # Long enough to explain why a channel serves its release.
 _LONGEST_HISTORY = 200
+_LONGEST_CHAIN = 16
 # The name of the field in the files of version 0.1.0.
 _POOL_FIELD = "shelf"
 
@@ -137,6 +142,36 @@ class Channel(NamedTuple):
         history = (*changes.pop("history", self.history), entry)[-_LONGEST_HISTORY:]
         return self._replace(current=name, history=history, **changes)
 
+    @property
+    def state(self) -> str:
+        """What an operator did to the channel: `follows`, `held` or `rolled_back`."""
+        if not self.hold:
+            return "follows"
+        return "rolled_back" if self.hold.get("kind") == "rollback" else "held"
+
+    def withdrawn(self) -> dict[str, str]:
+        """The releases that a rollback took away and that were not served again since, with the time of the rollback.
+
+        A rollback to n-2 takes away both releases after it. The last one is the newest entry.
+        """
+        served: list[str] = []
+        found: dict[str, str] = {}
+        for entry in self.history:
+            name = entry["release"]
+            if entry["action"] in ("hold", "release"):
+                continue
+            if entry["action"] == "rollback":
+                at = _last(served, name)
+                # A release that the channel had not served before replaces only the last one.
+                left = served[at + 1 :] if at < len(served) else served[-1:]
+                for earlier in left:
+                    found.pop(earlier, None)
+                    found[earlier] = entry.get("at", "")
+                del served[at:]
+            found.pop(name, None)
+            served.append(name)
+        return found
+
     def earlier_than(self, name: str) -> list[str]:
         """The releases that may become n-1 when the channel is rolled back to `name`: the best first.
 
@@ -173,6 +208,40 @@ def read_channel(entry: Any) -> Channel:
             if change.get("release") and change.get("action")
         ),
     )
+
+
+class Identity(NamedTuple):
+    """Which mirror this is, and the number of its last status. The id is made once and has 32 hexadecimal digits."""
+
+    mirror_id: str = ""
+    sequence: int = 0
+
+
+def is_mirror_id(text: object) -> TypeGuard[str]:
+    return isinstance(text, str) and re.fullmatch("[0-9a-f]{32}", text) is not None
+
+
+def read_identity(fields: Any) -> Identity:
+    """The identity in a state file or status; empty if it has none."""
+    if not isinstance(fields, dict):
+        return Identity()
+    mirror_id, sequence = fields.get("mirror_id"), fields.get("sequence")
+    if not is_mirror_id(mirror_id) or not isinstance(sequence, int) or isinstance(sequence, bool) or sequence < 0:
+        return Identity()
+    return Identity(mirror_id, sequence)
+
+
+def read_chain(fields: Any) -> list[dict[str, Any]]:
+    """The mirrors on the way from the source, the nearest first, with the time up to which each is current.
+
+    What is not a mirror's id or a time is left out: the entries come from other mirrors.
+    """
+    entries = [entry for entry in fields if isinstance(entry, dict)] if isinstance(fields, list) else []
+    return [
+        {"mirror_id": entry["mirror_id"], "current_as_of": readable(entry.get("current_as_of"))}
+        for entry in entries[:_LONGEST_CHAIN]
+        if is_mirror_id(entry.get("mirror_id"))
+    ]
 
 
 def _last(names: list[str], name: str) -> int:

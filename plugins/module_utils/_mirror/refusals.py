@@ -14,11 +14,12 @@ from typing import Callable, Collection, Mapping, NamedTuple
 from .errors import MirrorError
 from .records import Channel
 from .times import days_between, is_beyond_tomorrow
+from .trust import EXPIRED
 from .versions import Versions, is_version, version_key
 
 DOWNGRADE = "downgrade"
 # The codes of refusals that an operator can override once.
-ACCEPTABLE = ("stale_package", "implausible_versions", DOWNGRADE)
+ACCEPTABLE = ("stale_package", "implausible_versions", DOWNGRADE, EXPIRED)
 
 # The second number of the definitions grows by one about every two weeks.
 _LARGEST_STEP = 100

@@ -17,29 +17,34 @@ from .files import advising, json_bytes, make_directory, remove_tree, replace, u
 from .integrity import Integrity
 from .lock import locked
 from .privileges import acting_as_owner
+from .public_status import is_current, public
 from .records import Channel, Release
+from .settings import Settings
 from .state import State, UnreadRelease
-from .status import status, status_is_current
+from .status import status
 from .store import Store
+from .times import hours_after
+from .trust import FILE as TRUST
+from .trust import Trust
 from .units import Unit
 from .workspace import SESSION, prepare
 
 # Sessions are short: if the lock is not free after this time, something is wrong.
 PATIENCE_SECONDS = 10.0
+# A signed status is signed anew at each write, and by the watch.
+STATUS_VALID_HOURS = 48
 
 T = TypeVar("T")
 
 
 class Mirror:
-    """One mirror on disk: its releases and what is known about them, shared by all sessions of a run.
+    """One mirror on disk: its releases and what is known about them, shared by all sessions of a run."""
 
-    `retain` is the number of releases that are kept of each channel.
-    """
-
-    def __init__(self, root: Path, previous_links: bool, retain: int) -> None:
-        self.root = root
-        self.retain = retain
-        self.store = Store(root, previous_links)
+    def __init__(self, settings: Settings) -> None:
+        self.root = settings.root
+        self.retain = settings.retain
+        self.signing_key = settings.signing_key
+        self.store = Store(settings.root, settings.keep_previous)
         self.integrity = Integrity(self.store)
         self.turn = threading.Lock()
 
@@ -117,7 +122,7 @@ class MirrorSession:
                 self._store.link(unit, self.state.channel(unit), self._staging)
             except MirrorError as error:
                 self.broken[unit] = error
-        if status_is_current(self.state, self._mirror.root):
+        if is_current(self.state, self._mirror.root):
             self._status_saved = True
         else:
             self._try_to_save_status()
@@ -185,6 +190,17 @@ class MirrorSession:
         self.state.save("last-sync.json", {**self.state.last_sync(), **fields}, self._staging)
         self._status_saved = False
 
+    def sign(self) -> None:
+        """Writes the status anew, so that its signature is valid for the full time again."""
+        self._status_saved = False
+
+    def trust(self, change: Callable[[Trust], Trust]) -> None:
+        """Remembers what a signed document says of the mirror that signed it."""
+        before = self.state.trust()
+        after = change(before)
+        if after != before:
+            self.state.save(TRUST, after.as_dict(), self._staging)
+
     def _save(self) -> None:
         seen = self._integrity.changed_seen()
         if seen is not None:
@@ -200,6 +216,12 @@ class MirrorSession:
 
     def _save_status(self) -> None:
         path = self._mirror.root / "status.json"
+        found = public(status(self.state, self._mirror.root), self.state.next_identity(self._staging))
+        if self._mirror.signing_key:
+            from .signing import signed
+
+            expires = hours_after(found["generated"], STATUS_VALID_HOURS)
+            found = signed({**found, "expires": expires}, Path(self._mirror.signing_key))
         with advising("writing", path):
-            replace(path, json_bytes(status(self.state, self._mirror.root)), self._staging)
+            replace(path, json_bytes(found), self._staging)
         self._status_saved = True

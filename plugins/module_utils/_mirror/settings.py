@@ -57,7 +57,14 @@ class SourceSettings(NamedTuple):
     timeout: float
     connect_timeout: float
     min_speed: int
+    trusted_keys: str | None
+    unsigned: bool
     script: ScriptSettings
+
+    @property
+    def is_encrypted(self) -> bool:
+        """True if the source is asked over TLS, which is always verified."""
+        return urlsplit(self.url).scheme.lower() == "https"
 
 
 class AgeLimits(NamedTuple):
@@ -92,6 +99,7 @@ class Settings(NamedTuple):
     max_definitions_age: AgeLimits
     policy: PackagePolicy
     source: SourceSettings
+    signing_key: str | None
 
     @property
     def is_replica(self) -> bool:
@@ -152,8 +160,10 @@ def parse(fields: Any, where: str = "the settings") -> Settings:
     verify = _Fields(top.get("verify"), "verify.", _VERIFY, faults)
     source = _Fields(top.get("source"), "source.", _SOURCE, faults)
     script = _Fields(source.get("script"), "source.script.", _SCRIPT, faults)
+    signing = _Fields(top.get("signing"), "signing.", _SIGNING, faults)
     if not faults:
         _check_together(top, verify, source, script, faults)
+        _check_trust(source, signing, faults)
     if faults:
         raise SettingsError(
             "{} cannot be used: {}".format(where, "; ".join(faults)),
@@ -188,12 +198,15 @@ def parse(fields: Any, where: str = "the settings") -> Settings:
             timeout=float(source.get("timeout")),
             connect_timeout=float(source.get("connectTimeout")),
             min_speed=source.get("minSpeed"),
+            trusted_keys=source.get("trustedKeys") or None,
+            unsigned=source.get("unsigned"),
             script=ScriptSettings(
                 path=script.get("path") or None,
                 url=script.get("url") or None,
                 commit=(script.get("commit") or "").lower() or None,
             ),
         ),
+        signing_key=signing.get("key") or None,
     )
 
 
@@ -405,6 +418,7 @@ _TOP: dict[str, tuple[Check, Any]] = {
     "maxDefinitionsAge": (_hours, MAX_DEFINITIONS_AGE),
     "verify": (_mapping, {}),
     "source": (_mapping, {}),
+    "signing": (_mapping, {}),
 }
 _VERIFY: dict[str, tuple[Check, Any]] = {
     "minBytes": (_number(1, 10**12), 1),
@@ -424,6 +438,11 @@ _SOURCE: dict[str, tuple[Check, Any]] = {
     "timeout": (_number(0.1, 3600, whole=False), 30),
     "connectTimeout": (_number(0.1, 3600, whole=False), 10),
     "minSpeed": (_number(0, 10**9), 16 * 1024),
+    "trustedKeys": (_optional_path, None),
+    "unsigned": (_boolean, False),
+}
+_SIGNING: dict[str, tuple[Check, Any]] = {
+    "key": (_optional_path, None),
 }
 _SCRIPT: dict[str, tuple[Check, Any]] = {
     "path": (_optional_path, None),
@@ -487,6 +506,25 @@ def _check_together(top: _Fields, verify: _Fields, source: _Fields, script: _Fie
         path = source.get(key)
         if path and not Path(path).is_file():
             faults.append(f"source.{key} names a file that does not exist: {path}")
+
+
+def _check_trust(source: _Fields, signing: _Fields, faults: list[str]) -> None:
+    """Checks what proves the origin of packages, and what signs."""
+    trusted, unsigned = source.get("trustedKeys"), source.get("unsigned")
+    if trusted and unsigned:
+        faults.append(
+            "source.trustedKeys and source.unsigned are mutually exclusive: what is not signed is refused where keys "
+            "are trusted"
+        )
+    plain = urlsplit(source.get("url") or SERVICE_URL).scheme == "http"
+    if source.get("type") == "mirror" and plain and not trusted and not unsigned:
+        faults.append(
+            "source.url is plain http, so that anybody on the way can change what it serves: name the keys that sign "
+            "it in source.trustedKeys, use https, or accept the risk with source.unsigned true"
+        )
+    for key, path in (("source.trustedKeys", trusted), ("signing.key", signing.get("key"))):
+        if path and not Path(path).is_file():
+            faults.append(f"{key} names a file that does not exist: {path}")
 
 
 def _check_script(source: _Fields, script: _Fields, faults: list[str]) -> None:

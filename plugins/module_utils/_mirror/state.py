@@ -7,19 +7,23 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Any
 
 from .files import advising, json_bytes, read_json, replace
 from .integrity import Integrity
 from .published import FILE, Published
-from .records import FORMAT, UNVERIFIED_ORIGINS, Channel, Release, read_channel
+from .records import FORMAT, UNVERIFIED_ORIGINS, Channel, Identity, Release, read_chain, read_channel, read_identity
 from .store import Store
 from .times import now_iso
+from .trust import Trust
+from .trust import read as read_trust
 from .units import Unit, unit_of_path
 from .versions import Versions, is_version
 
 _FILE_MODE = 0o640
+_CHANNELS, _CHANNELS_COPY, _IDENTITY = "channels.json", "channels-copy.json", "identity.json"
 # The fields of the record of a sync that its readers rely on, with their types.
 _RECORD = {"result": str, "finished": str, "units": list, "errors": list}
 _UNIT_RECORD = {"platform": str, "channel": str, "arch": str, "outcome": str, "bytes": int, "seconds": (int, float)}
@@ -37,24 +41,24 @@ class UnreadRelease(Exception):
 class State:
     """What a mirror serves at the moment when the object is made. `channels.json` is authoritative.
 
-    Entries that are lost or unreadable are rebuilt from the links that clients see, and from `status.json`. With
-    `under_lock`, no package is read: `UnreadRelease` names the one that must be read first.
+    Entries that are lost or unreadable are rebuilt from the links that clients see, and from the second copy of that
+    file. With `under_lock`, no package is read: `UnreadRelease` names the one that must be read first.
     """
 
     def __init__(self, store: Store, integrity: Integrity, under_lock: bool = False) -> None:
         self._store, self._integrity, self._under_lock = store, integrity, under_lock
         self._folder = store.root / ".state"
-        self._channels: dict[Unit, Channel] = {}
+        self._channels = self._read_channels(_CHANNELS)
         self.rebuilt = False
-        self._read_channels()
         self._rebuild()
 
-    def _read_channels(self) -> None:
-        fields = read_json(self._folder / "channels.json")
+    def _read_channels(self, name: str) -> dict[Unit, Channel]:
+        fields, found = read_json(self._folder / name), {}
         entries = fields.get("channels") if isinstance(fields, dict) else None
         for path, entry in entries.items() if isinstance(entries, dict) else ():
             with contextlib.suppress(ValueError, TypeError, AttributeError):
-                self._channels[unit_of_path(path)] = read_channel(entry)
+                found[unit_of_path(path)] = read_channel(entry)
+        return found
 
     def _rebuild(self) -> None:
         for path, _link in self._store.visible():
@@ -65,28 +69,16 @@ class State:
                 current = self._store.linked_release(unit, path)
                 if current is None:
                     continue
-                channel = self._channel_in_status(path)
+                channel = self._copy_of(unit)
                 if channel.current != current:
                     channel = Channel(current=current, published=now_iso())
                 previous = self._store.linked_release(unit, unit.back_path)
                 self._channels[unit] = channel._replace(previous=previous)
                 self.rebuilt = True
 
-    def _channel_in_status(self, path: str) -> Channel:
-        """The record in `status.json` of a channel whose state is lost, mainly to preserve its hold."""
-        fields = read_json(self._store.root / "status.json")
-        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, StopIteration):
-            entry = next(entry for entry in fields["channels"] if entry["path"] == path)
-            return read_channel(
-                {
-                    "current": entry["release"],
-                    "published": entry["published"],
-                    "hold": entry["held"],
-                    "history": entry["history"],
-                    "own": any(change["action"] == "promote" for change in entry["history"]),
-                }
-            )
-        return Channel()
+    def _copy_of(self, unit: Unit) -> Channel:
+        """The second copy of a channel whose state is lost, mainly to preserve its hold."""
+        return self._read_channels(_CHANNELS_COPY).get(unit, Channel())
 
     # --- channels -----------------------------------------------------------------------------------------------
 
@@ -138,6 +130,11 @@ class State:
                 found[release.sha256] = release.versions
         return {**found, **Published(self._folder).packages(unit)}
 
+    def sha256_of(self, unit: Unit, name: str) -> str | None:
+        """The SHA-256 of a release according to its metadata; None if it is not stored, or its metadata is damaged."""
+        release = self._store.release(unit, name)
+        return release.sha256 if release else None
+
     def is_whole(self, unit: Unit, name: str | None) -> bool:
         """Whether the release is there and its package is the one that was verified."""
         release = self.release(unit, name)
@@ -167,7 +164,8 @@ class State:
 
     def save_channels(self, staging: Path) -> None:
         channels = {unit.path: self._channels[unit]._asdict() for unit in self.units()}
-        self.save("channels.json", {"format": FORMAT, "channels": channels}, staging)
+        for name in (_CHANNELS, _CHANNELS_COPY):
+            self.save(name, {"format": FORMAT, "channels": channels}, staging)
 
     def remember(self, unit: Unit, release: Release, staging: Path) -> None:
         """Keeps the package and the versions of what the unit publishes."""
@@ -182,14 +180,35 @@ class State:
         with advising("writing", path):
             replace(path, json_bytes(fields), staging, _FILE_MODE)
 
+    # --- the identity of the mirror -----------------------------------------------------------------------------
+
+    def identity(self) -> Identity:
+        """The identity, from the state or else from `status.json`; empty before the first session."""
+        for path in (self._folder / _IDENTITY, self._store.root / "status.json"):
+            found = read_identity(read_json(path))
+            if found.mirror_id:
+                return found
+        return Identity()
+
+    def next_identity(self, staging: Path) -> Identity:
+        """The identity with the sequence number of the next status, which is saved first: no number occurs twice."""
+        present = self.identity()
+        following = Identity(present.mirror_id or os.urandom(16).hex(), present.sequence + 1)
+        self.save(_IDENTITY, {"format": FORMAT, **following._asdict()}, staging)
+        return following
+
+    def trust(self) -> Trust:
+        return read_trust(self._folder)
+
     # --- the record of the last sync ----------------------------------------------------------------------------
 
     def last_sync(self) -> dict[str, Any]:
         fields = read_json(self._folder / "last-sync.json")
         if not isinstance(fields, dict):
             return {}
-        times = ("last_success", "last_import", "last_renewal")
-        kept = {key: fields[key] for key in times if isinstance(fields.get(key), str)}
+        texts = ("last_success", "last_import", "last_renewal", "origin")
+        kept = {key: fields[key] for key in texts if isinstance(fields.get(key), str)}
+        kept["chain"] = read_chain(fields.get("chain"))
         if "last_import" in kept:
             # Version 0.1.0 did not record what an import brought.
             kept.setdefault("last_renewal", kept["last_import"])

@@ -1,4 +1,4 @@
-"""What a mirror serves and how it is doing, as plain data: the content of `status.json` and of `mde-mirror status`."""
+"""What a mirror serves and how it is doing, as plain data: the content of `mde-mirror status`."""
 
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -6,12 +6,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
 from . import VERSION, lag
-from .files import read_json
 from .records import FORMAT, Release
 from .settings import Settings
 from .state import State, read_state
@@ -31,7 +29,11 @@ def read_status(settings: Settings) -> dict[str, Any]:
 
 
 def status(state: State, root: Path) -> dict[str, Any]:
-    """Channels, versions, sizes (bytes), ages (seconds at `generated`), the last sync. Times are ISO 8601 UTC."""
+    """Channels, versions, sizes (bytes), ages (seconds at `generated`), the last sync. Times are ISO 8601 UTC.
+
+    `origin` says how the origin of what was taken last was proven. `chain` has the mirrors on the way from the source,
+    the nearest first.
+    """
     last = state.last_sync()
     asked = lag.by_unit(last.get("last_sync"))
     return {
@@ -44,6 +46,9 @@ def status(state: State, root: Path) -> dict[str, Any]:
         "last_success": last.get("last_success"),
         "last_import": last.get("last_import"),
         "current_as_of": _current_as_of(last),
+        "mirror_id": state.identity().mirror_id or None,
+        "origin": last.get("origin"),
+        "chain": last.get("chain", []),
     }
 
 
@@ -56,16 +61,6 @@ def _current_as_of(last: dict[str, Any]) -> str | None:
     return max([moment for moment in times if not is_future(moment)] or times, default=None)
 
 
-def status_is_current(state: State, root: Path) -> bool:
-    """True if `status.json` agrees with the state about each channel, apart from values that change with time."""
-    said: list[Any] = []
-    with contextlib.suppress(KeyError, TypeError, AttributeError):
-        for entry in read_json(root / "status.json")["channels"]:
-            said.append((entry["path"], entry["release"], (entry["back"] or {}).get("release"), entry["held"]))
-    channels = ((unit.path, state.channel(unit)) for unit in state.units())
-    return said == [(path, channel.current, channel.previous, channel.hold) for path, channel in channels]
-
-
 def _channel(state: State, unit: Unit, asked: dict[str, Any] | None) -> dict[str, Any]:
     channel = state.channel(unit)
     return {
@@ -74,9 +69,23 @@ def _channel(state: State, unit: Unit, asked: dict[str, Any] | None) -> dict[str
         **_release(state.current(unit), channel.current),
         "published": channel.published,
         **lag.since_last_asked(asked, state.served_versions(unit), channel.published),
+        "state": channel.state,
         "held": channel.hold,
+        "withdrawn": [_withdrawn(state, unit, *entry) for entry in channel.withdrawn().items()][-_HISTORY:],
         "history": list(channel.history[-_HISTORY:]),
         "back": _release(state.previous(unit), channel.previous) if channel.previous else None,
+    }
+
+
+def _withdrawn(state: State, unit: Unit, name: str, at: str) -> dict[str, Any]:
+    """A release that a rollback took away. It may be stored no longer; then its SHA-256 is not known."""
+    definitions, engine = ([*name.split("-"), "", ""])[:2]
+    return {
+        "release": name,
+        "definitions_version": definitions,
+        "engine_version": engine,
+        "sha256": state.sha256_of(unit, name),
+        "at": at,
     }
 
 

@@ -72,9 +72,9 @@ def sync(
     cancel = cancel or Cancel()
     followed, promoted = settings.followed_units(), settings.promoted_units()
     workspace = Workspace(settings.root, settings.retain)
-    source = open_source(settings, workspace, cancel)
+    source = open_source(settings, workspace, cancel, accept)
     run = _Sync(
-        mirror=Mirror(settings.root, settings.keep_previous, settings.retain),
+        mirror=Mirror(settings),
         workspace=workspace,
         source=source,
         options=Options(source.name, settings.is_replica, accept),
@@ -173,6 +173,11 @@ class _Sync(NamedTuple):
             result = SyncResult(started, now_iso(), units, problems, pruned)
             last = session.state.last_sync()
             session.record(last_sync=result.as_dict(), last_success=self._success(last.get("last_success"), result))
+            proof = self.source.proof
+            if proof:
+                session.trust(lambda trust: trust.after(proof))
+            if not result.failed:
+                session.record(origin=proof.origin if proof else None, chain=self.source.chain)
             return result
 
         try:

@@ -51,6 +51,14 @@ def days_between(iso: str | None, present: str) -> float | None:
     return None if then is None or today is None else (today - then).total_seconds() / 86400
 
 
+def hours_after(iso: str, hours: float) -> str:
+    """The time that many hours after `iso`, which must be readable."""
+    then = _moment(iso)
+    if then is None:
+        raise ValueError(iso)
+    return (then + datetime.timedelta(hours=hours)).strftime(_FORMAT)
+
+
 def _seconds_since(iso: str | None) -> int | None:
     then = _moment(iso)
     return None if then is None else int((now() - then).total_seconds())

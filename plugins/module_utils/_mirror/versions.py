@@ -37,11 +37,15 @@ def is_sha256(text: object) -> TypeGuard[str]:
 
 
 class Offer(NamedTuple):
-    """What another mirror says about a channel: its package, the time of its publication, and the hold, if any."""
+    """What another mirror says about a channel: its package, the time of its publication, and the hold, if any.
+
+    `accepted` has the codes of refusals that the operator overrode to read it.
+    """
 
     sha256: str
     published: str | None = None
     held: tuple[tuple[str, str], ...] = ()
+    accepted: tuple[str, ...] = ()
 
     def reason(self) -> str:
         """For messages: why that mirror serves this package, according to its status."""

@@ -29,7 +29,7 @@ STEPS = [
     ("held", CHANNEL, {"channel": "pilot", "state": "held", "reason": "freeze", "arch": "arm64"}),
     ("unheld", CHANNEL, {"channel": "production", "state": "unheld", "platform": "linux"}),
     ("exported", BUNDLE, {"path": "{here}/bundle.tar", "state": "exported"}),
-    ("imported", BUNDLE, {"path": "{here}/bundle.tar", "state": "imported", "settings": "{island}"}),
+    ("imported", BUNDLE, {"path": "{here}/bundle.tar", "state": "imported", "unsigned": True, "settings": "{island}"}),
     (
         "exported_the_rest",
         BUNDLE,
@@ -42,7 +42,12 @@ REFUSALS = [
     ("not_fed", CHANNEL, {"channel": "production", "state": "promoted", "source": "canary"}, "no_such_channel"),
     ("not_kept", CHANNEL, {"channel": "canary", "state": "rolled_back", "release": "1.1.1.1"}, "no_such_release"),
     ("no_file", BUNDLE, {"path": "{here}/missing.tar", "state": "imported"}, "file"),
-    ("damaged", BUNDLE, {"path": "{here}/damaged.tar", "state": "imported", "settings": "{island}"}, "damaged_bundle"),
+    (
+        "damaged",
+        BUNDLE,
+        {"path": "{here}/damaged.tar", "state": "imported", "unsigned": True, "settings": "{island}"},
+        "damaged_bundle",
+    ),
     ("no_settings", CHANNEL, {"channel": "canary", "state": "held", "settings": "{here}/none.json"}, "settings"),
     (
         "wrong_config",

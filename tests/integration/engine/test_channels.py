@@ -595,7 +595,7 @@ def test_an_import_during_a_sync_ends_and_names_it(mirror, tmp_path):
     mirror.configure(source={"timeout": 10 * LONGEST})
     with mirror.start("sync") as sync:
         assert until(lambda: service.asked("package"))
-        for arguments in (["import", bundle], ["sync"]):
+        for arguments in (["import", "--unsigned", bundle], ["sync"]):
             run = mirror.run(*map(str, arguments), "--json")
             assert run.status == 75, run.text
             assert run.report["errors"][0]["code"] == "locked"

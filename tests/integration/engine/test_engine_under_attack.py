@@ -58,7 +58,7 @@ def upstream(mirror, web_server):
 def replica(upstream, new_mirror, first_release):
     """A replica that serves release 1."""
     made = new_mirror("replica", channels=[])
-    made.configure(source={"type": "mirror", "url": upstream.url, "caFile": None})
+    made.configure(source={"type": "mirror", "url": upstream.url, "unsigned": True, "caFile": None})
     shutil.copytree(first_release, made.root, symlinks=True)
     return made
 
@@ -432,7 +432,7 @@ def test_a_bundle_must_be_a_regular_file(mirror, tmp_path, kind):
     else:
         path = Path(os.devnull)
     mirror.refused("file", "export", path)
-    mirror.refused("file", "import", path)
+    mirror.refused("file", "import", "--unsigned", path)
     assert not path.is_file()
 
 
@@ -450,8 +450,8 @@ def test_root_imports_a_bundle_that_only_root_can_read(mirror, service, authorit
         island.configure(source={"caFile": None})
         island.root.mkdir()
         os.chown(island.root, owner.pw_uid, owner.pw_gid)
-        island.well("import", carried, "--check")
-        island.well("import", carried)
+        island.well("import", "--unsigned", carried, "--check")
+        island.well("import", "--unsigned", carried)
         assert island.numbers("production") == [2, 2]
         assert {path.lstat().st_uid for path in island.root.rglob("*")} == {owner.pw_uid}
 
@@ -580,7 +580,7 @@ print(last - 1)
 """
 
 
-@pytest.mark.parametrize("verb", ["sync", "promote", "rollback", "import", "adopt"])
+@pytest.mark.parametrize("verb", ["sync", "promote", "rollback", "import", "--unsigned", "adopt"])
 def test_killed_before_each_step(mirror, service, tmp_path, verb):
     if verb == "adopt":
         shutil.rmtree(mirror.root)
@@ -593,7 +593,7 @@ def test_killed_before_each_step(mirror, service, tmp_path, verb):
     arguments = {
         "promote": ["promote", "production", "canary"],
         "rollback": ["rollback", "production"],
-        "import": ["import", str(tmp_path / "bundle.tar")],
+        "import": ["import", "--unsigned", str(tmp_path / "bundle.tar")],
     }.get(verb, ["sync"])
     template = tmp_path / "template"
     shutil.copytree(mirror.root, template, symlinks=True)

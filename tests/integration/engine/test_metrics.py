@@ -150,7 +150,7 @@ def test_after_an_import_without_a_sync(mirror, new_mirror, tmp_path):
     """The channels have metrics although there was no sync."""
     mirror.well("export", tmp_path / "bundle.tar")
     island = new_mirror("island")
-    island.well("import", tmp_path / "bundle.tar")
+    island.well("import", "--unsigned", tmp_path / "bundle.tar")
     found = metrics(island)
     assert len([key for key in found if key[0] == OWN + "channel_info"]) == 2
     assert not [key for key in found if "last_s" in key[0]]
@@ -285,7 +285,7 @@ def test_an_empty_mirror_raises_an_alarm(new_mirror):
 def test_an_import_counts_as_a_success(mirror, new_mirror, tmp_path):
     mirror.well("export", tmp_path / "bundle.tar")
     island = new_mirror("island")
-    island.well("import", tmp_path / "bundle.tar")
+    island.well("import", "--unsigned", tmp_path / "bundle.tar")
     assert alarms(island, 1, 0) == []
     set_last(island, last_import=hours_ago(2))
     assert len(alarms(island, 1, 1)) == 1

@@ -240,13 +240,14 @@ def work(mirror, web_server, new_mirror, service, tmp_path, monkeypatch):
         shutil.copytree(mirror.root, other.root, symlinks=True)
         if kind == "mirror":
             other.configure(
-                channels=["canary"], source={"type": "mirror", "url": f"{web_server(mirror.root).url}/", "caFile": None}
+                channels=["canary"],
+                source={"type": "mirror", "url": f"{web_server(mirror.root).url}/", "caFile": None, "unsigned": True},
             )
             mirror.publish(3)
             return other, ["sync"]
         mirror.publish(3)
         mirror.well("export", tmp_path / "bundle.tar")
-        return other, ["import", str(tmp_path / "bundle.tar")]
+        return other, ["import", "--unsigned", str(tmp_path / "bundle.tar")]
 
     return prepared
 

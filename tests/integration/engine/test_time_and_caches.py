@@ -92,17 +92,17 @@ def test_an_import_that_brings_nothing_newer_renews_nothing(mirror, new_mirror, 
     bundle = tmp_path / "bundle.tar"
     mirror.well("export", bundle)
     island = new_mirror("island")
-    island.well("import", bundle)
+    island.well("import", "--unsigned", bundle)
     success = island.status()["current_as_of"]
     assert success == island.status()["last_import"] is not None
     wind_back(island, 200, "last_import", "last_renewal")
-    assert island.well("import", bundle).report["changed"] is False
+    assert island.well("import", "--unsigned", bundle).report["changed"] is False
     assert recorded(island)["last_import"] >= success
     assert island.run("status", "--json").report["current_as_of"] < success
     assert alarms(island, "--max-age", "168") == [("standstill", None)]
     mirror.publish(2)
     mirror.well("export", bundle)
-    island.well("import", bundle)
+    island.well("import", "--unsigned", bundle)
     assert alarms(island, "--max-age", "1") == []
 
 
@@ -110,10 +110,10 @@ def test_an_import_into_an_island_of_version_0_1_0_renews_nothing(mirror, new_mi
     bundle = tmp_path / "bundle.tar"
     mirror.well("export", bundle)
     island = new_mirror("island")
-    island.well("import", bundle)
+    island.well("import", "--unsigned", bundle)
     file = island.root / ".state" / "last-sync.json"
     file.write_text(json.dumps({"last_import": days(-9)}))
-    island.well("import", bundle)
+    island.well("import", "--unsigned", bundle)
     assert alarms(island, "--max-age", "168") == [("standstill", None)]
 
 
@@ -123,9 +123,9 @@ def test_an_import_that_takes_back_a_release_renews_nothing(mirror, new_mirror, 
     island = new_mirror("island")
     mirror.publish(2)
     mirror.well("export", tmp_path / "newer.tar")
-    island.well("import", tmp_path / "newer.tar")
+    island.well("import", "--unsigned", tmp_path / "newer.tar")
     wind_back(island, 30, "last_import", "last_renewal")
-    island.well("import", older, "--accept", "downgrade")
+    island.well("import", "--unsigned", older, "--accept", "downgrade")
     assert alarms(island, "--max-age", "24") == [("standstill", None)]
 
 
@@ -388,20 +388,20 @@ def test_a_usual_step_is_not_named(mirror, service):
 def test_a_bundle_is_judged_alike(mirror, new_mirror, service, tmp_path):
     island = new_mirror("island")
     mirror.well("export", tmp_path / "one.tar")
-    island.well("import", tmp_path / "one.tar")
+    island.well("import", "--unsigned", tmp_path / "one.tar")
     served(service, definitions="1.700.1.0")
     mirror.sync("--accept", "implausible_versions")
     mirror.well("export", tmp_path / "jump.tar")
-    island.refused("implausible_versions", "import", tmp_path / "jump.tar")
-    run = island.well("import", tmp_path / "jump.tar", "--accept", "implausible_versions")
+    island.refused("implausible_versions", "import", "--unsigned", tmp_path / "jump.tar")
+    run = island.well("import", "--unsigned", tmp_path / "jump.tar", "--accept", "implausible_versions")
     assert {unit["arch"]: unit["accepted"] for unit in run.report["units"]} == {
         "x86_64": ["implausible_versions"],
         "arm64": [],
     }
     assert island.history(PRODUCTION, "release")[-1].startswith("1.700.1.0")
     assert island.channels()[PRODUCTION]["history"][-1]["accepted"] == "implausible_versions"
-    island.refused("downgrade", "import", tmp_path / "one.tar")
-    island.well("import", tmp_path / "one.tar", "--allow-downgrade")
+    island.refused("downgrade", "import", "--unsigned", tmp_path / "one.tar")
+    island.well("import", "--unsigned", tmp_path / "one.tar", "--allow-downgrade")
     assert island.serves(PRODUCTION) == 1
 
 
@@ -414,7 +414,7 @@ def test_a_held_channel_does_not_lag_behind_versions_that_no_release_has(mirror,
     assert "1.700.1.0" in run.units[PRODUCTION]["notes"][0]
 
 
-@pytest.mark.parametrize("verb", [["sync"], ["import", "/nowhere"]])
+@pytest.mark.parametrize("verb", [["sync"], ["import", "--unsigned", "/nowhere"]])
 @pytest.mark.parametrize("code", ["damaged", "", "downgrade,stale_package"])
 def test_any_other_code_is_wrong_usage(mirror, verb, code):
     run = mirror.run(*verb, f"--accept={code}")

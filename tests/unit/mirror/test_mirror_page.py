@@ -39,9 +39,10 @@ def names(title):
 
 def known_settings():
     tables = (("", settings._TOP), ("verify.", settings._VERIFY), ("source.", settings._SOURCE))
-    tables += (("source.script.", settings._SCRIPT),)
+    tables += (("source.script.", settings._SCRIPT), ("signing.", settings._SIGNING))
     defaults = {prefix + key: default for prefix, table in tables for key, (_check, default) in table.items()}
-    return {key: default for key, default in defaults.items() if key not in ("verify", "source", "source.script")}
+    objects = ("verify", "source", "source.script", "signing")
+    return {key: default for key, default in defaults.items() if key not in objects}
 
 
 def test_the_page_has_every_setting_with_its_default():
@@ -86,7 +87,7 @@ def test_the_page_has_every_command(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     verbs = set(re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE))
-    listed = {word for row in rows("Commands") for word in re.findall(r"`([a-z]+)(?: [A-Z ]+)?`", row[0])}
+    listed = {word for row in rows("Commands") for word in re.findall(r"`([a-z]+)(?: [A-Z -]+)?`", row[0])}
     assert listed == verbs
 
 

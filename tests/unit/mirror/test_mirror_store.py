@@ -44,7 +44,7 @@ class Mirror:
 
     def opened(self):
         prepare(self.root)
-        return Opened(self.root, self.settings.keep_previous, self.settings.retain)
+        return Opened(self.settings)
 
     def workspace(self):
         return Workspace(self.root, self.settings.retain)

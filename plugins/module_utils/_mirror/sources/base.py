@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional, Protocol
 
 from ..errors import MirrorError
+from ..trust import Proof
 from ..units import Unit
 from ..versions import Versions
 
@@ -27,6 +28,10 @@ class Source(Protocol):
     fetches_all_at_once: bool
     # Up to which time the source says that it is current; None if each answer is of the moment, or before it was asked.
     current_at: str | None
+    # How the origin of the answers is proven; None before the source was asked, or if that is not known.
+    proof: Proof | None
+    # The mirrors on the way from the source of the source, the nearest first.
+    chain: list[dict[str, Any]]
 
     @property
     def name(self) -> str:

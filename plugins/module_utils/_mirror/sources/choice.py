@@ -9,18 +9,20 @@ from __future__ import annotations
 from ..cancel import Cancel
 from ..settings import Settings
 from ..transport import Connections
+from ..trust import read as read_trust
 from ..workspace import Workspace
 from .base import Source
 from .microsoft import Microsoft
 
 
-def open_source(settings: Settings, workspace: Workspace, cancel: Cancel) -> Source:
+def open_source(settings: Settings, workspace: Workspace, cancel: Cancel, accept: frozenset[str]) -> Source:
+    """`accept` holds codes of refusals (`refusals.ACCEPTABLE`) that do not count in this run."""
     connections = Connections(settings.source, cancel)
     # A source is imported only when it is used, because the script source takes long to load.
     if settings.is_replica:
         from .replica import Replica
 
-        return Replica(connections)
+        return Replica(connections, read_trust(workspace.state), accept)
     service = Microsoft(connections)
     if settings.source.type == "microsoft":
         return service

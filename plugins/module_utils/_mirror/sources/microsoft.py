@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Mapping
+from typing import TYPE_CHECKING, Any, Mapping
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from ..errors import Cancelled, MirrorError
 from ..retry import retrying
 from ..transport import Client, Connections, shown
+from ..trust import TLS, UNSIGNED, Proof
 from ..units import Unit
 from ..versions import MAX_XML_BYTES, Versions, from_xml, is_version, version_key
 from .base import OnRetry
@@ -58,6 +59,8 @@ class Microsoft:
 
     def __init__(self, connections: Connections) -> None:
         self.connections = connections
+        self.proof: Proof | None = Proof(TLS if connections.source.is_encrypted else UNSIGNED)
+        self.chain: list[dict[str, Any]] = []
         self._settings, self._cancel = connections.source, connections.cancel
 
     @property

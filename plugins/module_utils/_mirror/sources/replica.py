@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import threading
+from pathlib import Path
 from typing import Any, Mapping
 
 from ..download import Download, Downloaded
 from ..errors import MirrorError
-from ..records import FORMAT, ZIP
+from ..public_status import KIND as STATUS_KIND
+from ..records import FORMAT, ZIP, read_chain
 from ..retry import retrying
 from ..times import readable
 from ..transport import Client, Connections, shown
+from ..trust import STATUS, TLS, UNSIGNED, Proof, Trust, proven
 from ..units import Unit
 from ..versions import Offer, Versions, is_sha256, is_version
 from .base import OnRetry
@@ -29,13 +32,15 @@ class Replica:
 
     fetches_all_at_once = False
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
+    def __init__(self, connections: Connections, trust: Trust, accept: frozenset[str]) -> None:
+        self._connections, self._trust, self._accept = connections, trust, accept
         self._settings, self._cancel = connections.source, connections.cancel
         self._base = connections.source.url.rstrip("/")
         self._lock = threading.Lock()
         self._offers: dict[str, Versions] | None = None
         self.current_at: str | None = None
+        self.proof: Proof | None = None
+        self.chain: list[dict[str, Any]] = []
         self._failure: MirrorError | None = None
 
     @property
@@ -123,20 +128,31 @@ class Replica:
         with client.get(f"{self._base}/status.json") as answer:
             answer.expect(200)
             data = answer.read_whole(MAX_STATUS_BYTES)
+        where = f"{shown(self._base)}/status.json"
         try:
             if len(data) > MAX_STATUS_BYTES:
                 raise ValueError(f"it is larger than {MAX_STATUS_BYTES} bytes")
-            fields = json.loads(data)
-            offers = read_offers(fields)
-            self.current_at = read_current_at(fields)
-            return offers
+            fields, proof = self._proven(json.loads(data), where)
+            offers = read_offers(fields, proof)
         except (ValueError, RecursionError) as error:
             raise MirrorError(
                 "bad_status",
-                f"{shown(self._base)}/status.json is not the status of a mirror: {error}",
+                f"{where} is not the status of a mirror: {error}",
                 "source.url must be the root of another mirror of this kind. Open that address by hand from this host.",
                 retriable=True,
             ) from None
+        self.proof, self.current_at = proof, read_current_at(fields)
+        self.chain = _with_itself(fields, self.current_at)
+        return offers
+
+    def _proven(self, fields: Any, where: str) -> tuple[Any, Proof]:
+        """The status and the proof of its origin. Where keys are trusted, only what they signed is used."""
+        if self._settings.trusted_keys and isinstance(fields, dict):
+            content, proof = proven(fields, STATUS, where, self._trust, Path(self._settings.trusted_keys), self._accept)
+            if content.get("kind") != STATUS_KIND:
+                raise ValueError("what is signed is not a status")
+            return content, proof
+        return fields, Proof(TLS if self._settings.is_encrypted else UNSIGNED)
 
 
 def read_current_at(fields: Mapping[str, Any]) -> str | None:
@@ -150,8 +166,15 @@ def read_current_at(fields: Mapping[str, Any]) -> str | None:
     return min((moment for moment in (known, readable(fields.get("generated"))) if moment), default=None)
 
 
-def read_offers(fields: Any) -> dict[str, Versions]:
+def _with_itself(fields: Mapping[str, Any], current_at: str | None) -> list[dict[str, Any]]:
+    """The chain of another mirror, with that mirror as the nearest. A mirror of version 0.1.0 has no id."""
+    own = {"mirror_id": fields.get("mirror_id"), "current_as_of": current_at}
+    return read_chain([own, *read_chain(fields.get("chain"))])
+
+
+def read_offers(fields: Any, proof: Proof | None = None) -> dict[str, Versions]:
     """The versions that a status offers, by folder below the root. Raises `ValueError`."""
+    accepted = proof.accepted if proof else ()
     if not isinstance(fields, dict) or fields.get("format") != FORMAT or not isinstance(fields.get("channels"), list):
         raise ValueError(f"format {FORMAT} with a list of channels is expected")
     found = {}
@@ -161,7 +184,7 @@ def read_offers(fields: Any) -> dict[str, Versions]:
         definitions, engine = entry.get("definitions_version"), entry.get("engine_version")
         digest, date = entry.get("sha256"), entry.get("definitions_date")
         if is_version(definitions) and is_version(engine) and is_sha256(digest):
-            offer = Offer(digest, _text(entry.get("published")) or None, _held(entry.get("held")))
+            offer = Offer(digest, _text(entry.get("published")) or None, _held(entry.get("held")), accepted)
             found[entry["path"]] = Versions(definitions, engine, readable(date), offer)
     return found
 

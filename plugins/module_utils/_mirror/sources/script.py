@@ -50,6 +50,7 @@ class Script:
         self, service: Microsoft, platforms: tuple[str, ...], rings: tuple[str, ...], workspace: Workspace
     ) -> None:
         self._service = service
+        self.proof, self.chain = service.proof, service.chain
         self._settings, self._cancel = service.connections.source, service.connections.cancel
         self._platforms, self._rings = platforms, rings
         self._workspace = workspace

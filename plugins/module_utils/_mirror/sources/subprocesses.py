@@ -16,6 +16,7 @@ from typing import BinaryIO, NamedTuple
 
 from ..cancel import Cancel
 from ..errors import MirrorError
+from ..privileges import for_program
 from ..settings import SourceSettings
 
 _LOOK_SECONDS = 0.1
@@ -57,8 +58,6 @@ def run(
     cancel: Cancel,
 ) -> int:
     """The exit status of the program, negative if a signal ended it. Raises `MirrorError`."""
-    # bash resets the effective user if it differs from the real one, so both are set before exec.
-    changed = os.geteuid() != os.getuid() or os.getegid() != os.getgid()
     try:
         # pylint: disable-next=subprocess-popen-preexec-fn
         process = subprocess.Popen(
@@ -69,7 +68,7 @@ def run(
             stdout=output,
             stderr=errors,
             start_new_session=True,
-            preexec_fn=_become_the_owner if changed else None,
+            preexec_fn=for_program(),
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise MirrorError(
@@ -95,11 +94,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         while time.monotonic() < deadline:
             os.killpg(process.pid, 0)
             time.sleep(0.01)
-
-
-def _become_the_owner() -> None:
-    os.setresgid(*[os.getegid()] * 3)
-    os.setresuid(*[os.geteuid()] * 3)
 
 
 def _wait(process: subprocess.Popen[bytes], watchdog: Watchdog, cancel: Cancel) -> None:
