@@ -177,7 +177,7 @@ def _rolled_back(state: State, unit: Unit, to: str | None, reason: str, by: str)
     wanted = _named(state, unit, to) if to else _previous(state, unit)
     if channel.hold and channel.current == wanted:
         return _Change(unit, channel, channel)
-    previous = next((name for name in channel.earlier_than(wanted) if state.is_whole(unit, name)), wanted)
+    previous = state.previous_after(unit, wanted)
     note = _hold("rollback", reason or f"rolled back from {channel.current}", by)
     return _Change(unit, channel, channel.roll_back(wanted, previous, note, by))
 

@@ -95,9 +95,12 @@ class View(NamedTuple):
 class Step(NamedTuple):
     """What is to be done with one unit, and its result once that is done.
 
-    `fetch` is the offer to download and publish. `discard_current`: the served package is not the one that its manifest
-    names, so it does not become n-1. `accepted` has the codes of refusals that the operator overrode. `skipped`:
-    nothing feeds the unit yet, so the result leaves it out. `problem` is an error that does not make the unit fail.
+    - `fetch`: the offer to download and publish.
+    - `discard_current`: the served package is not the one that its manifest names, so it does not become n-1.
+    - `rolls_back`: the other mirror was rolled back, and this one follows.
+    - `accepted`: the codes of refusals that the operator overrode.
+    - `skipped`: nothing feeds the unit yet, so the result leaves it out.
+    - `problem`: an error that does not make the unit fail.
     """
 
     unit: Unit
@@ -111,6 +114,7 @@ class Step(NamedTuple):
     drop_previous: str | None = None
     fetch: Versions | None = None
     discard_current: bool = False
+    rolls_back: bool = False
     accepted: tuple[str, ...] = ()
     skipped: bool = False
     error: MirrorError | None = None
@@ -187,13 +191,19 @@ def _followed(step: Step, channel: Channel, found: Found, answer: Answer, offere
         return _with_lag(step, view)
     if channel.hold and not same:
         return failed(step, _held_and_lost(step, offered), view)
+    rolls_back = _is_rollback(offered, found.versions)
     error, accepted = refusals.judge(
         _offering(step, answer, offered, view),
         found.versions,
         view.published.get(step.unit, {}),
         lambda: _downgrade(step, channel, offered, found.versions, view),
-        view.options.accept,
+        view.options.accept | {refusals.DOWNGRADE} if rolls_back else view.options.accept,
     )
+    if rolls_back:
+        # That is the decision of an operator of the other mirror, and not of one of this mirror.
+        accepted = tuple(code for code in accepted if code != refusals.DOWNGRADE)
+        said = f"{view.options.source} was rolled back from {found.versions}, and this mirror follows"
+        step = step._replace(notes=(*step.notes, said))
     if offered.offer:
         accepted = (*offered.offer.accepted, *accepted)
     if error:
@@ -201,7 +211,16 @@ def _followed(step: Step, channel: Channel, found: Found, answer: Answer, offere
         seen = offered if error.code == refusals.DOWNGRADE else None
         return failed(step._replace(offered=seen), error, view)
     outcome = "repaired" if same else "updated"
-    return _with_lag(step._replace(outcome=outcome, after=offered, fetch=offered, accepted=accepted), view)
+    step = step._replace(outcome=outcome, after=offered, fetch=offered, rolls_back=rolls_back, accepted=accepted)
+    return _with_lag(step, view)
+
+
+def _is_rollback(offered: Versions, served: Versions | None) -> bool:
+    """True if lower versions are known to be an operator's rollback of the other mirror."""
+    offer = offered.offer
+    if offer is None or served is None or not offered.lower_than(served):
+        return False
+    return offer.proven and offer.took_back(served)
 
 
 def _offering(step: Step, answer: Answer, offered: Versions, view: View) -> refusals.Offering:
@@ -320,6 +339,9 @@ def _upstream_rolled_back(
 ) -> MirrorError:
     """The other mirror serves an older release than before. The hint says how to make this one serve it too."""
     hint = "To accept what the other mirror serves, run `mde-mirror sync --allow-downgrade` (module: allow_downgrade)."
+    doubt = ""
+    if served and not offer.proven and offer.took_back(served):
+        doubt = ". Its status is neither signed nor read over TLS, so it is not known that an operator decided that"
     name = release_name(offered.definitions, offered.engine, offer.sha256)
     if name in view.stored.get(unit, ()):
         hint = (
@@ -331,6 +353,6 @@ def _upstream_rolled_back(
     return MirrorError(
         "downgrade",
         f"the mirror {view.options.source} went back to {offered} for {unit}, lower than the published {served}: "
-        f"{offer.reason()}{step_up}",
+        f"{offer.reason()}{doubt}{step_up}",
         hint,
     )

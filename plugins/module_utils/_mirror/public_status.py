@@ -29,7 +29,9 @@ _RELEASE = (
     "stored",
     "age_seconds",
 )
-_CHANNEL = ("platform", "channel", "arch", "path", *_RELEASE, "published", "state", "withdrawn")
+_UNIT = ("platform", "channel", "arch", "outcome", "before", "after")
+_LAG = ("offered", "behind_since", "behind_seconds")
+_CHANNEL = ("platform", "channel", "arch", "path", *_RELEASE, "published", *_LAG, "state", "withdrawn")
 
 
 def public(found: dict[str, Any], identity: Identity) -> dict[str, Any]:
@@ -57,12 +59,21 @@ def _held(hold: dict[str, str] | None) -> dict[str, str] | None:
 
 
 def _last_sync(last: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The result and the time of the last sync, and the codes of its errors, each once."""
+    """The result and the time of the last sync, what became of each unit, and the codes of the errors."""
     if not last:
         return None
-    errors = [*last["errors"], *(unit["error"] for unit in last["units"] if unit.get("error"))]
-    codes = sorted({error["code"] for error in errors})
-    return {"result": last["result"], "finished": last["finished"], "errors": [{"code": code} for code in codes]}
+    return {
+        "result": last["result"],
+        "finished": last["finished"],
+        "units": [
+            {**{name: unit.get(name) for name in _UNIT}, "error": _code(unit.get("error"))} for unit in last["units"]
+        ],
+        "errors": [_code(error) for error in last["errors"]],
+    }
+
+
+def _code(error: dict[str, Any] | None) -> dict[str, Any] | None:
+    return {"code": error["code"]} if error else None
 
 
 def is_current(state: State, root: Path) -> bool:

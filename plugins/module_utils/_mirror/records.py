@@ -123,9 +123,12 @@ class Channel(NamedTuple):
         adopted = self._with(current, "adopt", "sync", published=now_iso()) if current else self
         return adopted._replace(previous=previous) if previous and previous != current else adopted
 
-    def roll_back(self, name: str, previous: str, hold: dict[str, str], by: str) -> Channel:
-        """The channel serves an earlier release and is held at it."""
-        return self._with(name, "rollback", by, previous=previous, published=now_iso(), hold=hold)
+    def roll_back(
+        self, name: str, previous: str, hold: dict[str, str] | None, by: str, accepted: tuple[str, ...] = ()
+    ) -> Channel:
+        """The channel serves an earlier release. An operator's rollback holds it there; that of a source does not."""
+        changes = {"previous": previous, "published": now_iso(), "hold": hold, "accepted": accepted}
+        return self._with(name, "rollback", by, **changes)
 
     def set_hold(self, hold: dict[str, str] | None, by: str) -> Channel:
         """The channel is held, or follows its source again; the history calls the latter `release`."""

@@ -57,8 +57,9 @@ def judge(
     versions that are lower than the served ones.
     """
     lower = served is not None and offering.versions.lower_than(served)
-    # An accepted downgrade also takes back a jump that was accepted by mistake.
-    compared = None if lower and DOWNGRADE in accepted else served
+    # An accepted downgrade of the definitions also takes back a jump that was accepted by mistake.
+    takes_back = lower and served is not None and offering.versions.has_lower_definitions_than(served)
+    compared = None if takes_back and DOWNGRADE in accepted else served
     errors = (implausible(offering, compared), _stale(offering, published), downgrade() if lower else None)
     found = [error for error in errors if error is not None]
     return (

@@ -147,6 +147,11 @@ class State:
             raise UnreadRelease(unit, release.name)
         return known
 
+    def previous_after(self, unit: Unit, name: str) -> str:
+        """The release that becomes n-1 when the unit is rolled back to `name`; that one itself if no other is whole."""
+        earlier = self.channel(unit).earlier_than(name)
+        return next((release for release in earlier if self.is_whole(unit, release)), name)
+
     def names(self, unit: Unit) -> list[str]:
         """Names of the releases that are stored for the unit's platform and architecture, oldest first."""
         return self._store.names(unit)

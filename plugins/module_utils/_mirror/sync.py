@@ -436,7 +436,11 @@ class _Sync(NamedTuple):
             if channel.current is None and task.adoption:
                 channel = channel.adopt(None, task.adoption.previous_name(unit))
             whole = channel.current != release.name and session.state.is_whole(unit, channel.current)
+            previous = session.state.previous_after(unit, release.name) if step.rolls_back else ""
             stored = session.add(prepared, release) if prepared else release
+            if step.rolls_back:
+                session.set_channel(unit, channel.roll_back(stored.name, previous, None, "sync", step.accepted))
+                return step
             action = "sync" if step.outcome == "updated" else "repair"
             session.set_channel(
                 unit,

@@ -39,13 +39,23 @@ def is_sha256(text: object) -> TypeGuard[str]:
 class Offer(NamedTuple):
     """What another mirror says about a channel: its package, the time of its publication, and the hold, if any.
 
-    `accepted` has the codes of refusals that the operator overrode to read it.
+    - `withdrawn`: the definitions and engines that a rollback took away there; None if that mirror does not say.
+    - `proven`: it is known that the mirror says so, by a signature or by TLS.
+    - `accepted`: the codes of refusals that the operator overrode to read it.
     """
 
     sha256: str
     published: str | None = None
     held: tuple[tuple[str, str], ...] = ()
+    withdrawn: tuple[tuple[str, str], ...] | None = None
+    proven: bool = False
     accepted: tuple[str, ...] = ()
+
+    def took_back(self, served: Versions) -> bool:
+        """True if an operator rolled the channel back there from what is served here."""
+        if self.withdrawn is None:
+            return dict(self.held).get("kind") == "rollback"
+        return (served.definitions, served.engine) in self.withdrawn
 
     def reason(self) -> str:
         """For messages: why that mirror serves this package, according to its status."""
@@ -55,7 +65,8 @@ class Offer(NamedTuple):
         what = "was rolled back" if held.get("kind") == "rollback" else "is held"
         who = f" by {held['by']}" if held.get("by") else ""
         when = f" since {held['since']}" if held.get("since") else ""
-        return f"the channel {what} there{who}{when}: {held.get('reason') or 'no reason given'}"
+        why = f": {held['reason']}" if held.get("reason") else ""
+        return f"the channel {what} there{who}{when}{why}"
 
 
 class Versions(NamedTuple):
@@ -84,6 +95,9 @@ class Versions(NamedTuple):
         return version_key(self.definitions) < version_key(other.definitions) or version_key(self.engine) < version_key(
             other.engine
         )
+
+    def has_lower_definitions_than(self, other: Versions) -> bool:
+        return version_key(self.definitions) < version_key(other.definitions)
 
     def as_dict(self) -> dict[str, str]:
         return {"definitions_version": self.definitions, "engine_version": self.engine}

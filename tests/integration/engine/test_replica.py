@@ -531,7 +531,8 @@ def test_a_package_that_differs_from_the_status_is_refused(replica, mirror, upst
     assert run.error(PRODUCTION)["code"] in expected
     assert replica.numbers("production") == [1, 2]
     assert replica.served(PRODUCTION) == before[PRODUCTION]
-    units = {entry["arch"]: entry for entry in replica.status()["last_sync"]["units"]}["x86_64"]
+    last = replica.run("status", "--json").report["last_sync"]
+    units = {entry["arch"]: entry for entry in last["units"]}["x86_64"]
     assert units["before"]["definitions_version"] == version(1)
     assert units["offered"]["definitions_version"] == version(2)
     upstream.disturbances.clear()
@@ -584,15 +585,15 @@ def test_a_replica_never_serves_lower_versions(replica, mirror):
     assert replica.numbers("production") == [1, 1]
 
 
-def test_the_error_says_who_rolled_back_and_how_to_follow(replica, mirror):
+def test_the_error_says_that_the_other_mirror_was_rolled_back_and_how_to_follow(replica, mirror):
     mirror.publish(2)
     replica.sync_well()
     mirror.well("rollback", "production", "--reason", "false positives", "--by", "anna")
     run = replica.sync()
     for path in folders("production"):
         error = run.error(path)
-        assert "was rolled back there by anna" in error["message"]
-        assert "false positives" in error["message"]
+        assert "was rolled back there since" in error["message"]
+        assert "neither signed nor read over TLS" in error["message"]
         assert "mde-mirror sync --allow-downgrade" in error["hint"]
         command = re.search(r"`mde-mirror (rollback [^`]+)`", error["hint"])[1]
         assert f"rollback production --to {mirror.name(path)}" in command
@@ -607,7 +608,7 @@ def test_the_error_says_who_rolled_back_and_how_to_follow(replica, mirror):
         (None, "does not show a hold"),
         ({}, "does not show a hold"),
         ({"kind": "hold", "reason": "freeze", "by": "ben"}, "is held there by ben: freeze"),
-        ({"kind": "rollback"}, "was rolled back there: no reason given"),
+        ({"kind": "rollback"}, "was rolled back there"),
         ({"reason": "\x1b[2J\nhush" + "x" * 900, "by": 7}, "is held there: [2Jhushxxx"),
         ("held", "does not show a hold"),
     ],
@@ -633,6 +634,71 @@ def test_any_content_of_the_hold_of_the_other_mirror(replica, mirror, upstream, 
     assert error["message"].isprintable()
     assert "rollback" not in error["hint"]
     assert "mde-mirror sync --allow-downgrade" in error["hint"]
+
+
+@pytest.fixture
+def encrypted(mirror, web_server, server_certificate, authority, replica_of):
+    """Makes replicas over TLS: `encrypted(mirror)`."""
+
+    def make(other=mirror, name="encrypted"):
+        server = web_server(other.root, context=server_certificate.server_context())
+        return replica_of(server, name, caFile=str(authority.cert))
+
+    return make
+
+
+def test_a_replica_over_tls_follows_a_rollback_and_what_comes_after_it(encrypted, mirror):
+    replica = encrypted()
+    mirror.publish(2)
+    replica.sync_well()
+    mirror.well("rollback", "production", "--reason", "false positives", "--by", "anna")
+
+    run = replica.sync_well()
+
+    assert replica.numbers("production") == [1, 1]
+    assert {unit["outcome"] for unit in run.report["units"]} == {"updated"}
+    assert "was rolled back" in run.text
+    assert replica.history(PRODUCTION)[-1] == "rollback"
+    (entry,) = [entry for entry in replica.status()["channels"] if entry["path"] == PRODUCTION]
+    assert (entry["state"], entry["held"]) == ("follows", None)
+    assert [gone["definitions_version"] for gone in entry["withdrawn"]] == [version(2)]
+    assert replica.sync_well().report["changed"] is False
+    # The release that was withdrawn does not become n-1.
+    assert replica.serves("linux/production_back/arch_x86_64") == 1
+
+    mirror.well("unhold", "production")
+    mirror.publish(3)
+    replica.sync_well()
+    assert replica.numbers("production") == [3, 3]
+
+
+def test_a_rollback_of_two_steps_reaches_a_replica_of_a_replica(encrypted, mirror):
+    near = encrypted()
+    for number in (2, 3):
+        mirror.publish(number)
+        near.sync_well()
+    far = encrypted(near, "far")
+    far.sync_well()
+    mirror.well("rollback", "production", "--to", version(1))
+
+    near.sync_well()
+    far.sync_well()
+
+    assert far.numbers("production") == near.numbers("production") == [1, 1]
+    assert [hop["mirror_id"] for hop in far.status()["chain"]] == [m.status()["mirror_id"] for m in (near, mirror)]
+
+
+def test_a_replica_that_missed_a_release_follows_the_rollback_too(encrypted, mirror):
+    """The replica has release 2 when the other mirror goes from 3 to 1."""
+    replica = encrypted()
+    mirror.publish(2)
+    replica.sync_well()
+    mirror.publish(3)
+    mirror.well("rollback", "production", "--to", version(1))
+
+    replica.sync_well()
+
+    assert replica.numbers("production") == [1, 1]
 
 
 def test_an_older_mirror_with_the_same_url_is_refused(replica, mirror, upstream, new_mirror):

@@ -33,8 +33,9 @@ def release(versions, origin="test", size=100):
     return Release("linux-x86_64", versions.definitions, versions.engine, None, SHA, size, EARLIER, origin)
 
 
-def offer(versions, sha256=SHA, published=EARLIER, held=()):
-    return versions._replace(offer=Offer(sha256, published, held))
+def offer(versions, sha256=SHA, published=EARLIER, held=(), withdrawn=None, proven=False):
+    pairs = None if withdrawn is None else tuple((gone.definitions, gone.engine) for gone in withdrawn)
+    return versions._replace(offer=Offer(sha256, published, held, pairs, proven))
 
 
 R1, R2 = release(ONE), release(TWO)
@@ -54,6 +55,7 @@ def decided(unit, channel, found, answer, options=MICROSOFT, **more):
 
 
 JUMP, FIRST = Versions("1.544.1.0", ONE.engine), Versions("2.443.508.0", ONE.engine)
+THREE = Versions("1.443.510.0", ONE.engine)
 STEP = Versions("1.543.1.0", ONE.engine)
 LATER, TOMORROW = (TWO._replace(date=date) for date in ("2026-02-05T00:00:00Z", "2026-02-04T23:59:59Z"))
 
@@ -184,6 +186,25 @@ TABLE = {
         *(RING, CHANNEL, Found(R2.name, TWO, R2), Answer(offer(ONE)), REPLICA),
         *("failed", None, TWO, "downgrade"),
     ),
+    **{
+        f"that mirror was rolled back: {name}": (
+            *(RING, CHANNEL, Found(R2.name, TWO, R2), Answer(back), REPLICA),
+            *(("updated", back, ONE, None) if follows else ("failed", None, TWO, "downgrade")),
+        )
+        for name, back, follows in (
+            ("proven", offer(ONE, withdrawn=[TWO], proven=True), True),
+            ("not proven", offer(ONE, withdrawn=[TWO]), False),
+            ("from something else", offer(ONE, withdrawn=[THREE], proven=True), False),
+            ("nothing withdrawn", offer(ONE, withdrawn=[], held=(("kind", "rollback"),), proven=True), False),
+            ("version 0.1.0, proven", offer(ONE, held=(("kind", "rollback"),), proven=True), True),
+            ("version 0.1.0, only held", offer(ONE, held=(("kind", "hold"),), proven=True), False),
+            ("version 0.1.0, not proven", offer(ONE, held=(("kind", "rollback"),)), False),
+        )
+    },
+    "a lower engine, accepted, with a jump": (
+        *(RING, CHANNEL, SERVES_ONE, Answer(JUMP._replace(engine=OLDER_ENGINE.engine)), accepting("downgrade")),
+        *("failed", None, ONE, "implausible_versions"),
+    ),
     # Channels that promotions feed
     "promoted": (EXTRA, CHANNEL, SERVES_ONE, Answer(), MICROSOFT, "unchanged", None, ONE, None),
     "promoted and damaged": (EXTRA, CHANNEL, DAMAGED, Answer(), MICROSOFT, "failed", None, ONE, "damaged"),
@@ -214,7 +235,6 @@ def test_what_is_decided(row):
 
 
 STALE = {RING: {OTHER: TWO}}
-THREE = Versions("1.443.510.0", ONE.engine)
 
 
 @pytest.mark.parametrize(
@@ -350,6 +370,17 @@ def test_notes_of_a_channel_that_promotions_feed(channel, answer, options, notes
     step = decided(EXTRA, channel, SERVES_ONE, answer, options)
     assert len(step.notes) == len(notes)
     assert all(said in note for said, note in zip(notes, step.notes))
+
+
+def test_a_rollback_that_is_followed_is_noted_and_not_accepted_by_this_mirror():
+    step = decided(RING, CHANNEL, Found(R2.name, TWO, R2), Answer(offer(ONE, withdrawn=[TWO], proven=True)), REPLICA)
+    assert (step.rolls_back, step.accepted) == (True, ())
+    assert "was rolled back" in step.notes[-1]
+
+
+def test_the_error_says_that_a_rollback_is_not_proven():
+    step = decided(RING, CHANNEL, Found(R2.name, TWO, R2), Answer(offer(ONE, withdrawn=[TWO])), REPLICA)
+    assert "neither signed nor read over TLS" in step.error.message
 
 
 @pytest.mark.parametrize("stored", [True, False])

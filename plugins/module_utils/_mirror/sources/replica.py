@@ -25,6 +25,7 @@ from .base import OnRetry
 
 MAX_STATUS_BYTES = 4 * 1024 * 1024
 _LONGEST_TEXT = 200
+_MOST_WITHDRAWN = 100
 
 
 class Replica:
@@ -174,7 +175,7 @@ def _with_itself(fields: Mapping[str, Any], current_at: str | None) -> list[dict
 
 def read_offers(fields: Any, proof: Proof | None = None) -> dict[str, Versions]:
     """The versions that a status offers, by folder below the root. Raises `ValueError`."""
-    accepted = proof.accepted if proof else ()
+    proof = proof or Proof(UNSIGNED)
     if not isinstance(fields, dict) or fields.get("format") != FORMAT or not isinstance(fields.get("channels"), list):
         raise ValueError(f"format {FORMAT} with a list of channels is expected")
     found = {}
@@ -184,7 +185,14 @@ def read_offers(fields: Any, proof: Proof | None = None) -> dict[str, Versions]:
         definitions, engine = entry.get("definitions_version"), entry.get("engine_version")
         digest, date = entry.get("sha256"), entry.get("definitions_date")
         if is_version(definitions) and is_version(engine) and is_sha256(digest):
-            offer = Offer(digest, _text(entry.get("published")) or None, _held(entry.get("held")), accepted)
+            offer = Offer(
+                digest,
+                _text(entry.get("published")) or None,
+                _held(entry.get("held")),
+                _withdrawn(entry.get("withdrawn")),
+                proof.is_proven,
+                proof.accepted,
+            )
             found[entry["path"]] = Versions(definitions, engine, readable(date), offer)
     return found
 
@@ -193,6 +201,19 @@ def _held(fields: Any) -> tuple[tuple[str, str], ...]:
     if not isinstance(fields, dict) or not fields:
         return ()
     return tuple((key, _text(fields.get(key))) for key in ("kind", "reason", "by", "since"))
+
+
+def _withdrawn(fields: Any) -> tuple[tuple[str, str], ...] | None:
+    if not isinstance(fields, list):
+        return None
+    pairs = [
+        (entry.get("definitions_version"), entry.get("engine_version"))
+        for entry in fields[-_MOST_WITHDRAWN:]
+        if isinstance(entry, dict)
+    ]
+    return tuple(
+        (definitions, engine) for definitions, engine in pairs if is_version(definitions) and is_version(engine)
+    )
 
 
 def _text(value: Any) -> str:
