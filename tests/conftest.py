@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
 import sys
+import tempfile
+from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 
@@ -13,6 +17,12 @@ from tools.collection_tree import link_checkout
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a shell: what the tests start would not hear the Ctrl-C that they send.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if " " in sys.executable:
+    # ansible-core 2.16 cannot use an interpreter with a space in its path, and an alarm command must not have one.
+    folder = Path(tempfile.mkdtemp(prefix="mde-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "venv").symlink_to(sys.prefix, target_is_directory=True)
+    sys.executable = str(folder / "venv" / Path(sys.executable).relative_to(sys.prefix))
 os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(link_checkout())
 os.environ.setdefault("ANSIBLE_INJECT_FACT_VARS", "false")
 # Ansible would look for an interpreter on PATH by itself, and take a pyenv shim that does not start for one.
