@@ -166,7 +166,7 @@ def test_rollback_serves_the_previous_release_and_stays_there(mirror):
         run = mirror.publish(number)
         assert run.outcomes() == dict.fromkeys(folders("production"), "held")
         assert mirror.snapshot(folders("production")) == first
-    (hold,) = {json.dumps(entry["held"]) for entry in mirror.status()["channels"]}
+    (hold,) = {json.dumps(entry["held"]) for entry in mirror.run("status", "--json").report["channels"]}
     assert (json.loads(hold)["reason"], json.loads(hold)["by"]) == ("false positives", "anna")
     assert "false positives" in mirror.run("status").text
     mirror.well("unhold", "production")

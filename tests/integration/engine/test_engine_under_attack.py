@@ -377,13 +377,14 @@ def test_a_hold_survives_the_loss_of_the_state(mirror, content):
     mirror.agree()
 
 
-def test_a_status_that_does_not_match_the_links_holds_nothing(mirror):
+def test_a_copy_of_the_state_that_does_not_match_the_links_holds_nothing(mirror):
     """Only entries that match the links are used."""
     mirror.well("hold", "production")
-    status = mirror.status()
-    for entry in status["channels"]:
-        entry["release"] = "1.443.1.0-1.1.1.1-00000000"
-    (mirror.root / "status.json").write_text(json.dumps(status), encoding="utf-8")
+    copy = mirror.root / ".state" / "channels-copy.json"
+    fields = json.loads(copy.read_text(encoding="utf-8"))
+    for entry in fields["channels"].values():
+        entry["current"] = "1.443.1.0-1.1.1.1-00000000"
+    copy.write_text(json.dumps(fields), encoding="utf-8")
     (mirror.root / ".state" / "channels.json").unlink()
     mirror.publish(2)
     assert mirror.numbers("production") == [2, 2]

@@ -96,7 +96,7 @@ def test_every_channel_has_metrics(mirror):
     mirror.publish(2)
     mirror.well("hold", "canary", "--reason", 'a "quoted" reason\\with everything')
     found = metrics(mirror)
-    status = mirror.status()
+    status = mirror.run("status", "--json").report
     for entry in status["channels"]:
         labels = {key: entry[key] for key in ("platform", "channel", "arch")}
         versions = {key: entry[key] for key in ("definitions_version", "engine_version")}

@@ -213,8 +213,8 @@ def test_the_output_has_plain_lines_with_advice(filled, service):
     service.fault("status", kind="package", platform="linux", arch="x86_64", ring="production", code=404)
     run = filled.run("sync")
     assert run.status == 1
-    hint = filled.status()["last_sync"]["units"]
-    (error,) = [unit["error"] for unit in hint if unit["error"]]
+    units = filled.run("status", "--json").report["last_sync"]["units"]
+    (error,) = [unit["error"] for unit in units if unit["error"]]
     assert error["hint"] in run.text
     assert error["message"] in run.text
     assert SECOND in run.text

@@ -231,7 +231,7 @@ def test_microsofts_old_package_under_new_versions_is_refused(mirror, service, m
     # The operator knows better.
     run = mirror.sync("--accept", "stale_package")
     assert (run.status, run.units[PRODUCTION]["accepted"]) == (0, ["stale_package"])
-    assert mirror.status()["channels"][1]["history"][-1]["accepted"] == "stale_package"
+    assert mirror.channels()[PRODUCTION]["history"][-1]["accepted"] == "stale_package"
 
 
 def test_packages_are_remembered_beyond_pruning(mirror, upstream, replica_of):
@@ -353,8 +353,7 @@ def test_what_was_accepted_is_recorded_and_can_be_taken_back(mirror, service):
     served(service, definitions="3.443.502.0")
     run = mirror.sync("--accept", "implausible_versions")
     assert (run.status, run.units[PRODUCTION]["accepted"]) == (0, ["implausible_versions"])
-    entry = next(entry for entry in mirror.status()["channels"] if entry["path"] == PRODUCTION)
-    assert entry["history"][-1]["accepted"] == "implausible_versions"
+    assert mirror.channels()[PRODUCTION]["history"][-1]["accepted"] == "implausible_versions"
     # It counts for one run only, and the way back is named.
     mirror.service.publish(version(3), size=SIZE)
     error = mirror.sync().error(PRODUCTION)

@@ -172,6 +172,10 @@ WRONG = {
     "source.timeout": [0, -1, "30", None, True, 3601, float("nan"), float("inf")],
     "source.connectTimeout": [0, "10", False, 10**6],
     "source.minSpeed": [-1, "16k", 1.5, None],
+    "source.trustedKeys": ["keys.gpg", 5, [], "/no/such/keys.gpg", "/"],
+    "source.unsigned": ["true", 1, 0, None],
+    "signing": [None, [], "key.asc", 5],
+    "signing.key": ["key.asc", 5, [], "/no/such/key.asc", "/"],
 }
 
 
@@ -184,7 +188,7 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_key(key, value):
 
 def test_no_key_is_left_out_of_these_tests():
     tables = (("", settings._TOP), ("verify.", settings._VERIFY), ("source.", settings._SOURCE))
-    tables += (("source.script.", settings._SCRIPT),)
+    tables += (("source.script.", settings._SCRIPT), ("signing.", settings._SIGNING))
     assert {prefix + key for prefix, table in tables for key in table} == set(WRONG)
 
 
@@ -220,6 +224,9 @@ def test_all_faults_are_named_at_once():
         ({"downloadLinuxUpdates": False}, "downloadLinuxUpdates and downloadMacUpdates"),
         ({"source": {"clientKey": "/etc/hostname"}}, "source.clientKey"),
         ({"source": {"type": "mirror"}}, "source.url is missing"),
+        ({"source": {"type": "mirror", "url": "http://a/"}}, "source.unsigned true"),
+        ({"source": {"type": "mirror", "url": "HTTP://a/"}}, "source.trustedKeys"),
+        ({"source": {"unsigned": True, "trustedKeys": __file__}}, "mutually exclusive"),
         ({"source": {"type": "script"}}, "source.script.path"),
         ({"source": {"script": {"path": "/opt/script"}}}, "source.script.path"),
         ({"source": {"type": "script"}}, "source.script.url"),
