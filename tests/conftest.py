@@ -13,6 +13,8 @@ from tools.collection_tree import link_checkout
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a shell: what the tests start would not hear the Ctrl-C that they send.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# What a test creates is a host's file, which other users may not write.
+os.umask(0o022)
 os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(link_checkout())
 os.environ.setdefault("ANSIBLE_INJECT_FACT_VARS", "false")
 # Ansible would look for an interpreter on PATH by itself, and take a pyenv shim that does not start for one.

@@ -25,7 +25,11 @@ description:
 notes:
   - An invalid file (not JSON, duplicate names, a byte order mark, an encoding other than UTF-8, not an object) is not
     changed, and the task fails with the line. O(state=replaced) replaces the file and keeps a backup.
-  - A symbolic link at O(path) is followed, and its target is written.
+  - A symbolic link at O(path) is followed, and its target is written. A link that others than root can make or replace
+    is not followed, and the task fails.
+  - The file keeps its owner, group, permissions, ACL, SELinux context and other extended attributes. If one of them
+    cannot be kept, the file is not written. Only C(security.ima), C(security.evm) and C(security.capability) are left
+    to the kernel.
   - Missing parent folders are created with mode V(0755), so that the file can be written before the installation of the
     agent.
   - User names and passwords inside addresses, and values under names such as C(password) or C(token), do not appear in
@@ -134,9 +138,19 @@ options:
       - Permissions of the file, as for M(ansible.builtin.file).
       - By default, an existing file keeps its permissions, and a new file gets V(0644).
     type: raw
+  protect:
+    description:
+      - Let nobody but root write the file, its folder and the folders of the agent below C(/etc/opt/microsoft). They
+        keep their permissions, but group and others lose the permission to write, which also limits ACLs, and what
+        belongs to another user is given to root.
+      - Of the folders further above, only those that belong to root are changed, because others may need theirs.
+      - O(owner) and O(mode) have precedence for the file. A sticky folder keeps its permissions. The finding
+        C(managed_file_writable) names what others can write nevertheless.
+    type: bool
+    default: false
   backup:
     description:
-      - Keep a copy of the old file, with the time in its name, in the same folder.
+      - Keep a copy of the old file in the same folder, with the time and random characters in its name.
     type: bool
     default: false
   mdatp:
@@ -273,7 +287,7 @@ backup_file:
   description: The copy of the file as it was.
   returned: when a copy was made
   type: str
-  sample: /etc/opt/microsoft/mdatp/managed/mdatp_managed.json.4242.2026-10-01@12:00:00~
+  sample: /etc/opt/microsoft/mdatp/managed/mdatp_managed.json.2026-10-01@12:00:00.5f0c9a3e71d24b86~
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -284,27 +298,26 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed impo
 
 def run(module, desired, instead_of):
     """Only reads if `instead_of` is None. Otherwise writes, if the file still has this digest from the first run."""
-    path = files.resolve(module.params["path"])
-    shown = files.shown(path)
-    data = files.read(path)
-    if instead_of not in (None, files.digest(data)):
-        raise files.FileProblem(
-            "%s was changed by another process during the validation, so it was not written. "
-            "Run the task again." % shown
-        )
-    plan = merge.plan(shown, data, desired, module.params["state"], module.params["matching"])
-    return (look if instead_of is None else write)(module, path, data, plan)
+    params = module.params
+    wanted = files.Attributes(module, params["owner"], params["group"], params["mode"], params["protect"])
+    with files.Target(module, params["path"]) as target:
+        data = target.read()
+        if instead_of not in (None, files.digest(data)):
+            raise files.FileProblem(
+                "%s was changed by another process during the validation, so it was not written. "
+                "Run the task again." % target.shown
+            )
+        plan = merge.plan(target.shown, data, desired, params["state"], params["matching"], target.linked)
+        return (look if instead_of is None else write)(module, target, data, plan, wanted)
 
 
-def look(module, path, data, plan):
-    module.check_mode = True
-    attributes = {}
-    exists = data is not None
+def look(module, target, data, plan, wanted):
     version, seen = ask(module)
+    repairs = list(planned(target, wanted))
     result = {
-        "changed": (exists and set_attributes(module, path, attributes)) or plan.changed,
+        "changed": plan.changed or bool(repairs),
         # The key is not named path, since exit_json would then add the attributes that the file has before the write.
-        "file": files.shown(path),
+        "file": target.shown,
         "config": None if plan.after is None else merge.redact(plan.after),
         "agent_version": module.params["agent_version"] or version,
         "digest": files.digest(data),
@@ -312,28 +325,33 @@ def look(module, path, data, plan):
     if seen is not None:
         result["health_info"] = seen
     if module._diff:
-        result["diff"] = [merge.diff(files.shown(path), data, plan)] if plan.changed else []
-        if attributes:
-            result["diff"].append(dict(attributes, before_header=files.shown(path), after_header=files.shown(path)))
+        result["diff"] = ([merge.diff(target.shown, data, plan)] if plan.changed else []) + repairs
     return result
 
 
-def write(module, path, data, plan):
+def planned(target, wanted):
+    """A diff for each change of owner, group and permissions."""
+    for path, before, after in target.changes(wanted):
+        sides = [dict(zip(("owner", "group", "mode"), side[:2] + ("%04o" % side[2],))) for side in (before, after)]
+        differing = [name for name in sides[0] if sides[0][name] != sides[1][name]]
+        before, after = [{name: side[name] for name in differing} for side in sides]
+        yield {"before": before, "after": after, "before_header": path, "after_header": path}
+
+
+def write(module, target, data, plan, wanted):
     result = {"changed": True}
-    if not plan.changed:
-        set_attributes(module, path)
-        return result
-    if data is not None and (module.params["backup"] or plan.broken):
-        result["backup_file"] = files.shown(module.backup_local(path))
-    content = strict_json.dumps(plan.after).encode("utf-8")
-    files.replace(module, path, content, lambda staged: set_attributes(module, staged))
+    if wanted.protect:
+        target.protect_folders()
+    if plan.changed:
+        if data is not None and (module.params["backup"] or plan.broken):
+            result["backup_file"] = files.shown(target.backup(data))
+        target.replace(strict_json.dumps(plan.after).encode("utf-8"), wanted)
+    elif target.status.st_nlink > 1:
+        # Another name of the file may be in another folder, and keeps its attributes.
+        target.replace(data, wanted)
+    else:
+        target.change(wanted)
     return result
-
-
-def set_attributes(module, path, diff=None):
-    changed = module.set_owner_if_different(path, module.params["owner"], False, diff)
-    changed = module.set_group_if_different(path, module.params["group"], changed, diff)
-    return module.set_mode_if_different(path, module.params["mode"], changed, diff)
 
 
 def ask(module):
@@ -341,7 +359,7 @@ def ask(module):
     agent = mdatp.Mdatp(path=module.params["mdatp"], timeout=module.params["timeout"])
     version, seen, trouble = None, None, None
     if module.params["health_info"] is not None:
-        seen = health_report.look(agent, **module.params["health_info"])
+        seen = health_report.look(agent, managed_file=module.params["path"], **module.params["health_info"])
         version = seen["health"]["fields"].get("app_version")
         trouble = None if seen["health"]["fields"] else seen["findings"][0]
     elif not module.params["agent_version"]:
@@ -366,7 +384,7 @@ def main():
     try:
         result = run(module, **strict_json.loads(to_text(packed)))
     except files.FileProblem as problem:
-        module.fail_json(msg=to_text(problem), findings=[], file=files.shown(files.native(module.params["path"])))
+        module.fail_json(msg=to_text(problem), findings=[], file=to_text(module.params["path"], errors="replace"))
     except merge.BrokenFile as broken:
         module.fail_json(msg=broken.message, findings=[broken.finding], file=broken.path)
     module.exit_json(**result)

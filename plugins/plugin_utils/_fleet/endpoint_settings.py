@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from collections.abc import Mapping
 
@@ -25,6 +26,7 @@ def endpoint_settings(options: Json, present: Json | None = None) -> dict[str, t
     """
     root = _root(options)
     url, problems = _address(root, options)
+    problems += _mode_problems(options["managed_file_mode"])
     updates = _updates(options)
     found = _present_url(present)
     foreign = bool(root and found) and found.rstrip("/") != url.rstrip("/")
@@ -61,6 +63,22 @@ def _address(root: str, options: Json) -> tuple[str, list[str]]:
         return compose(root, options["channel"], "linux"), []
     except AddressError as error:
         return "", [str(error)]
+
+
+def _mode_problems(mode: str) -> list[str]:
+    if not mode:
+        return []
+    if not re.fullmatch("0[0-7]{3}", mode):
+        return [
+            f"endpoint_managed_file_mode is {mode[:40]}, which is not a mode. Give an octal number of four digits in "
+            "quotation marks, such as '0640'."
+        ]
+    if int(mode, 8) & 0o022:
+        return [
+            f"endpoint_managed_file_mode is {mode}, which lets others than root write the managed configuration. "
+            "Give a mode without these permissions, such as '0644'."
+        ]
+    return []
 
 
 def _start(options: Json, problems: list[str]) -> str:

@@ -11,11 +11,22 @@ import errno
 import hashlib
 import os
 import stat
-import tempfile
+import time
+from binascii import hexlify
 
 from ansible.module_utils.common.text.converters import to_bytes, to_text
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import xattrs
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import writers
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.way import (
+    O_CLOEXEC,
+    LinkRefused,
+    Way,
+    inside,
+    readable,
+)
 
 LARGEST = 2 * 1024 * 1024
+AGENT_FOLDERS = b"/etc/opt/microsoft/"
 NEW_FILE_MODE = 0o644
 NEW_FOLDER_MODE = 0o755
 
@@ -50,118 +61,340 @@ def digest(data):
     return "absent" if data is None else hashlib.sha256(data).hexdigest()
 
 
-def resolve(path):
-    """The native path of the file, symbolic links followed, so that a write never replaces a link."""
-    path = native(path)
-    if not os.path.isabs(path):
-        raise FileProblem("%s is not an absolute path. Give the absolute path of the file." % shown(path))
-    real = os.path.realpath(path)
-    if os.path.islink(path) and not os.path.exists(real):
-        raise FileProblem(
-            "%s is a symbolic link to %s, which does not exist. Remove the link, or create its target."
-            % (shown(path), shown(real))
-        )
-    return real
+class Attributes:
+    """Owner, group and permissions that a file is to have; None keeps what it has.
 
-
-def read(path):
-    """The bytes of a regular file, or None if it does not exist. `path` is a result of resolve."""
-    try:
-        # Without O_NONBLOCK, opening a FIFO would block.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except EnvironmentError as error:
-        if error.errno == errno.ENOENT:
-            return None
-        raise _problem("read", path, error)
-    try:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise FileProblem("%s is not a regular file. Move it away, or give another path." % shown(path))
-        if status.st_size > LARGEST:
-            raise FileProblem(
-                "%s is larger than %d MiB, so it is not a managed configuration. Give another path."
-                % (shown(path), LARGEST // 1024 // 1024)
-            )
-        data = b""
-        while len(data) <= LARGEST:
-            more = os.read(handle, 1024 * 1024)
-            if not more:
-                break
-            data += more
-        return data
-    except EnvironmentError as error:
-        raise _problem("read", path, error)
-    finally:
-        os.close(handle)
-
-
-def replace(module, path, data, set_attributes):
-    """Replaces a file atomically: a reader sees the old content or the new one, never a part.
-
-    The new file gets owner, mode and SELinux context of the old one; set_attributes(path) may change them before the
-    file is renamed into place.
+    `mode` may be a number, an octal string, or a symbolic mode. With `protect`, nobody but those who are trusted may
+    write the file: others lose the permission, and the ownership. An explicit owner or mode has precedence.
     """
-    folder = os.path.dirname(path)
-    staged = None
-    try:
-        _make_folders(module, folder)
-        handle, staged = tempfile.mkstemp(prefix=native(".mde-offline-"), dir=folder)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            _copy_attributes(module, path, staged)
-            set_attributes(staged)
-            os.fsync(stream.fileno())
-        os.rename(staged, path)
-        staged = None
-        _sync(folder)
-    except EnvironmentError as error:
-        raise _problem("write", path, error)
-    finally:
-        if staged is not None:
+
+    def __init__(self, module, owner=None, group=None, mode=None, protect=False):
+        self._module = module
+        self._owner, self._group = _number("user", owner), _number("group", group)
+        self._mode = None if mode == "" else mode
+        self.protect = protect
+
+    def of(self, status, who=()):
+        """The numbers of owner and group and the permissions; `who` can write the file now, besides the trusted."""
+        uid, gid, mode = _of(status)
+        if self.protect and who:
+            uid, mode = _protected(status, who)
+        uid = uid if self._owner is None else self._owner
+        gid = gid if self._group is None else self._group
+        return uid, gid, mode if self._mode is None else self._permissions(status)
+
+    def _permissions(self, status):
+        if isinstance(self._mode, int):
+            return self._mode
+        try:
+            return int(self._mode, 8)
+        except ValueError:
+            pass
+        try:
+            return self._module._symbolic_mode_to_octal(status, self._mode)
+        except Exception as error:  # pylint: disable=broad-except  # The function raises several types.
+            raise FileProblem("mode is not valid: %s" % to_text(error))
+
+
+class Target:
+    """A file that is read and replaced by the handle of its folder: no part of its path can be swapped meanwhile."""
+
+    def __init__(self, module, path):
+        self._module = module
+        self._old = None
+        self._trust = writers.trusted()
+        path = to_bytes(path, errors="surrogate_or_strict")
+        if not path.startswith(b"/"):
+            raise FileProblem("%s is not an absolute path. Give the absolute path of the file." % shown(path))
+        try:
+            self._way = Way(path, self._follow)
+        except LinkRefused as refused:
+            raise FileProblem(
+                "%s is a symbolic link that others than root can make or replace, so it is not followed. Remove the "
+                "link, or make its folder writable for root only, then run the task again." % shown(refused.path)
+            )
+        except EnvironmentError as error:
+            raise _problem("read", path, error)
+        self.path = self._way.path
+        self.shown = shown(self.path)
+        if self._way.status is None and self._way.links and self._way.links[-1].last:
+            self.close()
+            raise FileProblem(
+                "%s is a symbolic link to %s, which does not exist. Remove the link, or create its target."
+                % (shown(path), self.shown)
+            )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_failure):
+        self.close()
+
+    def close(self):
+        """Closes the handles."""
+        if self._old is not None:
+            os.close(self._old)
+            self._old = None
+        self._way.close()
+
+    @property
+    def status(self):
+        """The status of the file, None if it does not exist."""
+        return self._way.status
+
+    @property
+    def linked(self):
+        """Whether the path has symbolic links."""
+        return bool(self._way.links)
+
+    def read(self):
+        """The bytes of a regular file, or None if it does not exist."""
+        way = self._way
+        try:
+            if way.name is not None and way.status is None:
+                return None
+            if way.name is None or not stat.S_ISREG(way.status.st_mode):
+                raise FileProblem("%s is not a regular file. Move it away, or give another path." % self.shown)
+            # Without O_NONBLOCK, opening a FIFO would block.
+            self._old = way.open(os.O_RDONLY | os.O_NONBLOCK)
+            way.status = os.fstat(self._old)
+            if not stat.S_ISREG(way.status.st_mode):
+                raise FileProblem("%s is not a regular file. Move it away, or give another path." % self.shown)
+            if way.status.st_size > LARGEST:
+                raise FileProblem(
+                    "%s is larger than %d MiB, so it is not a managed configuration. Give another path."
+                    % (self.shown, LARGEST // 1024 // 1024)
+                )
+            data = b""
+            while len(data) <= LARGEST:
+                more = os.read(self._old, 1024 * 1024)
+                if not more:
+                    break
+                data += more
+            return data
+        except EnvironmentError as error:
+            raise _problem("read", self.path, error)
+
+    def changes(self, wanted):
+        """What is to change on the way: each path, with owner, group and permissions before and after."""
+        found = [] if self.status is None else [(self.shown,) + self._attributes(wanted)]
+        if wanted.protect:
+            found += [(shown(folder.path), _of(folder.status), after) for folder, after in self._repairs()]
+        return [(path, before, after) for path, before, after in found if before != after]
+
+    def protect_folders(self):
+        """Lets nobody but root write the folders above, without those that have to belong to others.
+
+        The folder of the file and those of the agent are given to root. Of the folders further above, only root's are
+        changed, because others may need theirs.
+        """
+        for folder, after in self._repairs():
             try:
-                os.unlink(staged)
+                handle = readable(folder)
+                try:
+                    _change(handle, *after)
+                    folder.status = os.fstat(handle)
+                finally:
+                    os.close(handle)
+            except EnvironmentError as error:
+                raise _problem("protect", folder.path, error)
+
+    def change(self, wanted):
+        """Changes owner, group and permissions of the file that was read."""
+        try:
+            _change(self._old, *self._attributes(wanted)[1])
+        except EnvironmentError as error:
+            raise _problem("change", self.path, error)
+
+    def replace(self, data, wanted):
+        """Replaces the file atomically: a reader sees the old content or the new one, never a part.
+
+        The new file has the attributes of the old one, with the changes of `wanted`.
+        """
+        way, staged = self._way, None
+        try:
+            self._create_folders()
+            staged = b".mde-offline-" + _unforeseeable()
+            handle = self._create(staged, data, wanted)
+            try:
+                with inside(way.folder):
+                    os.rename(staged, way.name)
+                    staged = None
+                    if not os.path.samestat(os.lstat(way.name), os.fstat(handle)):
+                        raise FileProblem(
+                            "%s was replaced by another process during the write. Find out which, then run the task "
+                            "again." % self.shown
+                        )
+            finally:
+                os.close(handle)
+            self._sync()
+        except EnvironmentError as error:
+            raise _problem("write", self.path, error)
+        finally:
+            self._discard(staged)
+
+    def backup(self, data):
+        """Keeps the content that was read in a file beside it, with the same attributes; returns the path of that."""
+        moment = to_bytes(time.strftime(str("%Y-%m-%d@%H:%M:%S")))
+        name = b"%s.%s.%s~" % (self._way.name, moment, _unforeseeable()[:16])
+        try:
+            os.close(self._create(name, data, Attributes(self._module)))
+        except EnvironmentError as error:
+            self._discard(name)
+            raise _problem("write", os.path.join(self._way.folder.path, name), error)
+        return os.path.join(self._way.folder.path, name)
+
+    def remove(self):
+        """Removes the file."""
+        try:
+            with inside(self._way.folder):
+                os.unlink(self._way.name)
+        except EnvironmentError as error:
+            raise _problem("remove", self.path, error)
+
+    def _attributes(self, wanted):
+        """Owner, group and permissions of the file before and after."""
+        who = writers.of_file(self._way, self._trust) if wanted.protect else ()
+        return _of(self.status), wanted.of(self.status, who)
+
+    def _repairs(self):
+        """The folders that protect_folders has to change, each with its new owner, group and permissions."""
+        found = []
+        for folder in self._way.left + self._way.folders:
+            who = writers.of_folder(folder, self._trust)
+            of_agent = folder is self._way.folder or AGENT_FOLDERS in folder.path + b"/"
+            if who and (of_agent or folder.status.st_uid == os.geteuid() == 0):
+                uid, mode = _protected(folder.status, who)
+                if (uid, folder.status.st_gid, mode) != _of(folder.status):
+                    found.append((folder, (uid, folder.status.st_gid, mode)))
+        return found
+
+    def _follow(self, link):
+        if not writers.may_follow(link, self._trust):
+            raise LinkRefused(link.path)
+        return link.target
+
+    def _create_folders(self):
+        while self._way.missing:
+            handle = self._way.create_folder(NEW_FOLDER_MODE)
+            try:
+                self._set_default_context(handle, self._way.folder.path)
+            finally:
+                os.close(handle)
+
+    def _create(self, name, data, wanted):
+        """Writes a new file with the attributes of the old one, and returns a handle of it."""
+        with inside(self._way.folder):
+            handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | O_CLOEXEC, 0o600)
+        try:
+            left = data
+            while left:
+                left = left[os.write(handle, left) :]
+            if self._old is None:
+                os.fchmod(handle, NEW_FILE_MODE)
+                self._set_default_context(handle, self.path)
+                _change(handle, *wanted.of(os.fstat(handle)))
+            else:
+                _copy_attributes(self._old, handle, self._attributes(wanted)[1], self.shown)
+            os.fsync(handle)
+        except BaseException:
+            os.close(handle)
+            self._discard(name)
+            raise
+        return handle
+
+    def _set_default_context(self, handle, path):
+        if self._module.selinux_enabled():
+            context = [part for part in self._module.selinux_default_context(native(path)) if part]
+            if context:
+                xattrs.write(handle, xattrs.SELINUX, to_bytes(":".join(context)) + b"\0")
+
+    def _sync(self):
+        """Writes the folder to disk, without which a rename may be lost at a power failure."""
+        try:
+            handle = readable(self._way.folder)
+        except EnvironmentError:
+            return  # The user may write the folder, but not read it.
+        try:
+            os.fsync(handle)
+        except EnvironmentError:
+            pass  # Some network file systems do not support fsync of a folder.
+        finally:
+            os.close(handle)
+
+    def _discard(self, name):
+        if name is not None:
+            try:
+                with inside(self._way.folder):
+                    os.unlink(name)
             except EnvironmentError:
                 pass  # Report the first error, not this one.
 
 
-def _make_folders(module, folder):
-    if os.path.isdir(folder):
-        return
-    _make_folders(module, os.path.dirname(folder))
-    os.mkdir(folder)
-    os.chmod(folder, NEW_FOLDER_MODE)
-    if module.selinux_enabled():
-        module.set_context_if_different(folder, module.selinux_default_context(folder), False)
+def _protected(status, who):
+    """Owner and permissions without those of others, as far as this user can change them."""
+    user = os.geteuid()
+    uid, mode = status.st_uid, stat.S_IMODE(status.st_mode)
+    foreign = "its owner, uid %d" % uid in who
+    if foreign and user == 0:
+        uid = 0
+    if who[1 if foreign else 0 :] and user in (0, status.st_uid):
+        mode &= ~writers.BY_MODE
+    return uid, mode
 
 
-def _copy_attributes(module, path, staged):
+def _number(kind, name):
+    """The number of a user or a group, None for None."""
+    if name is None or name == "":
+        return None
     try:
-        old = os.stat(path)
+        return int(name)
+    except ValueError:
+        import grp
+        import pwd
+    try:
+        return pwd.getpwnam(native(name)).pw_uid if kind == "user" else grp.getgrnam(native(name)).gr_gid
+    except KeyError:
+        raise FileProblem("There is no %s %s on this host. Create it, or name another one." % (kind, to_text(name)))
+
+
+def _of(status):
+    return status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)
+
+
+def _change(handle, uid, gid, mode=None):
+    """Changes the attributes that differ, in this order, because the kernel removes bits when the owner changes."""
+    if _of(os.fstat(handle))[:2] != (uid, gid):
+        os.fchown(handle, uid, gid)
+    if mode is not None and _of(os.fstat(handle))[2] != mode:
+        os.fchmod(handle, mode)
+
+
+def _copy_attributes(old, new, wanted, path):
+    """Gives a new file the attributes of the old one, and wanted owner, group and permissions."""
+    uid, gid, mode = wanted
+    name = None
+    try:
+        _change(new, uid, gid)
+        names = xattrs.names(old)
+        if xattrs.ACL not in names and xattrs.ACL in xattrs.names(new):
+            xattrs.remove(new, xattrs.ACL)  # It comes from the default ACL of the folder.
+        for name in names:
+            content = None if name in xattrs.OF_THE_KERNEL else xattrs.value(old, name)
+            if content is not None and xattrs.value(new, name) != content:
+                xattrs.write(new, name, content)
+        name = None
+        _change(new, uid, gid, mode)
     except EnvironmentError as error:
-        if error.errno != errno.ENOENT:
-            raise
-        os.chmod(staged, NEW_FILE_MODE)
-        context = module.selinux_default_context
-    else:
-        new = os.stat(staged)
-        if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
-            os.chown(staged, old.st_uid, old.st_gid)
-        os.chmod(staged, stat.S_IMODE(old.st_mode))
-        context = module.selinux_context
-    if module.selinux_enabled():
-        module.set_context_if_different(staged, context(path), False)
+        what = "the owner, the group or the permissions" if name is None else "the attribute %s" % to_text(name)
+        raise FileProblem(
+            "%s was not written, because %s of the file cannot be kept: %s. %s"
+            % (path, what, to_text(error.strerror), _ADVICE.get(error.errno, "Remove the attribute, or allow it."))
+        )
 
 
-def _sync(folder):
-    """Writes the folder to disk, without which a rename may be lost at a power failure."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except EnvironmentError:
-        pass  # Some network file systems do not support fsync of a folder.
-    finally:
-        os.close(handle)
+def _unforeseeable():
+    return hexlify(os.urandom(16))
 
 
 def _problem(verb, path, error):
