@@ -587,7 +587,7 @@ SECTIONS = (
                 "writable for its group or for everybody, or has an ACL that lets others write. Only the owner of a "
                 "sticky folder counts. If the module runs as another user than root, that user and the group of the "
                 "same name that has no other member count as root.",
-                remedy="Run the role endpoint, or managed_config with protect: true. By hand: chown root and chmod go-w "
+                remedy="Run the role endpoint, or managed_config with protect: true. By hand: chown root, chmod go-w "
                 "for each path in the message. Move the file if its folder has to belong to another user.",
                 step="managed_file",
                 role=CAUSE,
