@@ -217,6 +217,7 @@ def inventory(service: str, mirror: str) -> dict[str, Any]:
         return {
             "endpoint_mdatp": str(root / "usr/bin/mdatp"),
             "endpoint_managed_file": str(root / "etc/opt/microsoft/mdatp/managed/mdatp_managed.json"),
+            "endpoint_record_file": str(root / "var/lib/mde-offline/endpoint.json"),
         }
 
     return {

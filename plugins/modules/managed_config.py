@@ -148,6 +148,23 @@ options:
         C(managed_file_writable) names what others can write nevertheless.
     type: bool
     default: false
+  record:
+    description:
+      - Path of a file on the host in which the module records the settings that it wrote. Only root can read it.
+      - A recorded setting that O(config) no longer names is removed from the managed configuration, if it still has the
+        recorded value. With O(state=absent), all recorded settings with their recorded values are removed, and the
+        record with them. RV(taken_back) returns what was removed.
+      - C(antivirusEngine.enforcementLevel) is not recorded and stays, so that no protection is lost.
+      - A record that others than root can write, that is a symbolic link or that is damaged is ignored with a warning
+        and replaced. If no record can be written, the task warns and continues.
+      - By default, nothing is recorded.
+    type: path
+  without_record:
+    description:
+      - Settings that are removed whatever value they have, if O(record) does not exist yet. Only the names of the keys
+        are used.
+    type: dict
+    default: {}
   backup:
     description:
       - Keep a copy of the old file in the same folder, with the time and random characters in its name.
@@ -256,6 +273,28 @@ findings:
       description: What to do.
       type: str
       sample: Set it to real_time.
+taken_back:
+  description:
+    - Settings that were recorded and are removed because O(config) no longer names them, and those that
+      O(without_record) names.
+  returned: when the file can be understood
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: Path of the key.
+      type: str
+      sample: cloudService.definitionUpdatesInterval
+    value:
+      description: Its old value, without secrets.
+      type: raw
+      sample: 7200
+notes:
+  description: Remarks about O(record), which are also shown as warnings.
+  returned: when the file can be understood
+  type: list
+  elements: str
+  sample: []
 accepted:
   description: Findings that O(accept) names, each as in RV(findings) and with its C(reason).
   returned: when the file can be understood
@@ -302,25 +341,75 @@ def run(module, desired, instead_of):
     wanted = files.Attributes(module, params["owner"], params["group"], params["mode"], params["protect"])
     with files.Target(module, params["path"]) as target:
         data = target.read()
-        if instead_of not in (None, files.digest(data)):
+        recorded = Recorded(module, target, desired)
+        digest = files.digest(data) + recorded.digest
+        if instead_of not in (None, digest):
             raise files.FileProblem(
                 "%s was changed by another process during the validation, so it was not written. "
                 "Run the task again." % target.shown
             )
-        plan = merge.plan(target.shown, data, desired, params["state"], params["matching"], target.linked)
-        return (look if instead_of is None else write)(module, target, data, plan, wanted)
+        plan = merge.plan(
+            target.shown, data, desired, params["state"], params["matching"], target.linked, *recorded.former
+        )
+        if instead_of is None:
+            return dict(look(module, target, data, plan, wanted, recorded), digest=digest)
+        return write(module, target, data, plan, wanted, recorded)
 
 
-def look(module, target, data, plan, wanted):
+class Recorded:
+    """What is recorded of the file, what is to be recorded, and what is to be taken back from the file."""
+
+    def __init__(self, module, target, desired):
+        self.record, self.digest, self.former, self.notes, self.changed = None, "", ({}, True), [], False
+        self._settings, self._exists = None, target.status is not None
+        if not module.params["record"]:
+            return
+        # Imported late, since it is only for tasks with a record.
+        from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import record
+
+        state = module.params["state"]
+        self.record = record.Record(module, module.params["record"], target.shown)
+        known = self.record.settings
+        self._settings = None if state == "absent" else record.to_record(desired)
+        self._taken_back = record.taken_back
+        if known is None:
+            self.former = (module.params["without_record"] if state == "merged" else {}, False)
+        elif state != "replaced":
+            self.former = (record.unwanted(known, {} if state == "absent" else desired), True)
+        self.digest = files.digest(None if known is None else strict_json.dumps(known).encode("utf-8"))
+        self.changed = self.record.writable and not merge.same(known, self._settings)
+        self._note(known, state)
+
+    def _note(self, known, state):
+        if self.record.note:
+            self.notes.append(self.record.note)
+        elif known is None and state == "merged" and self._exists:
+            self.notes.append(
+                "There was no record of the settings that were written to this file before. It is written now. "
+                "Settings of earlier runs that are no longer wanted stay, because nobody knows who wrote them."
+            )
+
+    def taken_back(self, plan):
+        """The settings that the plan takes back, each with its old value."""
+        return self._taken_back(plan.before or {}, plan.after, self.former[0]) if self.record else []
+
+    def write(self):
+        """Records what was written."""
+        if self.changed:
+            self.record.write(self._settings)
+
+
+def look(module, target, data, plan, wanted, recorded):
     version, seen = ask(module)
     repairs = list(planned(target, wanted))
     result = {
-        "changed": plan.changed or bool(repairs),
+        "changed": plan.changed or bool(repairs) or recorded.changed,
         # The key is not named path, since exit_json would then add the attributes that the file has before the write.
         "file": target.shown,
         "config": None if plan.after is None else merge.redact(plan.after),
         "agent_version": module.params["agent_version"] or version,
-        "digest": files.digest(data),
+        "taken_back": recorded.taken_back(plan),
+        "notes": recorded.notes,
     }
     if seen is not None:
         result["health_info"] = seen
@@ -338,19 +427,22 @@ def planned(target, wanted):
         yield {"before": before, "after": after, "before_header": path, "after_header": path}
 
 
-def write(module, target, data, plan, wanted):
+def write(module, target, data, plan, wanted, recorded):
     result = {"changed": True}
+    changes = [path for path, _before, _after in target.changes(wanted)]
     if wanted.protect:
         target.protect_folders()
     if plan.changed:
         if data is not None and (module.params["backup"] or plan.broken):
             result["backup_file"] = files.shown(target.backup(data))
         target.replace(strict_json.dumps(plan.after).encode("utf-8"), wanted)
-    elif target.status.st_nlink > 1:
+    elif target.shown in changes and target.status.st_nlink > 1:
         # Another name of the file may be in another folder, and keeps its attributes.
         target.replace(data, wanted)
-    else:
+    elif target.shown in changes:
         target.change(wanted)
+    # Afterwards, so that a setting that is still in the file is not forgotten if the write fails.
+    recorded.write()
     return result
 
 

@@ -57,8 +57,9 @@ class Way:
     name of the file in the last folder (None: the path is the root), `status` its status (None: it does not exist).
     `links` are the links that were followed, `left` the folders that the way left again.
 
-    `follow(link)` returns the target with which the way continues, from the root if it is absolute; or it raises an
-    exception. With `bounded`, a path that leaves the root raises LinkRefused.
+    `follow(link)` returns the target with which the way continues, from the root if it is absolute. It may return None
+    for the last link, which then is the file itself; or it raises an exception. With `bounded`, a path that leaves the
+    root raises LinkRefused.
     """
 
     def __init__(self, path, follow, root=b"/", bounded=False):
@@ -143,6 +144,9 @@ class Way:
             if len(self.links) == _MOST_LINKS:
                 raise EnvironmentError(errno.ELOOP, os.strerror(errno.ELOOP))
             target = follow(link)
+            if target is None:
+                self.name, self.status = part, status
+                return
             self.links.append(link)
             if target.startswith(b"/"):
                 self._leave(len(self.folders) - 1)

@@ -36,6 +36,7 @@ def endpoint_settings(options: Json, present: Json | None = None) -> dict[str, t
         "mirror_url": url,
         "module_defaults": {"mdatp": options["mdatp"]} if options.get("mdatp") else {},
         "config": _desired(options, updates, url),
+        "without_record": _promised(options),
         "present_url": found,
         "foreign": foreign,
         "remove": _removed(options, {} if foreign else updates, found),
@@ -111,6 +112,11 @@ def _desired(options: Json, updates: Json, url: str) -> dict[str, t.Any]:
     if options["enforcement_level"]:
         engine["enforcementLevel"] = options["enforcement_level"]
     return merged(merged(updates, {"antivirusEngine": engine}), options["config"])
+
+
+def _promised(options: Json) -> dict[str, t.Any]:
+    """The settings whose absence a variable promises: hosts of version 0.1.0 have them without a record of them."""
+    return {} if options["update_interval"] > 0 else {"cloudService": {"definitionUpdatesInterval": None}}
 
 
 def _present_url(present: Json | None) -> str:

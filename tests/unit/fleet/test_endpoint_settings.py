@@ -158,6 +158,13 @@ def test_other_types_than_mappings_are_refused_with_advice() -> None:
 
 
 @pytest.mark.parametrize(
+    ("interval", "removed"), [(0, {"cloudService": {"definitionUpdatesInterval": None}}), (7200, {})]
+)
+def test_without_a_record_only_what_a_variable_promises_is_removed(interval: int, removed: dict[str, Any]) -> None:
+    assert endpoint_settings({**OPTIONS, "update_interval": interval})["without_record"] == removed
+
+
+@pytest.mark.parametrize(
     ("mode", "said"),
     [
         ("", None),

@@ -8,11 +8,13 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 __metaclass__ = type
 
 import errno
+import fcntl
 import hashlib
 import os
 import stat
 import time
 from binascii import hexlify
+from contextlib import contextmanager
 
 from ansible.module_utils.common.text.converters import to_bytes, to_text
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import xattrs
@@ -97,10 +99,14 @@ class Attributes:
 
 
 class Target:
-    """A file that is read and replaced by the handle of its folder: no part of its path can be swapped meanwhile."""
+    """A file that is read and replaced by the handle of its folder: no part of its path can be swapped meanwhile.
 
-    def __init__(self, module, path):
+    Without `follow`, a symbolic link at the path is not followed, cannot be read, and is replaced.
+    """
+
+    def __init__(self, module, path, follow=True):
         self._module = module
+        self._follow_last = follow
         self._old = None
         self._trust = writers.trusted()
         path = to_bytes(path, errors="surrogate_or_strict")
@@ -146,6 +152,16 @@ class Target:
     def linked(self):
         """Whether the path has symbolic links."""
         return bool(self._way.links)
+
+    @property
+    def writers(self):
+        """What others can write on the way, the file included: the path of each, and who can write it."""
+        return writers.of_way(self._way, self._trust)
+
+    def is_writable(self):
+        """Whether this user can probably create the file or replace it."""
+        with inside(self._way.folder):
+            return os.access(".", os.W_OK | os.X_OK)
 
     def read(self):
         """The bytes of a regular file, or None if it does not exist."""
@@ -233,6 +249,13 @@ class Target:
         finally:
             self._discard(staged)
 
+    def write_anew(self, data, mode):
+        """Replaces the file as replace does, but with nothing of the attributes of the old one."""
+        if self._old is not None:
+            os.close(self._old)
+            self._old = None
+        self.replace(data, Attributes(self._module, mode=mode))
+
     def backup(self, data):
         """Keeps the content that was read in a file beside it, with the same attributes; returns the path of that."""
         moment = to_bytes(time.strftime(str("%Y-%m-%d@%H:%M:%S")))
@@ -252,6 +275,26 @@ class Target:
         except EnvironmentError as error:
             raise _problem("remove", self.path, error)
 
+    def create_folders(self):
+        """Creates the folders above that are missing."""
+        try:
+            self._create_folders()
+        except EnvironmentError as error:
+            raise _problem("create", self._way.path, error)
+
+    @contextmanager
+    def locked(self):
+        """Keeps other processes that use this method of the same folder out."""
+        try:
+            handle = readable(self._way.folder)
+        except EnvironmentError as error:
+            raise _problem("lock", self._way.folder.path, error)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
     def _attributes(self, wanted):
         """Owner, group and permissions of the file before and after."""
         who = writers.of_file(self._way, self._trust) if wanted.protect else ()
@@ -270,6 +313,8 @@ class Target:
         return found
 
     def _follow(self, link):
+        if link.last and not self._follow_last:
+            return None
         if not writers.may_follow(link, self._trust):
             raise LinkRefused(link.path)
         return link.target
@@ -291,9 +336,9 @@ class Target:
             while left:
                 left = left[os.write(handle, left) :]
             if self._old is None:
-                os.fchmod(handle, NEW_FILE_MODE)
                 self._set_default_context(handle, self.path)
-                _change(handle, *wanted.of(os.fstat(handle)))
+                default = (stat.S_IFREG | NEW_FILE_MODE,) + tuple(os.fstat(handle))[1:10]
+                _change(handle, *wanted.of(os.stat_result(default)))
             else:
                 _copy_attributes(self._old, handle, self._attributes(wanted)[1], self.shown)
             os.fsync(handle)

@@ -32,6 +32,8 @@ ARGUMENT_SPEC = {
     "mode": {"type": "raw"},
     "protect": {"type": "bool", "default": False},
     "backup": {"type": "bool", "default": False},
+    "record": {"type": "path"},
+    "without_record": {"type": "dict", "default": {}},
     "mdatp": {"type": "path"},
     "timeout": {"type": "int", "default": 30},
 }
@@ -83,10 +85,11 @@ class BrokenFile(Exception):
         self.finding = {"id": reason.kind, "severity": "error", "path": "$", "message": message, "hint": hint}
 
 
-def plan(shown_path, data, desired, state, matching=False, linked=False):
+def plan(shown_path, data, desired, state, matching=False, linked=False, former=None, former_matching=True):
     """Plans the new content from the bytes of the file (None: no file) and the desired configuration.
 
-    With `linked`, a symbolic link led to the file, and errors quote nothing of it.
+    With `linked`, a symbolic link led to the file, and errors quote nothing of it. `former` are settings that are
+    removed first (with `former_matching`, only those that have the same value).
     """
     before, broken = None, None
     if data is not None:
@@ -98,7 +101,7 @@ def plan(shown_path, data, desired, state, matching=False, linked=False):
             broken = error
     if state == "replaced":
         return Plan(before, merge(OrderedDict(), desired), broken)
-    present = OrderedDict() if before is None else before
+    present = OrderedDict() if before is None else remove(before, former or {}, former_matching)
     after = remove(present, desired, matching) if state == "absent" else merge(present, desired)
     return Plan(before, None if before is None and not after else after)
 
