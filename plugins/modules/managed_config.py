@@ -339,7 +339,7 @@ def run(module, desired, instead_of):
     """Only reads if `instead_of` is None. Otherwise writes, if the file still has this digest from the first run."""
     params = module.params
     wanted = files.Attributes(module, params["owner"], params["group"], params["mode"], params["protect"])
-    with files.Target(module, params["path"]) as target:
+    with target_class(instead_of is not None)(module, params["path"]) as target:
         data = target.read()
         recorded = Recorded(module, target, desired)
         digest = files.digest(data) + recorded.digest
@@ -354,6 +354,15 @@ def run(module, desired, instead_of):
         if instead_of is None:
             return dict(look(module, target, data, plan, wanted, recorded), digest=digest)
         return write(module, target, data, plan, wanted, recorded)
+
+
+def target_class(is_written):
+    if not is_written:
+        return files.Target
+    # Imported late, because an unchanged host only reads.
+    from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import writing
+
+    return writing.Target
 
 
 class Recorded:

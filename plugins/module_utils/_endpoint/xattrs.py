@@ -17,22 +17,6 @@ OF_THE_KERNEL = (b"security.ima", b"security.evm", b"security.capability")
 _NONE = (errno.ENODATA, errno.ENOTSUP)
 _LARGEST = 64 * 1024  # The limit of Linux, for values and for lists.
 
-if not hasattr(os, "getxattr"):
-    import ctypes
-
-    _LIBC = ctypes.CDLL(None, use_errno=True)
-
-    def _call(function, *arguments):
-        result = getattr(_LIBC, str(function))(*arguments)
-        if result < 0:
-            raise EnvironmentError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-        return result
-
-    def _read(function, *arguments):
-        place = ctypes.create_string_buffer(_LARGEST)
-        length = _call(function, *(arguments + (place, ctypes.c_size_t(_LARGEST))))
-        return place.raw[:length]
-
 
 def of_path(path, name):
     """The value of an attribute of a path whose last part is not followed; None if there is none."""
@@ -67,7 +51,7 @@ def write(handle, name, content):
     if hasattr(os, "setxattr"):
         os.setxattr(handle, name, content)
     else:
-        _call("fsetxattr", handle, name, content, ctypes.c_size_t(len(content)), 0)
+        _call("fsetxattr", handle, name, content, len(content), 0)
 
 
 def remove(handle, name):
@@ -82,3 +66,24 @@ def _nothing(error):
     """None for the error that there is no such attribute; raises any other."""
     if error.errno not in _NONE:
         raise error
+
+
+def _read(function, *arguments):
+    import ctypes
+
+    place = ctypes.create_string_buffer(_LARGEST)
+    length = _call(function, *(arguments + (place, _LARGEST)))
+    return place.raw[:length]
+
+
+def _call(function, *arguments):
+    """Calls a function of the C library, for Python 2.7. Numbers are handles, sizes and flags, all below 2 ** 31."""
+    import ctypes  # Imported late, because the import takes long.
+
+    library = ctypes.CDLL(None, use_errno=True)
+    result = getattr(library, str(function))(
+        *[ctypes.c_long(entry) if isinstance(entry, int) else entry for entry in arguments]
+    )
+    if result < 0:
+        raise EnvironmentError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result

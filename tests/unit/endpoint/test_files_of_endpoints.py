@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import way, xattrs
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import files
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import files, writing
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed.files import FileProblem
 
-OTHER = 65534
+OTHER = 65533
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: only root can give files to other users")
 
 
@@ -48,7 +48,7 @@ def read(path: Path | str) -> bytes | None:
 
 def replace(path: Path, data: bytes, module: Module | None = None, **attributes: Any) -> None:
     module = module or Module()
-    with files.Target(module, str(path)) as target:
+    with writing.Target(module, str(path)) as target:
         target.read()
         target.replace(data, files.Attributes(module, **attributes))
 
@@ -57,7 +57,7 @@ def change(path: Path, **attributes: Any) -> list[tuple[str, tuple[int, ...], tu
     """Changes what managed_config changes of a file whose content is as wanted, and returns what it foretold."""
     module = Module()
     wanted = files.Attributes(module, **attributes)
-    with files.Target(module, str(path)) as target:
+    with writing.Target(module, str(path)) as target:
         target.read()
         foretold: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = target.changes(wanted)
         if wanted.protect:
@@ -268,7 +268,7 @@ def test_links_lead_to_the_file(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "link").symlink_to("../target")
     (tmp_path / "way").symlink_to(folder)
-    with files.Target(Module(), str(tmp_path / "way" / "link")) as found:
+    with writing.Target(Module(), str(tmp_path / "way" / "link")) as found:
         assert (found.shown, found.linked, found.read()) == (str(target), True, b"here")
     (folder / "dangling").symlink_to("nowhere")
     with pytest.raises(FileProblem, match=r"symbolic link to .*nowhere"):
@@ -352,7 +352,7 @@ def test_a_folder_that_is_swapped_for_a_link_changes_nothing_elsewhere(tmp_path:
     path = tmp_path / "folder" / "mdatp_managed.json"
     path.parent.mkdir()
     path.write_bytes(b"old")
-    with files.Target(Module(), str(path)) as target:
+    with writing.Target(Module(), str(path)) as target:
         assert target.read() == b"old"
         path.parent.rename(tmp_path / "moved")
         path.parent.symlink_to(victim.parent)
@@ -367,7 +367,7 @@ def test_a_file_that_is_swapped_for_a_link_changes_nothing_elsewhere(tmp_path: P
     path = tmp_path / "mdatp_managed.json"
     path.write_bytes(b"old")
     for act in ("change", "replace", "backup"):
-        with files.Target(Module(), str(path)) as target:
+        with writing.Target(Module(), str(path)) as target:
             target.read()
             path.unlink()
             path.symlink_to(victim)
@@ -388,7 +388,7 @@ def test_a_staged_file_that_is_swapped_for_a_link_changes_nothing_elsewhere(
     path = tmp_path / "folder" / "mdatp_managed.json"
     path.parent.mkdir()
     path.write_bytes(b"old")
-    copy = files._copy_attributes
+    copy = writing._copy_attributes
 
     def swap(*arguments: Any) -> None:
         [staged] = path.parent.glob(".mde-offline-*")
@@ -396,7 +396,7 @@ def test_a_staged_file_that_is_swapped_for_a_link_changes_nothing_elsewhere(
         staged.symlink_to(victim)
         copy(*arguments)
 
-    monkeypatch.setattr(files, "_copy_attributes", swap)
+    monkeypatch.setattr(writing, "_copy_attributes", swap)
     with pytest.raises(FileProblem, match="replaced by another process"):
         replace(path, b"new", mode="0666")
     assert untouched(victim)
@@ -416,7 +416,7 @@ def test_names_of_staged_files_and_backups_are_not_foreseeable(tmp_path: Path, m
         return real(name, flags, *arguments)
 
     monkeypatch.setattr(os, "open", spy)
-    with files.Target(Module(), str(path)) as target:
+    with writing.Target(Module(), str(path)) as target:
         target.read()
         for _number in range(2):
             target.backup(b"old")

@@ -68,20 +68,23 @@ class Record:
 
     def write(self, settings):
         """Records the settings of the file; None removes what is recorded of it."""
+        # Imported late, because most runs only read the record.
+        from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import writing
+
         try:
-            with files.Target(self._module, self._path, follow=False) as target:
+            with writing.Target(self._module, self._path, follow=False) as target:
                 if settings is None and target.status is None:
                     return
                 target.create_folders()
                 target.protect_folders()
                 with target.locked():
-                    self._replace(settings)
+                    self._replace(writing.Target, settings)
         except files.FileProblem as problem:
             self._module.warn("It was not recorded what the task wrote. %s" % problem)
 
-    def _replace(self, settings):
+    def _replace(self, target_class, settings):
         # The first target may have seen the file before another process replaced it.
-        with files.Target(self._module, self._path, follow=False) as target:
+        with target_class(self._module, self._path, follow=False) as target:
             found = self._read(target)
             recorded = found.get("files", {})
             recorded.pop(self._managed_file, None)

@@ -9,9 +9,7 @@ __metaclass__ = type
 
 import os
 import stat
-import struct
 
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import xattrs
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.process import to_bytes
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.way import Way, inside
@@ -105,12 +103,17 @@ def _acl(folder, name, status):
     # Without the permission of the group to write, an ACL grants it to nobody.
     if not status.st_mode & stat.S_IWGRP:
         return None
+    # Imported late, because a safe file needs no look at its ACL.
+    from ansible_collections.mde.offline.plugins.module_utils._endpoint import xattrs
+
     with inside(folder):
         return xattrs.of_path(name, xattrs.ACL)
 
 
 def _granted(acl):
     """Tag and number of each entry of an ACL that grants writing to somebody other than the owner."""
+    import struct
+
     entries = [struct.unpack_from(str("<HHI"), acl, place) for place in range(4, len(acl) - 7, 8)]
     mask = next((permissions for tag, permissions, _number in entries if tag == _MASK), 7)
     kinds = (_USER, _OWNING_GROUP, _GROUP)

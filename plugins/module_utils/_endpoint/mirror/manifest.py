@@ -12,7 +12,6 @@ import json
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import versions
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import address as addresses
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import folder as folders
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import http
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode, quoted
 
@@ -57,6 +56,9 @@ def _fetch(address, path, shown, timeout):
 
 def _read_file(path, timeout):
     """The bytes of a small file, and whether a link led to it."""
+    # Imported late, because most mirrors are web servers.
+    from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import folder as folders
+
     try:
         found = folders.read(path, http.MAX_BYTES + 1, timeout)
     except folders.Unreadable as reason:
