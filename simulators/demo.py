@@ -12,8 +12,10 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 import uuid
@@ -32,6 +34,7 @@ ENDPOINTS = ("endpoint1", "endpoint2", "endpoint3")
 OLD, NEW, ENGINE = "1.449.108.0", "1.449.117.0", "1.1.26020.1002"
 PACKAGE_BYTES = 3_000_000
 MARK = "MDE_OFFLINE_DEMO"
+PREFIX = "mde-offline-demo-"
 
 
 class UnexpectedResultError(Exception):
@@ -183,15 +186,38 @@ pipelining = true
 """
 
 
+def machine(name: str) -> Path:
+    """The folder of an endpoint."""
+    return (HOME / name).resolve()
+
+
+def make_machines() -> None:
+    """Creates the folders of the endpoints, in which only root and this user may write their managed configuration.
+
+    If others can write the checkout, `.demo` has links to folders in the system's folder for temporary files.
+    """
+    above = [folder.stat() for folder in (HOME, *HOME.parents)]
+    shared = any(
+        status.st_uid not in (0, os.geteuid()) or (status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX)
+        for status in above
+    )
+    for name in ENDPOINTS:
+        if shared:
+            (HOME / name).symlink_to(tempfile.mkdtemp(prefix=PREFIX))
+        else:
+            (HOME / name).mkdir()
+
+
 def inventory(service: str, mirror: str) -> dict[str, Any]:
     """The inventory: one mirror and three endpoints on this machine. It is written as JSON, which is valid YAML."""
     host = HOME / "mirror"
 
     def endpoint(name: str) -> dict[str, str]:
-        root = HOME / name
+        root = machine(name)
         return {
             "endpoint_mdatp": str(root / "usr/bin/mdatp"),
             "endpoint_managed_file": str(root / "etc/opt/microsoft/mdatp/managed/mdatp_managed.json"),
+            "endpoint_record_file": str(root / "var/lib/mde-offline/endpoint.json"),
         }
 
     return {
@@ -225,6 +251,10 @@ def inventory(service: str, mirror: str) -> dict[str, Any]:
 
 def clear() -> None:
     """Removes the files of an earlier demo, except for the lock."""
+    for name in ENDPOINTS:
+        made = machine(name)
+        if (HOME / name).is_symlink() and made.parent == Path(tempfile.gettempdir()) and PREFIX in made.name:
+            shutil.rmtree(made, ignore_errors=True)
     for path in HOME.iterdir():
         if path.name != "lock":
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -264,7 +294,7 @@ class Demo:
         (namespace / "offline").symlink_to(Path(os.path.relpath(CHECKOUT, namespace)), target_is_directory=True)
         self.publish(OLD)
         for name in ENDPOINTS:
-            self.simulate_agent("install", "--root", HOME / name, "--cloud", self.service.url)
+            self.simulate_agent("install", "--root", machine(name), "--cloud", self.service.url)
 
     def publish(self, version: str) -> None:
         self.service.publish(version, ENGINE, platform="linux", ring="production", size=PACKAGE_BYTES)
@@ -324,7 +354,7 @@ class Demo:
             "A portal policy enables the fallback to Microsoft's cloud on endpoint3, and a firewall rule blocks its "
             "access to the mirror. Its next update comes from the cloud: exit status 0, up to date, no error message.",
         )
-        broken = HOME / ENDPOINTS[2]
+        broken = machine(ENDPOINTS[2])
         self.simulate_agent("break", "--root", broken, "silent_cloud_fallback")
         print(f"\n   $ {(broken / 'usr/bin/mdatp').relative_to(CHECKOUT)} definitions update", flush=True)
         status = self.processes.run(broken / "usr/bin/mdatp", "definitions", "update")
@@ -381,6 +411,7 @@ def main() -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupted)
+    os.umask(0o022)
     try:
         with alone():
             return perform()
@@ -391,6 +422,7 @@ def main() -> int:
 
 def perform() -> int:
     clear()
+    make_machines()
     processes = Processes(environment())
     output = Output(7)
     root = HOME / "mirror" / "srv"

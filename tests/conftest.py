@@ -23,6 +23,8 @@ if " " in sys.executable:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "venv").symlink_to(sys.prefix, target_is_directory=True)
     sys.executable = str(folder / "venv" / Path(sys.executable).relative_to(sys.prefix))
+# What a test creates is a host's file, which other users may not write.
+os.umask(0o022)
 os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(link_checkout())
 os.environ.setdefault("ANSIBLE_INJECT_FACT_VARS", "false")
 # Ansible would look for an interpreter on PATH by itself, and take a pyenv shim that does not start for one.

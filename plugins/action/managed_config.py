@@ -69,6 +69,11 @@ class ActionModule(ActionBase):
         errors = [found for found in result["findings"] if found["severity"] == "error"]
         if errors and args["validation"] == "strict":
             return _refused(result, errors)
+        for note in result["notes"]:
+            display.warning(f"{result['path']}: {note}")
+        for former in result["taken_back"]:
+            value = json.dumps(former["value"], ensure_ascii=False)
+            display.warning(f"{result['path']}: {former['path']} is no longer wanted and taken back. It was {value}.")
         for found in result["findings"]:
             if found["severity"] != "info":
                 display.warning(f"{result['path']}: {_in_words(found)}")

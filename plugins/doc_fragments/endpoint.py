@@ -27,6 +27,6 @@ options:
 requirements:
   - Python 2.7, or 3.6 and later, on the endpoint
 notes:
-  - The module reads only the output of C(mdatp) and the mirror's C(manifest.json). Credentials in URLs are masked in
-    all return values.
+  - The module reads only the output of C(mdatp) and the mirror's C(manifest.json), and examines who can write the
+    managed configuration. Credentials in URLs are masked in all return values.
 """

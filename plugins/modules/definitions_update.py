@@ -68,6 +68,11 @@ options:
       - Age in hours from which definitions count as stale, as in M(mde.offline.health_info).
     type: int
     default: 168
+  managed_file:
+    description:
+      - Path of the managed configuration, which only root may be able to write.
+    type: path
+    default: /etc/opt/microsoft/mdatp/managed/mdatp_managed.json
 seealso:
   - module: mde.offline.health_info
   - module: mde.offline.managed_config
@@ -157,13 +162,15 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import versions
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent.mdatp import Mdatp
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent.update import Update
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed.writers import DEFAULT_PATH
 
 
 def run(module):
     """The result of the module."""
     params = module.params
     agent = Mdatp(path=params["mdatp"], timeout=min(30, params["timeout"]))
-    wanted = {name: params[name] for name in ("timeout", "wait", "version", "exact", "mirror_url", "max_age_hours")}
+    names = ("timeout", "wait", "version", "exact", "mirror_url", "max_age_hours", "managed_file")
+    wanted = {name: params[name] for name in names}
     result = Update(agent, **wanted).run(module.check_mode)
     result["raw"] = agent.last_calls()
     if module._diff:
@@ -182,6 +189,7 @@ def main():
             "exact": {"type": "bool", "default": False},
             "mirror_url": {"type": "str"},
             "max_age_hours": {"type": "int", "default": 168},
+            "managed_file": {"type": "path", "default": DEFAULT_PATH},
         },
         supports_check_mode=True,
     )

@@ -253,7 +253,7 @@ raw:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent.mdatp import Mdatp
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.diagnosis.diagnosis import Diagnosis
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed.merge import DEFAULT_PATH
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed.writers import DEFAULT_PATH
 
 LOWEST = {"timeout": 1, "max_age_hours": 1, "log_lines": 0}
 

@@ -51,6 +51,11 @@ options:
       - Age in hours from which definitions count as stale. The default is seven days, as in Microsoft's portal.
     type: int
     default: 168
+  managed_file:
+    description:
+      - Path of the managed configuration, which only root may be able to write.
+    type: path
+    default: /etc/opt/microsoft/mdatp/managed/mdatp_managed.json
 seealso:
   - module: mde.offline.definitions_update
   - plugin: mde.offline.parse_health
@@ -204,13 +209,15 @@ raw:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_report
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent.mdatp import Mdatp
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed.writers import DEFAULT_PATH
 
 
 def run(module):
     """The result of the module."""
     params = module.params
     agent = Mdatp(path=params["mdatp"], timeout=params["timeout"])
-    seen = health_report.look(agent, params["mirror_url"], params["max_age_hours"], params["check_mirror"])
+    names = ("mirror_url", "max_age_hours", "check_mirror", "managed_file")
+    seen = health_report.look(agent, **{name: params[name] for name in names})
     return dict(seen, changed=False)
 
 
@@ -223,6 +230,7 @@ def main():
             "mirror_url": {"type": "str"},
             "check_mirror": {"type": "bool", "default": True},
             "max_age_hours": {"type": "int", "default": 168},
+            "managed_file": {"type": "path", "default": DEFAULT_PATH},
         },
         supports_check_mode=True,
     )

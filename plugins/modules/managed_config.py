@@ -25,7 +25,11 @@ description:
 notes:
   - An invalid file (not JSON, duplicate names, a byte order mark, an encoding other than UTF-8, not an object) is not
     changed, and the task fails with the line. O(state=replaced) replaces the file and keeps a backup.
-  - A symbolic link at O(path) is followed, and its target is written.
+  - A symbolic link at O(path) is followed, and its target is written. A link that others than root can make or replace
+    is not followed, and the task fails.
+  - The file keeps its owner, group, permissions, ACL, SELinux context and other extended attributes. If one of them
+    cannot be kept, the file is not written. Only C(security.ima), C(security.evm) and C(security.capability) are left
+    to the kernel.
   - Missing parent folders are created with mode V(0755), so that the file can be written before the installation of the
     agent.
   - User names and passwords inside addresses, and values under names such as C(password) or C(token), do not appear in
@@ -134,9 +138,36 @@ options:
       - Permissions of the file, as for M(ansible.builtin.file).
       - By default, an existing file keeps its permissions, and a new file gets V(0644).
     type: raw
+  protect:
+    description:
+      - Let nobody but root write the file, its folder and the folders of the agent below C(/etc/opt/microsoft). They
+        keep their permissions, but group and others lose the permission to write, which also limits ACLs, and what
+        belongs to another user is given to root.
+      - Of the folders further above, only those that belong to root are changed, because others may need theirs.
+      - O(owner) and O(mode) have precedence for the file. A sticky folder keeps its permissions. The finding
+        C(managed_file_writable) names what others can write nevertheless.
+    type: bool
+    default: false
+  record:
+    description:
+      - Path of a file on the host in which the module records the settings that it wrote. Only root can read it.
+      - A recorded setting that O(config) no longer names is removed from the managed configuration, if it still has the
+        recorded value. With O(state=absent), all recorded settings with their recorded values are removed, and the
+        record with them. RV(taken_back) returns what was removed.
+      - C(antivirusEngine.enforcementLevel) is not recorded and stays, so that no protection is lost.
+      - A record that others than root can write, that is a symbolic link or that is damaged is ignored with a warning
+        and replaced. If no record can be written, the task warns and continues.
+      - By default, nothing is recorded.
+    type: path
+  without_record:
+    description:
+      - Settings that are removed whatever value they have, if O(record) does not exist yet. Only the names of the keys
+        are used.
+    type: dict
+    default: {}
   backup:
     description:
-      - Keep a copy of the old file, with the time in its name, in the same folder.
+      - Keep a copy of the old file in the same folder, with the time and random characters in its name.
     type: bool
     default: false
   mdatp:
@@ -242,6 +273,28 @@ findings:
       description: What to do.
       type: str
       sample: Set it to real_time.
+taken_back:
+  description:
+    - Settings that were recorded and are removed because O(config) no longer names them, and those that
+      O(without_record) names.
+  returned: when the file can be understood
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: Path of the key.
+      type: str
+      sample: cloudService.definitionUpdatesInterval
+    value:
+      description: Its old value, without secrets.
+      type: raw
+      sample: 7200
+notes:
+  description: Remarks about O(record), which are also shown as warnings.
+  returned: when the file can be understood
+  type: list
+  elements: str
+  sample: []
 accepted:
   description: Findings that O(accept) names, each as in RV(findings) and with its C(reason).
   returned: when the file can be understood
@@ -273,7 +326,7 @@ backup_file:
   description: The copy of the file as it was.
   returned: when a copy was made
   type: str
-  sample: /etc/opt/microsoft/mdatp/managed/mdatp_managed.json.4242.2026-10-01@12:00:00~
+  sample: /etc/opt/microsoft/mdatp/managed/mdatp_managed.json.2026-10-01@12:00:00.5f0c9a3e71d24b86~
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -284,56 +337,122 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed impo
 
 def run(module, desired, instead_of):
     """Only reads if `instead_of` is None. Otherwise writes, if the file still has this digest from the first run."""
-    path = files.resolve(module.params["path"])
-    shown = files.shown(path)
-    data = files.read(path)
-    if instead_of not in (None, files.digest(data)):
-        raise files.FileProblem(
-            "%s was changed by another process during the validation, so it was not written. "
-            "Run the task again." % shown
+    params = module.params
+    wanted = files.Attributes(module, params["owner"], params["group"], params["mode"], params["protect"])
+    with target_class(instead_of is not None)(module, params["path"]) as target:
+        data = target.read()
+        recorded = Recorded(module, target, desired)
+        digest = files.digest(data) + recorded.digest
+        if instead_of not in (None, digest):
+            raise files.FileProblem(
+                "%s was changed by another process during the validation, so it was not written. "
+                "Run the task again." % target.shown
+            )
+        plan = merge.plan(
+            target.shown, data, desired, params["state"], params["matching"], target.linked, *recorded.former
         )
-    plan = merge.plan(shown, data, desired, module.params["state"], module.params["matching"])
-    return (look if instead_of is None else write)(module, path, data, plan)
+        if instead_of is None:
+            return dict(look(module, target, data, plan, wanted, recorded), digest=digest)
+        return write(module, target, data, plan, wanted, recorded)
 
 
-def look(module, path, data, plan):
-    module.check_mode = True
-    attributes = {}
-    exists = data is not None
+def target_class(is_written):
+    if not is_written:
+        return files.Target
+    # Imported late, because an unchanged host only reads.
+    from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import writing
+
+    return writing.Target
+
+
+class Recorded:
+    """What is recorded of the file, what is to be recorded, and what is to be taken back from the file."""
+
+    def __init__(self, module, target, desired):
+        self.record, self.digest, self.former, self.notes, self.changed = None, "", ({}, True), [], False
+        self._settings, self._exists = None, target.status is not None
+        if not module.params["record"]:
+            return
+        # Imported late, since it is only for tasks with a record.
+        from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import record
+
+        state = module.params["state"]
+        self.record = record.Record(module, module.params["record"], target.shown)
+        known = self.record.settings
+        self._settings = None if state == "absent" else record.to_record(desired)
+        self._taken_back = record.taken_back
+        if known is None:
+            self.former = (module.params["without_record"] if state == "merged" else {}, False)
+        elif state != "replaced":
+            self.former = (record.unwanted(known, {} if state == "absent" else desired), True)
+        self.digest = files.digest(None if known is None else strict_json.dumps(known).encode("utf-8"))
+        self.changed = self.record.writable and not merge.same(known, self._settings)
+        self._note(known, state)
+
+    def _note(self, known, state):
+        if self.record.note:
+            self.notes.append(self.record.note)
+        elif known is None and state == "merged" and self._exists:
+            self.notes.append(
+                "There was no record of the settings that were written to this file before. It is written now. "
+                "Settings of earlier runs that are no longer wanted stay, because nobody knows who wrote them."
+            )
+
+    def taken_back(self, plan):
+        """The settings that the plan takes back, each with its old value."""
+        return self._taken_back(plan.before or {}, plan.after, self.former[0]) if self.record else []
+
+    def write(self):
+        """Records what was written."""
+        if self.changed:
+            self.record.write(self._settings)
+
+
+def look(module, target, data, plan, wanted, recorded):
     version, seen = ask(module)
+    repairs = list(planned(target, wanted))
     result = {
-        "changed": (exists and set_attributes(module, path, attributes)) or plan.changed,
+        "changed": plan.changed or bool(repairs) or recorded.changed,
         # The key is not named path, since exit_json would then add the attributes that the file has before the write.
-        "file": files.shown(path),
+        "file": target.shown,
         "config": None if plan.after is None else merge.redact(plan.after),
         "agent_version": module.params["agent_version"] or version,
-        "digest": files.digest(data),
+        "taken_back": recorded.taken_back(plan),
+        "notes": recorded.notes,
     }
     if seen is not None:
         result["health_info"] = seen
     if module._diff:
-        result["diff"] = [merge.diff(files.shown(path), data, plan)] if plan.changed else []
-        if attributes:
-            result["diff"].append(dict(attributes, before_header=files.shown(path), after_header=files.shown(path)))
+        result["diff"] = ([merge.diff(target.shown, data, plan)] if plan.changed else []) + repairs
     return result
 
 
-def write(module, path, data, plan):
+def planned(target, wanted):
+    """A diff for each change of owner, group and permissions."""
+    for path, before, after in target.changes(wanted):
+        sides = [dict(zip(("owner", "group", "mode"), side[:2] + ("%04o" % side[2],))) for side in (before, after)]
+        differing = [name for name in sides[0] if sides[0][name] != sides[1][name]]
+        before, after = [{name: side[name] for name in differing} for side in sides]
+        yield {"before": before, "after": after, "before_header": path, "after_header": path}
+
+
+def write(module, target, data, plan, wanted, recorded):
     result = {"changed": True}
-    if not plan.changed:
-        set_attributes(module, path)
-        return result
-    if data is not None and (module.params["backup"] or plan.broken):
-        result["backup_file"] = files.shown(module.backup_local(path))
-    content = strict_json.dumps(plan.after).encode("utf-8")
-    files.replace(module, path, content, lambda staged: set_attributes(module, staged))
+    changes = [path for path, _before, _after in target.changes(wanted)]
+    if wanted.protect:
+        target.protect_folders()
+    if plan.changed:
+        if data is not None and (module.params["backup"] or plan.broken):
+            result["backup_file"] = files.shown(target.backup(data))
+        target.replace(strict_json.dumps(plan.after).encode("utf-8"), wanted)
+    elif target.shown in changes and target.status.st_nlink > 1:
+        # Another name of the file may be in another folder, and keeps its attributes.
+        target.replace(data, wanted)
+    elif target.shown in changes:
+        target.change(wanted)
+    # Afterwards, so that a setting that is still in the file is not forgotten if the write fails.
+    recorded.write()
     return result
-
-
-def set_attributes(module, path, diff=None):
-    changed = module.set_owner_if_different(path, module.params["owner"], False, diff)
-    changed = module.set_group_if_different(path, module.params["group"], changed, diff)
-    return module.set_mode_if_different(path, module.params["mode"], changed, diff)
 
 
 def ask(module):
@@ -341,7 +460,7 @@ def ask(module):
     agent = mdatp.Mdatp(path=module.params["mdatp"], timeout=module.params["timeout"])
     version, seen, trouble = None, None, None
     if module.params["health_info"] is not None:
-        seen = health_report.look(agent, **module.params["health_info"])
+        seen = health_report.look(agent, managed_file=module.params["path"], **module.params["health_info"])
         version = seen["health"]["fields"].get("app_version")
         trouble = None if seen["health"]["fields"] else seen["findings"][0]
     elif not module.params["agent_version"]:
@@ -366,7 +485,7 @@ def main():
     try:
         result = run(module, **strict_json.loads(to_text(packed)))
     except files.FileProblem as problem:
-        module.fail_json(msg=to_text(problem), findings=[], file=files.shown(files.native(module.params["path"])))
+        module.fail_json(msg=to_text(problem), findings=[], file=to_text(module.params["path"], errors="replace"))
     except merge.BrokenFile as broken:
         module.fail_json(msg=broken.message, findings=[broken.finding], file=broken.path)
     module.exit_json(**result)

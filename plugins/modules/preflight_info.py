@@ -35,6 +35,12 @@ attributes:
       - Nothing is changed.
   idempotent:
     support: full
+options:
+  managed_file:
+    description:
+      - Path of the managed configuration, which only root may be able to write.
+    type: path
+    default: /etc/opt/microsoft/mdatp/managed/mdatp_managed.json
 notes:
   - The module also reads files of the system, such as C(/etc/os-release), C(/proc), the configuration of the kernel and
     the table of mounts.
@@ -190,20 +196,25 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent.mdatp import Mdatp
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.finding import has_errors
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host.host import Host
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed.writers import DEFAULT_PATH
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.preflight import preflight
 
 
 def run(module):
     """The result of the module."""
     agent = Mdatp(path=module.params["mdatp"], timeout=module.params["timeout"])
-    result = preflight.look(Host(), agent)
+    result = preflight.look(Host(), agent, module.params["managed_file"])
     return dict(result, changed=False, ready=not has_errors(result["findings"]))
 
 
 def main():
     """Validates the options and answers."""
     module = AnsibleModule(
-        argument_spec={"mdatp": {"type": "path"}, "timeout": {"type": "int", "default": 30}},
+        argument_spec={
+            "mdatp": {"type": "path"},
+            "timeout": {"type": "int", "default": 30},
+            "managed_file": {"type": "path", "default": DEFAULT_PATH},
+        },
         supports_check_mode=True,
     )
     if module.params["timeout"] < 1:

@@ -33,6 +33,7 @@ class Agent:
         self.root = root
         self.command = root / "usr/bin/mdatp"
         self.managed_file = root / "etc/opt/microsoft/mdatp/managed/mdatp_managed.json"
+        self.record = root / "var/lib/mde-offline/endpoint.json"
         self.simulate("install", *options)
 
     def simulate(self, verb: str, *arguments: str) -> None:
@@ -49,6 +50,7 @@ class Agent:
         return {
             "endpoint_mdatp": str(self.command),
             "endpoint_managed_file": str(self.managed_file),
+            "endpoint_record_file": str(self.record),
             "endpoint_enforcement_level": "real_time",
             **more,
         }

@@ -17,11 +17,18 @@ _SURROGATE = re.compile("[\ud800-\udfff]") if sys.version_info[0] > 2 else None
 _USER = re.compile(r"""(?<=://)[^\s"'<>]*@""")
 _PLAIN_HOST = re.compile(r"^[^/?#@:]*(:[0-9]*)?([/?#]|$)")
 HIDDEN = "***"
+LONGEST_QUOTE = 40
 
 
 def masked(text):
     """The text without users and passwords of the addresses in it."""
     return _USER.sub(HIDDEN + "@", text)
+
+
+def quoted(text):
+    """The beginning of a text from elsewhere, in one line: enough to recognise its kind, too little to leak a file."""
+    # Masking takes long for long texts, and has to come before the cut, which may remove the sign after a password.
+    return " ".join(masked(text[:1000]).split())[:LONGEST_QUOTE]
 
 
 def masked_address(address, hidden=HIDDEN):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from collections.abc import Mapping
 
@@ -25,6 +26,7 @@ def endpoint_settings(options: Json, present: Json | None = None) -> dict[str, t
     """
     root = _root(options)
     url, problems = _address(root, options)
+    problems += _mode_problems(options["managed_file_mode"])
     updates = _updates(options)
     found = _present_url(present)
     foreign = bool(root and found) and found.rstrip("/") != url.rstrip("/")
@@ -34,6 +36,7 @@ def endpoint_settings(options: Json, present: Json | None = None) -> dict[str, t
         "mirror_url": url,
         "module_defaults": {"mdatp": options["mdatp"]} if options.get("mdatp") else {},
         "config": _desired(options, updates, url),
+        "without_record": _promised(options),
         "present_url": found,
         "foreign": foreign,
         "remove": _removed(options, {} if foreign else updates, found),
@@ -61,6 +64,22 @@ def _address(root: str, options: Json) -> tuple[str, list[str]]:
         return compose(root, options["channel"], "linux"), []
     except AddressError as error:
         return "", [str(error)]
+
+
+def _mode_problems(mode: str) -> list[str]:
+    if not mode:
+        return []
+    if not re.fullmatch("0[0-7]{3}", mode):
+        return [
+            f"endpoint_managed_file_mode is {mode[:40]}, which is not a mode. Give an octal number of four digits in "
+            "quotation marks, such as '0640'."
+        ]
+    if int(mode, 8) & 0o022:
+        return [
+            f"endpoint_managed_file_mode is {mode}, which lets others than root write the managed configuration. "
+            "Give a mode without these permissions, such as '0644'."
+        ]
+    return []
 
 
 def _start(options: Json, problems: list[str]) -> str:
@@ -93,6 +112,11 @@ def _desired(options: Json, updates: Json, url: str) -> dict[str, t.Any]:
     if options["enforcement_level"]:
         engine["enforcementLevel"] = options["enforcement_level"]
     return merged(merged(updates, {"antivirusEngine": engine}), options["config"])
+
+
+def _promised(options: Json) -> dict[str, t.Any]:
+    """The settings whose absence a variable promises: hosts of version 0.1.0 have them without a record of them."""
+    return {} if options["update_interval"] > 0 else {"cloudService": {"definitionUpdatesInterval": None}}
 
 
 def _present_url(present: Json | None) -> str:

@@ -496,6 +496,71 @@ def test_defaults_for_the_whole_group_reach_it(ansible: Ansible, path: Path) -> 
     assert holds(path) == GOOD
 
 
+def test_what_others_can_write_is_found_and_protected_on_request(ansible: Ansible, path: Path) -> None:
+    put(path, GOOD)
+    path.chmod(0o666)
+    path.parent.chmod(0o777)
+    health = {"health_info": {"mirror_url": "/nonexistent"}}
+    played = ansible.tasks(
+        task(path, config=GOOD, **health),
+        {**task(path, config=GOOD, protect=True), "check_mode": True},
+        task(path, config=GOOD, protect=True),
+        task(path, config=GOOD, protect=True, **health),
+        task(path.parent / "new" / "file.json", config=GOOD, protect=True),
+        options=("--diff",),
+    )
+    found, foretold, protected, again, new = played.results
+    assert "managed_file_writable" in ids(found["health_info"]), played.output
+    assert "managed_file_writable" not in ids(again["health_info"])
+    changed = [result["changed"] for result in (found, foretold, protected, again, new)]
+    assert changed == [False, True, True, False, True]
+    assert foretold["diff"] == protected["diff"]
+    assert [(diff["before"], diff["after"]) for diff in protected["diff"]] == [
+        ({"mode": "0666"}, {"mode": "0644"}),
+        ({"mode": "0777"}, {"mode": "0755"}),
+    ]
+    assert [stat.S_IMODE(place.stat().st_mode) for place in (path, path.parent)] == [0o644, 0o755]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: only root can give files to other users")
+def test_a_folder_of_another_user_leads_nowhere_else(ansible: Ansible, path: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text(f'{{"{SECRET}": 1, "{SECRET}": 2}}')
+    secret.chmod(0o600)
+    put(path, b"broken")
+    path.parent.chmod(0o700)
+    for place in (path, path.parent):
+        os.chown(place, 65534, 65534)
+    link = path.with_name("link.json")
+    link.symlink_to(secret)
+    rooted = tmp_path / "rooted.json"
+    rooted.symlink_to(secret)
+    played = ansible.tasks(
+        task(path, config=GOOD, state="replaced"),
+        task(link, config=GOOD, state="replaced", mode="0666"),
+        task(rooted, config=GOOD),
+        ignore_errors=True,
+    )
+    replaced, refused, quoted = played.results
+    assert (path.stat().st_uid, holds(path)) == (65534, GOOD), played.output
+    assert Path(replaced["backup_file"]).read_bytes() == b"broken"
+    assert "it is not followed" in refused["msg"]
+    assert "names a key twice" in quoted["msg"]
+    assert SECRET not in played.output
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert sorted(names(path.parent)) == sorted([path.name, link.name, Path(replaced["backup_file"]).name])
+
+
+def test_another_name_of_the_file_keeps_its_attributes(ansible: Ansible, path: Path, tmp_path: Path) -> None:
+    put(path, GOOD)
+    path.chmod(0o600)
+    other = tmp_path / "other"
+    other.hardlink_to(path)
+    played = ansible.tasks(task(path, config=GOOD, mode="0644"))
+    assert played.only["changed"], played.output
+    assert [stat.S_IMODE(place.stat().st_mode) for place in (path, other)] == [0o644, 0o600]
+
+
 # A Python that every user may run, which that of a virtual environment need not be.
 SYSTEM_PYTHON = shutil.which("python3", path="/usr/bin:/bin")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,10 @@ def test_managed_config(old_ansible: Ansible, path: Path) -> None:
     path.parent.mkdir()
     broken.write_bytes(b'{"edr": {},\n "features": {},\n}')
     twice.write_bytes('{"edr": {"groupIds": "ä"},\n "edr": {}}'.encode())
+    twice.chmod(0o666)
+    with contextlib.suppress(OSError):  # Not all file systems have attributes of users.
+        os.setxattr(twice, "user.note", b"kept")
+    attributes = os.listxattr(twice)
     change = {"antivirusEngine": {"scanArchives": False}, "cloudService": {"enabled": True}}
     proxy = {"cloudService": {"proxy": f"http://u:{SECRET}@proxy:8080/"}}
     played = old_ansible.tasks(
@@ -46,7 +52,7 @@ def test_managed_config(old_ansible: Ansible, path: Path) -> None:
         task(path, state="absent", config={**change, "edr": None}),
         task(broken, config=CONFIG),
         task(twice, config=CONFIG),
-        task(twice, config=CONFIG, state="replaced"),
+        task(twice, config=CONFIG, state="replaced", protect=True),
         options=("--diff", "-vvv"),
         environment=C_LOCALE,
         ignore_errors=True,
@@ -71,6 +77,7 @@ def test_managed_config(old_ansible: Ansible, path: Path) -> None:
     assert "line 3" in not_json["msg"]
     assert "line 1 and again in line 2" in duplicate["msg"]
     assert json.loads(twice.read_bytes()) == CONFIG
+    assert (stat.S_IMODE(twice.stat().st_mode), os.listxattr(twice)) == (0o644, attributes)
     assert Path(replaced["backup_file"]).read_bytes().startswith(b'{"edr"')
 
 

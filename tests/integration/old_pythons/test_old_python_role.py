@@ -18,6 +18,7 @@ def test_the_role_from_nothing_to_proof_and_back(old_ansible: Ansible, tmp_path:
     variables = {
         "agent": str(host.command),
         "endpoint_managed_file": str(managed),
+        "endpoint_record_file": str(host.record),
         "endpoint_mirror": str(mirror),
         "endpoint_enforcement_level": "real_time",
         "endpoint_config": {"antivirusEngine": {"scanArchives": False}},

@@ -21,6 +21,7 @@ def host(path: Path, content: Any = None, **variables: Any) -> dict[str, Any]:
         path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
     return {
         "endpoint_managed_file": str(path),
+        "endpoint_record_file": str(path.with_name("record.json")),
         "endpoint_mdatp": "/nowhere/mdatp",
         "endpoint_mirror": MIRROR,
         **variables,

@@ -138,6 +138,7 @@ def test_check_mode_on_a_fresh_host_and_no_secrets(ansible: Ansible, tmp_path: P
     full = tmp_path / "full.json"
     full.write_text(json.dumps({"cloudService": {"proxy": "http://user:hidden-1@proxy:8080/"}}), encoding="utf-8")
     variables = {"endpoint_mdatp": "/nowhere/mdatp", "endpoint_mirror": "http://127.0.0.1:1"}
+    variables["endpoint_record_file"] = str(tmp_path / "record.json")
     secret = {"cloudService": {"proxy": "http://user:hidden-2@proxy:8080/"}}
     ansible.hosts["endpoints"] = {
         "fresh": {**variables, "endpoint_managed_file": str(fresh)},

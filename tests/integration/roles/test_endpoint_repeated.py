@@ -42,7 +42,16 @@ class Twice:
         tasks: list[dict[str, Any]] = [{"ansible.builtin.set_fact": {"remembered": True, "cacheable": True}}]
         for path, values in zip(self.files, self.values):
             use = {"ansible.builtin.include_role": {"name": "mde.offline.endpoint"}, "tags": ["always"]}
-            tasks.append({**use, "vars": {**values, "endpoint_managed_file": str(path)}})
+            tasks.append(
+                {
+                    **use,
+                    "vars": {
+                        **values,
+                        "endpoint_managed_file": str(path),
+                        "endpoint_record_file": str(path.with_name("record.json")),
+                    },
+                }
+            )
         play = {"hosts": "endpoints", "gather_facts": False, "tasks": tasks}
         return self.ansible.playbook([play], *options, **variables)
 

@@ -86,6 +86,7 @@ def host(request: pytest.FixtureRequest, ansible: Ansible, tmp_path: Path) -> An
         "e": {
             "endpoint_mdatp": "/nowhere/mdatp",
             "endpoint_managed_file": str(tmp_path / "mdatp_managed.json"),
+            "endpoint_record_file": str(tmp_path / "record.json"),
             "endpoint_mirror": "http://127.0.0.1:1",
             "endpoint_fail_on": "never",
         }

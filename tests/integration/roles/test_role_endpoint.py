@@ -20,6 +20,29 @@ def agent(ansible: Ansible, tmp_path: Path) -> Agent:
     return made
 
 
+def test_what_others_can_write_is_repaired(ansible: Ansible, agent: Agent, mirror: str) -> None:
+    agent.manage({})
+    agent.managed_file.chmod(0o666)
+    agent.managed_file.parent.chmod(0o777)
+    reported = ansible.roles("endpoint", "endpoints", "--tags", "verify", endpoint_mirror=mirror)
+    assert "managed_file_writable" in reported.output
+    rehearsal = ansible.roles("endpoint", "endpoints", "--check", "--diff", endpoint_mirror=mirror)
+    assert '"mode": "0644"' in rehearsal.output or "mode: '0644'" in rehearsal.output, rehearsal.output
+    assert agent.managed_file.stat().st_mode & 0o777 == 0o666
+    first = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror)
+    assert (first.status, first.recap["e"].failed) == (0, 0), first.output
+    assert "managed_file_writable" not in first.output
+    modes = [place.stat().st_mode & 0o777 for place in (agent.managed_file, agent.managed_file.parent)]
+    assert modes == [0o644, 0o755]
+
+    chosen = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror, endpoint_managed_file_mode="0600")
+    assert (chosen.status, agent.managed_file.stat().st_mode & 0o777) == (0, 0o600), chosen.output
+    refused = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror, endpoint_managed_file_mode="0664")
+    assert refused.status == 2
+    assert "lets others than root write" in refused.flat()
+    assert agent.managed_file.stat().st_mode & 0o777 == 0o600
+
+
 def test_from_fresh_to_protected_and_back(ansible: Ansible, agent: Agent, mirror: str, tmp_path: Path) -> None:
     address = f"{mirror}/linux/production/"
 

@@ -16,6 +16,7 @@ OLD, NEW, NEWER = "1.443.1.0", "1.443.508.0", "1.445.9.0"
 # One look at the host.
 LOOK = ["health --output json", "health --details definitions"]
 DEFAULTS = {"timeout": 20, "wait": 3, "version": None, "exact": False, "mirror_url": None, "max_age_hours": 168}
+DEFAULTS["managed_file"] = "/nonexistent/mdatp_managed.json"
 
 AGENT = """\
 #!/bin/sh
@@ -70,6 +71,7 @@ class Host:
 
     def health(self, **params):
         defaults = {"timeout": 20, "mirror_url": None, "check_mirror": True, "max_age_hours": 168}
+        defaults["managed_file"] = DEFAULTS["managed_file"]
         return health_info.run(SimpleNamespace(params=dict(defaults, mdatp=str(self.command), **params)))
 
     def calls(self) -> list[str]:

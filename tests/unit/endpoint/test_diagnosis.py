@@ -23,6 +23,7 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings imp
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import logs
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host.host import Host
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import http
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror.address import Address
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -500,7 +501,7 @@ def test_an_answer_that_drips_is_given_up(talk: Callable[[Talk], str]) -> None:
         while not talk.stop.wait(0.05):  # type: ignore[attr-defined]
             connection.sendall(b"x")
 
-    address = http.Address(talk(drip))
+    address = Address(talk(drip))
     begun = time.monotonic()
     with pytest.raises(http.Unreachable) as raised:
         http.fetch(address, "/x", "GET", 0.5)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import address, manifest
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import address, folder, manifest
 
 from tests.support.web import Handler, LocalServer, running
 
@@ -101,15 +101,66 @@ def test_the_status_of_an_answer_is_part_of_the_error():
     assert caught.value.status == 404
 
 
-def test_redirects_are_followed_but_not_for_ever():
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_not_followed(status):
     with web_server() as (url, asked):
-        target = url + "arch_x86_64/manifest.json"
-        with web_server(b"", 302, headers=[("Location", target)]) as (other, _asked):
-            assert manifest.read(other, "x86_64", 60)["definitions_version"] == "1.443.508.0"
-    assert asked == ["/linux/production/arch_x86_64/manifest.json"]
-    with web_server(b"", 302, headers=[("Location", "/again/")]) as (url, asked):
-        assert trouble(url)[0] == "mirror_unreachable"
-        assert len(asked) == 5
+        target = url + "arch_x86_64/manifest.json?token=" + "x" * 100
+        with web_server(b"AccessKeyId: ASIA", status, headers=[("Location", target)]) as (other, _asked):
+            name, message = trouble(other)
+    assert (name, asked) == ("mirror_redirects", [])
+    assert "x" * 5 not in message
+    assert "ASIA" not in message
+
+
+def test_at_most_forty_characters_of_an_answer_are_quoted():
+    with web_server(b"0123456789" * 10) as (url, _asked):
+        message = trouble(url)[1]
+    assert message.endswith("it starts: " + "0123456789" * 4)
+    with web_server(b"see http://user:" + b"hunter2" * 10 + b"@host/") as (url, _asked):
+        assert "hunter2" not in trouble(url)[1]
+
+
+def mirror_with_link(folder, target):
+    (folder / "linux/production").mkdir(parents=True)
+    (folder / "linux/production/arch_x86_64").symlink_to(target)
+    return str(folder / "linux/production")
+
+
+def test_links_inside_a_mirror_are_followed(tmp_path):
+    release = tmp_path / "mirror/.releases/linux-x86_64/1"
+    release.mkdir(parents=True)
+    (release / "manifest.json").write_bytes(MANIFEST)
+    relative = mirror_with_link(tmp_path / "mirror", "../../.releases/linux-x86_64/1")
+    assert manifest.read(relative, "x86_64")["definitions_version"] == "1.443.508.0"
+    link = tmp_path / "mirror/linux/production/arch_x86_64"
+    link.unlink()
+    link.symlink_to(release)
+    assert manifest.read(relative, "x86_64")["definitions_version"] == "1.443.508.0"
+    (tmp_path / "mount").symlink_to("mirror")
+    assert manifest.read(str(tmp_path / "mount/linux/production"), "x86_64", 60)
+    (release / "manifest.json").write_text("root:*:20228")
+    name, message = trouble(relative)
+    assert name == "mirror_answer_unusable"
+    assert "root" not in message.replace(str(tmp_path), "")
+
+
+@pytest.mark.parametrize("link", ["folder", "file", "climbing", "absolute"])
+def test_nothing_outside_a_mirror_is_read_through_links(tmp_path, link):
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "manifest.json").write_bytes(MANIFEST)
+    target = {
+        "folder": "../../../secret",
+        "climbing": "../production/../../../mirror/../secret",
+        "absolute": str(secret),
+    }
+    channel = mirror_with_link(tmp_path / "mirror", target.get(link, "../real"))
+    if link == "file":
+        (tmp_path / "mirror/linux/real").mkdir()
+        (tmp_path / "mirror/linux/real/manifest.json").symlink_to(secret / "manifest.json")
+    name, message = trouble(channel)
+    assert name == "mirror_unreachable"
+    assert "leads out of the mirror" in message
 
 
 @pytest.mark.parametrize(
@@ -170,10 +221,12 @@ def test_other_schemes(location):
     assert "absolute path" in message
 
 
-def test_directories_that_cannot_be_read(tmp_path):
+def test_directories_that_cannot_be_read(tmp_path, monkeypatch):
     assert trouble(str(tmp_path))[0] == "mirror_unreachable"
     (tmp_path / "arch_x86_64").mkdir()
-    os.mkfifo(str(tmp_path / "arch_x86_64" / "manifest.json"))  # hangs like a share whose server is away
+    os.mkfifo(str(tmp_path / "arch_x86_64" / "manifest.json"))
+    assert "not a regular file" in trouble(str(tmp_path))[1]
+    monkeypatch.setattr(folder, "_read", lambda *_arguments: threading.Event().wait())  # as a share without its server
     started = time.monotonic()
     name, message = trouble(str(tmp_path), 0.5)
     assert name == "mirror_unreachable"

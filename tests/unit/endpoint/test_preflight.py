@@ -521,6 +521,14 @@ def test_a_host_without_systemd(machine: Machine) -> None:
     assert machine.ids() == [("systemd_missing", "error")]
 
 
+def test_a_managed_file_that_others_can_write(machine: Machine) -> None:
+    path = "etc/opt/microsoft/mdatp/managed/mdatp_managed.json"
+    machine.write(path, "{}")
+    assert machine.ids() == []
+    (Path(machine.root) / path).chmod(0o666)
+    assert machine.ids() == [("managed_file_writable", "error")]
+
+
 def test_a_host_that_tells_nothing_is_not_accused(tmp_path: Path) -> None:
     host = Host(str(tmp_path), machine="x86_64", environ={}, space=os.statvfs)
     found = preflight.look(host, NOBODY)
@@ -531,5 +539,5 @@ def test_a_host_that_tells_nothing_is_not_accused(tmp_path: Path) -> None:
 def test_every_requirement_leads_to_a_finding_of_the_catalogue() -> None:
     names = [check[0] for check in preflight.CHECKS]
     assert len(names) == len(set(names))
-    known = {record.id for record in catalogue.SECTIONS[-1][2]} | {"agent_too_old"}
+    known = {record.id for record in catalogue.SECTIONS[-1][2]} | {"agent_too_old", "managed_file_writable"}
     assert {check[3] for check in preflight.CHECKS} | {"offline_updates_impossible"} == known

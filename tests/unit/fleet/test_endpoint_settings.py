@@ -21,6 +21,7 @@ OPTIONS: dict[str, Any] = {
     "enforcement_level": "",
     "update_interval": 0,
     "config": {},
+    "managed_file_mode": "",
 }
 ENGINE = {"offlineDefinitionUpdate": "enabled", "offlineDefinitionUpdateFallbackToCloud": False}
 BASE = {
@@ -154,3 +155,34 @@ def test_other_types_than_mappings_are_refused_with_advice() -> None:
         endpoint_settings(OPTIONS, "text")
     with pytest.raises(AnsibleFilterError, match="the variable channel is missing"):
         endpoint_settings({name: value for name, value in OPTIONS.items() if name != "channel"})
+
+
+@pytest.mark.parametrize(
+    ("interval", "removed"), [(0, {"cloudService": {"definitionUpdatesInterval": None}}), (7200, {})]
+)
+def test_without_a_record_only_what_a_variable_promises_is_removed(interval: int, removed: dict[str, Any]) -> None:
+    assert endpoint_settings({**OPTIONS, "update_interval": interval})["without_record"] == removed
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ("", None),
+        ("0644", None),
+        ("0600", None),
+        ("0755", None),
+        ("0664", "lets others than root write"),
+        ("0646", "lets others than root write"),
+        ("0777", "lets others than root write"),
+        ("644", "is not a mode"),
+        ("420", "is not a mode"),
+        ("04644", "is not a mode"),
+        ("0648", "is not a mode"),
+        ("u=rw", "is not a mode"),
+        ("0644\n", "is not a mode"),
+    ],
+)
+def test_a_mode_that_lets_others_write_is_refused(mode: str, said: str | None) -> None:
+    problems = endpoint_settings({**OPTIONS, "managed_file_mode": mode})["problems"]
+    assert len(problems) == (said is not None)
+    assert said is None or said in problems[0]

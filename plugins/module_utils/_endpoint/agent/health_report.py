@@ -10,15 +10,23 @@ __metaclass__ = type
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser, health_rules
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.finding import finding, has_errors, ordered
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import writers
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import manifest
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror.address import architecture
 
 MIRROR_TIMEOUT = 10
 
 
-def look(agent, mirror_url=None, max_age_hours=health_rules.MAX_AGE_HOURS, check_mirror=True):
+def look(
+    agent,
+    mirror_url=None,
+    max_age_hours=health_rules.MAX_AGE_HOURS,
+    check_mirror=True,
+    managed_file=writers.DEFAULT_PATH,
+):
     """What the module health_info returns."""
     record, found = read_health(agent)
+    found = found + read_writers(managed_file)
     published = None
     if check_mirror:
         published, unread = read_mirror(record, mirror_url)
@@ -43,6 +51,15 @@ def read_health(agent):
     except FindingError as error:
         found.append(finding(error.id, error.message))
     return record, found
+
+
+def read_writers(managed_file):
+    """The finding that others can write the managed file, if they can and this user can see it."""
+    try:
+        message = writers.problem(managed_file)
+    except EnvironmentError:
+        return []
+    return [finding("managed_file_writable", message)] if message else []
 
 
 def read_mirror(record, mirror_url=None, timeout=MIRROR_TIMEOUT):

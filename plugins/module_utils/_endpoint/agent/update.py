@@ -14,6 +14,7 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent.mdatp import said
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.finding import finding
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import writers
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.process import now
 
 # Seconds until the health shows an update. The module waits for them if no mirror shows whether there is a newer
@@ -34,6 +35,7 @@ class Update:
         exact=False,
         mirror_url=None,
         max_age_hours=health_rules.MAX_AGE_HOURS,
+        managed_file=writers.DEFAULT_PATH,
     ):
         self._agent = agent
         self._timeout = timeout
@@ -42,6 +44,7 @@ class Update:
         self._exact = exact
         self._mirror_url = mirror_url
         self._max_age_hours = max_age_hours
+        self._managed_file = managed_file
         self._published = None
 
     def run(self, check_mode=False):
@@ -169,6 +172,7 @@ class Update:
     def _result(self, before, after, trouble, message, failed=False):
         before_versions, after_versions = _versions(before), _versions(after)
         health = after if "managed" in after else before
+        trouble = trouble + health_report.read_writers(self._managed_file)
         return {
             "changed": before_versions != after_versions,
             "failed": failed,

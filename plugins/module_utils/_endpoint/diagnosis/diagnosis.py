@@ -30,8 +30,8 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.fin
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import logs, proxies, storage
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host.host import Host
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host.service import Service
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import writers
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed.inspect import ManagedFile
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed.merge import DEFAULT_PATH
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror.address import architecture, lenient
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import TEXT, decode, masked, masked_address
 
@@ -47,7 +47,7 @@ class Diagnosis:
         self,
         agent,
         host=None,
-        managed_file=DEFAULT_PATH,
+        managed_file=writers.DEFAULT_PATH,
         mirror_url=None,
         max_age_hours=MAX_AGE_HOURS,
         log_lines=20,
@@ -109,6 +109,17 @@ class Diagnosis:
     def _managed_file(self, record):
         self.steps.note("managed_file", *self.file.details)
         self.steps.add(self.file.judge(record))
+        self._writers()
+
+    def _writers(self):
+        try:
+            message = writers.problem(self.managed_path, self.host.root)
+        except EnvironmentError as failure:
+            self.steps.note("managed_file", "who can write it is unknown: {0}".format(failure.strerror))
+            return
+        if message:
+            evidence = ["{0} is {1}".format(self.managed_path, self.host.kind(self.managed_path))]
+            self.steps.add([proven("managed_file_writable", message, evidence=evidence)])
 
     def _mirror(self, record):
         configured = record["fields"].get("offline_definition_url_configured")

@@ -16,8 +16,8 @@ import time
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.finding import has_errors, proven
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import address as addresses
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import http, manifest
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import TEXT, decode, masked
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import folder, http, manifest
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import TEXT, decode, masked, quoted
 
 STEP_TIMEOUT = 5
 ANSWER_TIMEOUT = 10
@@ -73,11 +73,11 @@ class MirrorProbe:
     def _note(self, step, text):
         self.notes.setdefault(step, []).append(masked(text))
 
-    def _fail(self, step, finding_id, message, hint=None, evidence=()):
+    def _fail(self, step, finding_id, message, hint=None, evidence=(), severity=None):
         self._note(step, message)
         noted = [line for name in ("address", "name", "port", "tls", "answer") for line in self.notes.get(name, [])]
         evidence = [line for line in noted if line != masked(message)] + list(evidence)
-        self.findings.setdefault(step, []).append(proven(finding_id, message, evidence=evidence, hint=hint))
+        self.findings.setdefault(step, []).append(proven(finding_id, message, severity, evidence, hint))
 
     def _path(self, name):
         """The path of a file for the architecture of the host."""
@@ -93,14 +93,12 @@ class MirrorProbe:
             self._unreachable(failure)
             return
         self._compare_clocks(_http_date(answer["headers"].get("date", "")))
-        size = answer["headers"].get("content-length", "")
+        size = quoted(answer["headers"].get("content-length", ""))
         note = "HEAD {0}: status {1}".format(package, answer["status"])
         self._note("answer", note + (", {0} bytes".format(size) if size else ""))
-        if 300 <= answer["status"] < 400:
-            target = answer["headers"].get("location", "an unknown address")
-            message = "The mirror redirects {0} to {1} (status {2}).".format(package, target, answer["status"])
-            self._fail("answer", "mirror_redirects", message)
         self._read_manifest()
+        if 300 <= answer["status"] < 400 and self.published:
+            self._fail("answer", "mirror_redirects", http.redirect_message(package, answer), severity="warning")
         # Without a manifest, the missing package is not a finding of its own.
         if self.published:
             self._judge_package(package, answer["status"], size)
@@ -164,36 +162,40 @@ class MirrorProbe:
         )
 
     def _get(self, path):
+        """The content of a small file, and whether a link led to it."""
         try:
             answer = http.fetch(self.address, path, "GET", STEP_TIMEOUT)
         except http.Unreachable:
-            return None
-        return answer["body"] if answer["status"] == 200 else None
+            return None, False
+        return answer["body"] if answer["status"] == 200 else None, False
 
     # --- In a folder -------------------------------------------------------------------------------------------------
 
     def _probe_folder(self):
-        """Uses another process for each access, because a share that hangs would block this one."""
         mount = self.host.mount_of(self.address.path)
         if mount:
             self._note("address", "{0} is on {1} ({2})".format(self.address.path, mount["folder"], mount["type"]))
         package = self._path("updates.zip")
-        result = self.host.call(["stat", "-L", "-c", "%s %Y", package], STEP_TIMEOUT)
-        words = result["out"].split()
+        found, why = None, "is empty"
+        try:
+            found = folder.read(package, 0, STEP_TIMEOUT)
+        except folder.Unreadable as reason:
+            why = None if reason.timed_out else "cannot be read: {0}".format(reason.message)
+            self._note("answer", "{0} cannot be examined: {1}".format(package, reason.message))
         self._read_manifest()
-        if result["timed_out"]:
-            self._note("answer", "{0} could not be examined within {1} seconds".format(package, STEP_TIMEOUT))
-        elif len(words) != 2 or words[0] == "0":
-            why = "is empty" if words else "does not exist: {0}".format(result["err"].strip()[-200:])
-            if self.published:
-                self._fail("answer", "mirror_package_missing", "{0} {1}.".format(package, why))
-        else:
-            self._note("answer", "{0}: {1} bytes".format(package, words[0]))
-        self._judge_age(self._read_file, float(words[1]) if len(words) == 2 else None)
+        if found is not None and found.size:
+            self._note("answer", "{0}: {1} bytes".format(package, found.size))
+        elif why and self.published:
+            self._fail("answer", "mirror_package_missing", "{0} {1}.".format(package, why))
+        self._judge_age(self._read_file, found.modified if found else None)
 
-    def _read_file(self, path):
-        result = self.host.call(["head", "-c", "{0}".format(http.MAX_BYTES), path], STEP_TIMEOUT)
-        return result["out"] if result["rc"] == 0 else None
+    @staticmethod
+    def _read_file(path):
+        try:
+            found = folder.read(path, http.MAX_BYTES, STEP_TIMEOUT)
+            return found.data, found.linked
+        except folder.Unreadable:
+            return None, False
 
     # --- Age ---------------------------------------------------------------------------------------------------------
 
@@ -201,16 +203,19 @@ class MirrorProbe:
         if self.published is None:
             return
         root, path = self._root_and_path()
-        status = _mapping(read(root + "/status.json"))
+        data, linked = read(root + "/status.json")
+        status = _mapping(data)
         moment, origin = None, None
         channels = status.get("channels")
         for channel in channels if isinstance(channels, list) else []:
             if isinstance(channel, dict) and channel.get("path") == path:
                 moment, origin = _seconds(channel.get("definitions_date") or channel.get("stored")), "status.json"
-                self._note_hold(channel)
-        self._note_last_sync(status)
+                if not linked:  # A link may lead to a file that is none of the mirror's.
+                    self._note_hold(channel)
+        if not linked:
+            self._note_last_sync(status)
         if moment is None:
-            release = _mapping(read(self._path("release.json")))
+            release = _mapping(read(self._path("release.json"))[0])
             moment, origin = _seconds(release.get("definitions_date") or release.get("stored")), "release.json"
         if moment is None:
             moment, origin = modified, "the time of updates.zip"
@@ -239,18 +244,24 @@ class MirrorProbe:
         held = channel.get("held")
         if held:
             reason = held.get("reason") if isinstance(held, dict) else held
-            self._note("age", "the channel is held: {0}".format(reason or "without a reason"))
+            self._note("age", "the channel is held: {0}".format(_shown(reason) or "without a reason"))
 
     def _note_last_sync(self, status):
         last = status.get("last_sync")
         if not isinstance(last, dict):
             return
-        self._note("age", "the last sync ended {0}: {1}".format(last.get("finished"), last.get("result")))
+        self._note(
+            "age", "the last sync ended {0}: {1}".format(_shown(last.get("finished")), _shown(last.get("result")))
+        )
         units = last.get("units")
         parts = [last] + (units if isinstance(units, list) else [])
         for error in [part.get("error") for part in parts if isinstance(part, dict)]:
             if isinstance(error, dict):
-                self._note("age", "error of the sync: {0}".format(error.get("message")))
+                self._note("age", "error of the sync: {0}".format(_shown(error.get("message"))))
+
+
+def _shown(value):
+    return quoted(value if isinstance(value, TEXT) else "{0}".format(value)) if value else ""
 
 
 def _mapping(data):

@@ -580,6 +580,20 @@ SECTIONS = (
                 rank=120,
             ),
             Record(
+                "managed_file_writable",
+                "error",
+                means="Others than root can change the managed configuration, and with it the protection of the host.",
+                seen="The file, a folder above it or a link on the way to it belongs to another user than root, is "
+                "writable for its group or for everybody, or has an ACL that lets others write. Only the owner of a "
+                "sticky folder counts. If the module runs as another user than root, that user and the group of the "
+                "same name that has no other member count as root.",
+                remedy="Run the role endpoint, or managed_config with protect: true. By hand: chown root, chmod go-w "
+                "for each path in the message. Move the file if its folder has to belong to another user.",
+                step="managed_file",
+                role=CAUSE,
+                rank=430,
+            ),
+            Record(
                 "managed_file_incomplete",
                 "error",
                 means="Settings for offline updates are missing from the file, are in the wrong place, or have the "
@@ -668,9 +682,10 @@ SECTIONS = (
             ),
             Record(
                 "mirror_redirects",
-                "warning",
-                means="The mirror redirects its clients. It is not documented whether the agent follows redirects.",
-                seen="The request for `updates.zip` was answered with a status from 300 to 399.",
+                "error",
+                means="The mirror redirects its clients. It is not documented whether the agent follows redirects, so "
+                "the modules do not follow them. The finding is a warning if only `updates.zip` is redirected.",
+                seen="The request for `manifest.json` or `updates.zip` was answered with a status from 300 to 399.",
                 remedy="Configure the address that the mirror redirects to; it is not documented whether the agent "
                 "follows redirects.",
                 step="answer",

@@ -63,6 +63,11 @@ class Host:
         """Whether a path is a symbolic link."""
         return os.path.islink(self.path(*parts))
 
+    def has_links(self, path):
+        """Whether a path, or a folder in it, is a symbolic link."""
+        root = os.path.realpath(self.root)
+        return os.path.realpath(self.path(path)) != os.path.join(root, process.to_bytes(path).strip(b"/"))
+
     def kind(self, path):
         """Describes a path: its kind, and its owner and mode or the target of the link."""
         place = self.path(path)

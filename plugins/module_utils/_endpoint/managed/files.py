@@ -11,15 +11,19 @@ import errno
 import hashlib
 import os
 import stat
-import tempfile
 
 from ansible.module_utils.common.text.converters import to_bytes, to_text
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import writers
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.path_resolution import (
+    LinkRefused,
+    ResolvedPath,
+    inside,
+)
 
 LARGEST = 2 * 1024 * 1024
-NEW_FILE_MODE = 0o644
-NEW_FOLDER_MODE = 0o755
+AGENT_FOLDERS = b"/etc/opt/microsoft/"
 
-_ADVICE = {
+ADVICE = {
     errno.EACCES: "Run the task as root (become: true).",
     errno.EPERM: "Run the task as root (become: true). As root, check whether the file is immutable (lsattr).",
     errno.EROFS: "The file system is mounted read-only; mount it read-write first.",
@@ -50,120 +54,199 @@ def digest(data):
     return "absent" if data is None else hashlib.sha256(data).hexdigest()
 
 
-def resolve(path):
-    """The native path of the file, symbolic links followed, so that a write never replaces a link."""
-    path = native(path)
-    if not os.path.isabs(path):
-        raise FileProblem("%s is not an absolute path. Give the absolute path of the file." % shown(path))
-    real = os.path.realpath(path)
-    if os.path.islink(path) and not os.path.exists(real):
-        raise FileProblem(
-            "%s is a symbolic link to %s, which does not exist. Remove the link, or create its target."
-            % (shown(path), shown(real))
-        )
-    return real
+class Attributes:
+    """Owner, group and permissions that a file is to have; None keeps what it has.
 
-
-def read(path):
-    """The bytes of a regular file, or None if it does not exist. `path` is a result of resolve."""
-    try:
-        # Without O_NONBLOCK, opening a FIFO would block.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except EnvironmentError as error:
-        if error.errno == errno.ENOENT:
-            return None
-        raise _problem("read", path, error)
-    try:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise FileProblem("%s is not a regular file. Move it away, or give another path." % shown(path))
-        if status.st_size > LARGEST:
-            raise FileProblem(
-                "%s is larger than %d MiB, so it is not a managed configuration. Give another path."
-                % (shown(path), LARGEST // 1024 // 1024)
-            )
-        data = b""
-        while len(data) <= LARGEST:
-            more = os.read(handle, 1024 * 1024)
-            if not more:
-                break
-            data += more
-        return data
-    except EnvironmentError as error:
-        raise _problem("read", path, error)
-    finally:
-        os.close(handle)
-
-
-def replace(module, path, data, set_attributes):
-    """Replaces a file atomically: a reader sees the old content or the new one, never a part.
-
-    The new file gets owner, mode and SELinux context of the old one; set_attributes(path) may change them before the
-    file is renamed into place.
+    `mode` may be a number, an octal string, or a symbolic mode. With `protect`, nobody but those who are trusted may
+    write the file: others lose the permission, and the ownership. An explicit owner or mode has precedence.
     """
-    folder = os.path.dirname(path)
-    staged = None
+
+    def __init__(self, module, owner=None, group=None, mode=None, protect=False):
+        self._module = module
+        self._owner, self._group = _number("user", owner), _number("group", group)
+        self._mode = None if mode == "" else mode
+        self.protect = protect
+
+    def of(self, status, who=()):
+        """The numbers of owner and group and the permissions; `who` can write the file now, besides the trusted."""
+        uid, gid, mode = numbers(status)
+        if self.protect and who:
+            uid, mode = _protected(status, who)
+        uid = uid if self._owner is None else self._owner
+        gid = gid if self._group is None else self._group
+        return uid, gid, mode if self._mode is None else self._permissions(status)
+
+    def _permissions(self, status):
+        if isinstance(self._mode, int):
+            return self._mode
+        try:
+            return int(self._mode, 8)
+        except ValueError:
+            pass
+        try:
+            return self._module._symbolic_mode_to_octal(status, self._mode)
+        except Exception as error:  # pylint: disable=broad-except  # The function raises several types.
+            raise FileProblem("mode is not valid: %s" % to_text(error))
+
+
+class Target:
+    """A file that is read and replaced by the handle of its folder: no part of its path can be swapped meanwhile.
+
+    Without `follow`, a symbolic link at the path is not followed, cannot be read, and is replaced.
+    """
+
+    def __init__(self, module, path, follow=True):
+        self._module = module
+        self._follow_last = follow
+        self._old = None
+        self._trust = writers.trusted()
+        path = to_bytes(path, errors="surrogate_or_strict")
+        if not path.startswith(b"/"):
+            raise FileProblem("%s is not an absolute path. Give the absolute path of the file." % shown(path))
+        try:
+            self._resolved = ResolvedPath(path, self._follow)
+        except LinkRefused as refused:
+            raise FileProblem(
+                "%s is a symbolic link that others than root can make or replace, so it is not followed. Remove the "
+                "link, or make its folder writable for root only, then run the task again." % shown(refused.path)
+            )
+        except EnvironmentError as error:
+            raise problem("read", path, error)
+        self.path = self._resolved.path
+        self.shown = shown(self.path)
+        if self._resolved.status is None and self._resolved.links and self._resolved.links[-1].last:
+            self.close()
+            raise FileProblem(
+                "%s is a symbolic link to %s, which does not exist. Remove the link, or create its target."
+                % (shown(path), self.shown)
+            )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_failure):
+        self.close()
+
+    def close(self):
+        """Closes the handles."""
+        if self._old is not None:
+            os.close(self._old)
+            self._old = None
+        self._resolved.close()
+
+    @property
+    def status(self):
+        """The status of the file, None if it does not exist."""
+        return self._resolved.status
+
+    @property
+    def linked(self):
+        """Whether the path has symbolic links."""
+        return bool(self._resolved.links)
+
+    @property
+    def writers(self):
+        """What others can write in the path, the file included: the path of each, and who can write it."""
+        return writers.of_path(self._resolved, self._trust)
+
+    def is_writable(self):
+        """Whether this user can probably create the file or replace it."""
+        with inside(self._resolved.folder):
+            return os.access(".", os.W_OK | os.X_OK)
+
+    def read(self):
+        """The bytes of a regular file, or None if it does not exist."""
+        resolved = self._resolved
+        try:
+            if resolved.name is not None and resolved.status is None:
+                return None
+            if resolved.name is None or not stat.S_ISREG(resolved.status.st_mode):
+                raise FileProblem("%s is not a regular file. Move it away, or give another path." % self.shown)
+            # Without O_NONBLOCK, opening a FIFO would block.
+            self._old = resolved.open(os.O_RDONLY | os.O_NONBLOCK)
+            resolved.status = os.fstat(self._old)
+            if not stat.S_ISREG(resolved.status.st_mode):
+                raise FileProblem("%s is not a regular file. Move it away, or give another path." % self.shown)
+            if resolved.status.st_size > LARGEST:
+                raise FileProblem(
+                    "%s is larger than %d MiB, so it is not a managed configuration. Give another path."
+                    % (self.shown, LARGEST // 1024 // 1024)
+                )
+            data = b""
+            while len(data) <= LARGEST:
+                more = os.read(self._old, 1024 * 1024)
+                if not more:
+                    break
+                data += more
+            return data
+        except EnvironmentError as error:
+            raise problem("read", self.path, error)
+
+    def changes(self, wanted):
+        """What is to change in the path: each folder and file, with owner, group and permissions before and after."""
+        found = [] if self.status is None else [(self.shown,) + self._attributes(wanted)]
+        if wanted.protect:
+            found += [(shown(folder.path), numbers(folder.status), after) for folder, after in self._repairs()]
+        return [(path, before, after) for path, before, after in found if before != after]
+
+    def _attributes(self, wanted):
+        """Owner, group and permissions of the file before and after."""
+        who = writers.of_file(self._resolved, self._trust) if wanted.protect else ()
+        return numbers(self.status), wanted.of(self.status, who)
+
+    def _repairs(self):
+        """The folders that protect_folders has to change, each with its new owner, group and permissions."""
+        found = []
+        for folder in self._resolved.left + self._resolved.folders:
+            who = writers.of_folder(folder, self._trust)
+            of_agent = folder is self._resolved.folder or AGENT_FOLDERS in folder.path + b"/"
+            if who and (of_agent or folder.status.st_uid == os.geteuid() == 0):
+                uid, mode = _protected(folder.status, who)
+                if (uid, folder.status.st_gid, mode) != numbers(folder.status):
+                    found.append((folder, (uid, folder.status.st_gid, mode)))
+        return found
+
+    def _follow(self, link):
+        if link.last and not self._follow_last:
+            return None
+        if not writers.may_follow(link, self._trust):
+            raise LinkRefused(link.path)
+        return link.target
+
+
+def _protected(status, who):
+    """Owner and permissions without those of others, as far as this user can change them."""
+    user = os.geteuid()
+    uid, mode = status.st_uid, stat.S_IMODE(status.st_mode)
+    foreign = "its owner, uid %d" % uid in who
+    if foreign and user == 0:
+        uid = 0
+    if who[1 if foreign else 0 :] and user in (0, status.st_uid):
+        mode &= ~writers.BY_MODE
+    return uid, mode
+
+
+def _number(kind, name):
+    """The number of a user or a group, None for None."""
+    if name is None or name == "":
+        return None
     try:
-        _make_folders(module, folder)
-        handle, staged = tempfile.mkstemp(prefix=native(".mde-offline-"), dir=folder)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            _copy_attributes(module, path, staged)
-            set_attributes(staged)
-            os.fsync(stream.fileno())
-        os.rename(staged, path)
-        staged = None
-        _sync(folder)
-    except EnvironmentError as error:
-        raise _problem("write", path, error)
-    finally:
-        if staged is not None:
-            try:
-                os.unlink(staged)
-            except EnvironmentError:
-                pass  # Report the first error, not this one.
-
-
-def _make_folders(module, folder):
-    if os.path.isdir(folder):
-        return
-    _make_folders(module, os.path.dirname(folder))
-    os.mkdir(folder)
-    os.chmod(folder, NEW_FOLDER_MODE)
-    if module.selinux_enabled():
-        module.set_context_if_different(folder, module.selinux_default_context(folder), False)
-
-
-def _copy_attributes(module, path, staged):
+        return int(name)
+    except ValueError:
+        import grp
+        import pwd
     try:
-        old = os.stat(path)
-    except EnvironmentError as error:
-        if error.errno != errno.ENOENT:
-            raise
-        os.chmod(staged, NEW_FILE_MODE)
-        context = module.selinux_default_context
-    else:
-        new = os.stat(staged)
-        if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
-            os.chown(staged, old.st_uid, old.st_gid)
-        os.chmod(staged, stat.S_IMODE(old.st_mode))
-        context = module.selinux_context
-    if module.selinux_enabled():
-        module.set_context_if_different(staged, context(path), False)
+        return pwd.getpwnam(native(name)).pw_uid if kind == "user" else grp.getgrnam(native(name)).gr_gid
+    except KeyError:
+        raise FileProblem("There is no %s %s on this host. Create it, or name another one." % (kind, to_text(name)))
 
 
-def _sync(folder):
-    """Writes the folder to disk, without which a rename may be lost at a power failure."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except EnvironmentError:
-        pass  # Some network file systems do not support fsync of a folder.
-    finally:
-        os.close(handle)
+def numbers(status):
+    """Owner, group and permissions of a file."""
+    return status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)
 
 
-def _problem(verb, path, error):
-    advice = _ADVICE.get(error.errno, "Fix that, then run the task again.")
+def problem(verb, path, error):
+    """The error of the system as advice."""
+    advice = ADVICE.get(error.errno, "Fix that, then run the task again.")
     return FileProblem("Cannot %s %s: %s. %s" % (verb, shown(path), to_text(error.strerror), advice))

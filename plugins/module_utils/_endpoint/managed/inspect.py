@@ -45,7 +45,7 @@ class ManagedFile:
         try:
             self.config = strict_json.loads(strict_json.decode(data))
         except strict_json.NotStrictJson as reason:
-            message = "The file {0} {1}.".format(path, reason.message)
+            message = "The file {0} {1}.".format(path, reason.unquoted if host.has_links(path) else reason.message)
             self._add("managed_file_invalid", message, ["kind: {0}".format(reason.kind)])
             return
         self.details.append("{0} is valid JSON with {1} sections".format(path, len(self.config)))

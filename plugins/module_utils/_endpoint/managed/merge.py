@@ -11,9 +11,8 @@ import re
 from collections import OrderedDict
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import strict_json
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed.writers import DEFAULT_PATH
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import masked_address
-
-DEFAULT_PATH = "/etc/opt/microsoft/mdatp/managed/mdatp_managed.json"
 
 ARGUMENT_SPEC = {
     "path": {"type": "path", "default": DEFAULT_PATH},
@@ -31,7 +30,10 @@ ARGUMENT_SPEC = {
     "owner": {"type": "str"},
     "group": {"type": "str"},
     "mode": {"type": "raw"},
+    "protect": {"type": "bool", "default": False},
     "backup": {"type": "bool", "default": False},
+    "record": {"type": "path"},
+    "without_record": {"type": "dict", "default": {}},
     "mdatp": {"type": "path"},
     "timeout": {"type": "int", "default": 30},
 }
@@ -73,8 +75,8 @@ class Plan:
 class BrokenFile(Exception):
     """The file on the host is not valid, so nothing can be merged into it or removed from it."""
 
-    def __init__(self, path, reason):
-        message = "The file %s %s." % (path, reason.message)
+    def __init__(self, path, reason, linked=False):
+        message = "The file %s %s." % (path, reason.unquoted if linked else reason.message)
         hint = _ADVICE.get(reason.kind, _CORRECT_BY_HAND)
         hint += ", or replace the whole file with state: replaced, which keeps a copy of it."
         super(BrokenFile, self).__init__(message)
@@ -83,19 +85,23 @@ class BrokenFile(Exception):
         self.finding = {"id": reason.kind, "severity": "error", "path": "$", "message": message, "hint": hint}
 
 
-def plan(shown_path, data, desired, state, matching=False):
-    """Plans the new content from the bytes of the file (None: no file) and the desired configuration."""
+def plan(shown_path, data, desired, state, matching=False, linked=False, former=None, former_matching=True):
+    """Plans the new content from the bytes of the file (None: no file) and the desired configuration.
+
+    With `linked`, a symbolic link led to the file, and errors quote nothing of it. `former` are settings that are
+    removed first (with `former_matching`, only those that have the same value).
+    """
     before, broken = None, None
     if data is not None:
         try:
             before = strict_json.loads(strict_json.decode(data))
         except strict_json.NotStrictJson as error:
             if state != "replaced":
-                raise BrokenFile(shown_path, error)
+                raise BrokenFile(shown_path, error, linked)
             broken = error
     if state == "replaced":
         return Plan(before, merge(OrderedDict(), desired), broken)
-    present = OrderedDict() if before is None else before
+    present = OrderedDict() if before is None else remove(before, former or {}, former_matching)
     after = remove(present, desired, matching) if state == "absent" else merge(present, desired)
     return Plan(before, None if before is None and not after else after)
 
@@ -103,7 +109,7 @@ def plan(shown_path, data, desired, state, matching=False):
 def diff(shown_path, data, plan):
     """The diff for Ansible, without secrets. Both sides have the same layout, so that only values differ."""
     if plan.broken:
-        before = "(%d bytes that are not shown: the file %s)\n" % (len(data), plan.broken.message)
+        before = "(%d bytes that are not shown: the file %s)\n" % (len(data), plan.broken.unquoted)
     else:
         before = "" if plan.before is None else strict_json.dumps(redact(plan.before))
     after = strict_json.dumps(redact(plan.after))

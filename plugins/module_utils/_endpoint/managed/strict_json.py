@@ -26,10 +26,12 @@ _LONE_SURROGATE = re.compile("[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\ud
 class NotStrictJson(Exception):
     """A text is not a strict JSON object; `kind` is one of the ids of findings about whole files."""
 
-    def __init__(self, kind, message, line=None):
+    def __init__(self, kind, message, line=None, unquoted=None):
         super(NotStrictJson, self).__init__(message)
         self.kind = kind
         self.message = message
+        # The message without names from the text.
+        self.unquoted = unquoted or message
         self.line = line
 
 
@@ -60,8 +62,9 @@ def loads(text):
         first, again = reader.line(first), reader.line(again)
         more = len(reader.duplicates) - 1
         also = " (and %d more duplicate names)" % more if more else ""
-        message = "names %s twice in one object, in line %d and again in line %d%s" % (path, first, again, also)
-        raise NotStrictJson("duplicate_name", message, again)
+        message = "names %s twice in one object, in line %d and again in line %d%s"
+        shown, unquoted = message % (path[:40], first, again, also), message % ("a key", first, again, also)
+        raise NotStrictJson("duplicate_name", shown, again, unquoted)
     if not isinstance(found, dict):
         raise NotStrictJson("root_not_object", "is JSON, but not an object: it must start with { and end with }", 1)
     return found

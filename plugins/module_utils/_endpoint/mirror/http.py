@@ -12,15 +12,12 @@ import socket
 import threading
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import process
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror.address import PORTS, Address
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode, masked
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode, masked, quoted
 
 # More than any manifest, status.json or release.json has.
 MAX_BYTES = 64 * 1024
 _MAX_HEADERS = 16 * 1024
-_MOST_REDIRECTS = 5
 _MOST_ADDRESSES = 4
-_REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class Unreachable(Exception):
@@ -86,8 +83,8 @@ def certificate(address, timeout, call=process.run):
     """Subject and issuer of the certificate, as openssl shows them; empty without openssl."""
     target = address.host_header if ":" in address.host_header else address.host_header + ":443"
     result = call(["openssl", "s_client", "-connect", target, "-servername", address.host], timeout)
-    lines = [line.strip() for line in result["out"].splitlines()]
-    return [line for line in lines if re.match(r"^(subject|issuer)\s*=", line)][:2]
+    found = re.findall(r"^\s*(subject|issuer)\s*=(.*)$", result["out"], re.MULTILINE)
+    return ["{0}={1}".format(name, quoted(value)) for name, value in found[:2]]
 
 
 def ask(connection, address, path, method, timeout):
@@ -123,7 +120,7 @@ def _parsed(data):
     rows = decode(head).split("\r\n")
     status = re.match(r"^HTTP/[0-9.]+ ([0-9]{3})", rows[0])
     if status is None:
-        raise Unreachable("answer", "the server does not speak HTTP; it sent: {0}".format(rows[0][:80] or "nothing"))
+        raise Unreachable("answer", "the server does not speak HTTP; it sent: {0}".format(quoted(rows[0]) or "nothing"))
     headers = [row.partition(":") for row in rows[1:]]
     return {
         "status": int(status.group(1)),
@@ -149,25 +146,10 @@ def fetch(address, path, method, timeout):
         connection.close()
 
 
-def get(address, path, timeout):
-    """The answer to a GET; redirects are followed."""
-    deadline = process.now() + timeout
-    for _number in range(_MOST_REDIRECTS):
-        answer = fetch(address, path, "GET", max(0.05, deadline - process.now()))
-        target = answer["headers"].get("location")
-        if answer["status"] not in _REDIRECTS or not target:
-            return answer
-        address, path = _redirected(address, path, target)
-    raise Unreachable("answer", "more than {0} redirects".format(_MOST_REDIRECTS))
-
-
-def _redirected(address, path, target):
-    if "://" not in target:
-        return address, target if target.startswith("/") else path.rpartition("/")[0] + "/" + target
-    other = Address(target.partition("#")[0].partition("?")[0])
-    if other.problem or other.kind not in PORTS:
-        raise Unreachable("answer", "the redirect to {0} cannot be followed".format(masked(target)))
-    return other, "/" + target.partition("://")[2].partition("#")[0].partition("/")[2]
+def redirect_message(shown, answer):
+    """The message that an answer redirects. It is not documented that agents follow redirects, so nothing does here."""
+    target = quoted(answer["headers"].get("location", "")) or "an unknown address"
+    return "The mirror redirects {0} to {1} (status {2}).".format(shown, target, answer["status"])
 
 
 def _quoted(path):

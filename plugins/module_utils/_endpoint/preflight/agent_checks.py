@@ -12,6 +12,7 @@ import time
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import agent_versions, versions
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import packages, proxies, storage
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import writers
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.preflight.context import NOT_INSTALLED, CheckResult
 
 LIFETIME_MONTHS = 9
@@ -174,6 +175,15 @@ def dependencies(context):
         return CheckResult("unknown for this distribution", None)
     severity = None if context.installed else "info"  # The package of the agent installs them.
     return CheckResult("without " + ", ".join(missing) if missing else "all of them", not missing, severity=severity)
+
+
+def managed_file(context):
+    """Whether nobody but root can write the managed configuration."""
+    try:
+        found = writers.problem(context.managed_file, context.host.root)
+    except EnvironmentError as failure:
+        return CheckResult("cannot be examined: {0}".format(failure.strerror), None)
+    return CheckResult(found, False) if found else CheckResult("writable by root only", True)
 
 
 def proxy(context):

@@ -10,7 +10,7 @@ __metaclass__ = type
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import distributions, storage
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import strict_json
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed.merge import DEFAULT_PATH
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed.writers import DEFAULT_PATH
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror.address import architecture
 
 NOT_INSTALLED = "the agent is not installed"
@@ -33,8 +33,9 @@ class CheckResult:
 class HostContext:
     """What several checks read: the host, its distribution, and the health of the agent if it is installed."""
 
-    def __init__(self, host, agent=None):
+    def __init__(self, host, agent=None, managed_file=DEFAULT_PATH):
         self.host = host
+        self.managed_file = managed_file
         self.distribution = distributions.read(host)
         self.arch = architecture(host.machine)
         self.fields, self.trouble = {}, None
@@ -50,13 +51,13 @@ class HostContext:
         self.passive = self.fields.get("passive_mode_enabled") is True or (
             self.fields.get("antivirus_enforcement_level") == "passive"
         )
-        self.managed = _managed(host)
+        self.managed = _managed(host, managed_file)
         self.processes = host.processes()
         self.fanotify = host.fanotify_groups()
 
 
-def _managed(host):
+def _managed(host, managed_file):
     try:
-        return strict_json.loads(strict_json.decode(host.data(DEFAULT_PATH)))
+        return strict_json.loads(strict_json.decode(host.data(managed_file)))
     except (EnvironmentError, strict_json.NotStrictJson):
         return None

@@ -14,14 +14,15 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.cat
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.finding import proven
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import distributions, storage
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host.host import Host
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed.writers import DEFAULT_PATH
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.preflight import agent_checks, system_checks
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.preflight.context import HostContext
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import masked
 
 
-def look(host=None, agent=None):
+def look(host=None, agent=None, managed_file=DEFAULT_PATH):
     """All requirements of a host, findings for those that it does not meet, and its distribution."""
-    context = HostContext(host or Host(), agent)
+    context = HostContext(host or Host(), agent, managed_file)
     found, requirements = [], []
     for name, title, required, finding_id, check in CHECKS:
         result = check(context)
@@ -136,6 +137,13 @@ CHECKS = (
         "all installed",
         "packages_missing",
         agent_checks.dependencies,
+    ),
+    (
+        "managed_file",
+        "Managed configuration and the folders above it",
+        "writable by root only",
+        "managed_file_writable",
+        agent_checks.managed_file,
     ),
     ("proxy", "Proxy", "none, a transparent or a static one", "proxy_unsupported", agent_checks.proxy),
     (
