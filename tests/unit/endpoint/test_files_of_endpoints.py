@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.mde.offline.plugins.module_utils._endpoint import way, xattrs
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import path_resolution, xattrs
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import files, writing
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed.files import FileProblem
 
@@ -428,7 +428,7 @@ def test_names_of_staged_files_and_backups_are_not_foreseeable(tmp_path: Path, m
 
 def test_an_old_kernel_constant_is_that_of_this_python() -> None:
     assert getattr(os, "O_PATH", 0o10000000) == 0o10000000
-    assert way.O_CLOEXEC == os.O_CLOEXEC
+    assert path_resolution.O_CLOEXEC == os.O_CLOEXEC
 
 
 # --- Protection -------------------------------------------------------------------------------------------------------

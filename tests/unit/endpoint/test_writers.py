@@ -1,4 +1,4 @@
-"""Who besides root can write a file, a folder or a link: one table of cases, and the way to a file."""
+"""Who besides root can write a file, a folder or a link: one table of cases, and whole paths."""
 
 from __future__ import annotations
 
