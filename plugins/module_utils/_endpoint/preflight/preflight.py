@@ -14,9 +14,9 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.cat
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.finding import proven
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import distributions, storage
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host.host import Host
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.masking import masked
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.preflight import agent_checks, system_checks
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.preflight.context import HostContext
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import masked
 
 
 def look(host=None, agent=None):
