@@ -138,7 +138,7 @@ def _end_of_user(window, has_scheme):
             first = word
             if match.start():
                 return -1
-        elif end >= 0 and re.match(r"\W?" + _SCHEME[4:], word, re.IGNORECASE):
+        elif re.search(_SCHEME, word) and (end >= 0 or re.match(_HOST_AND_PATH, first)):
             break
         at = _last_at(word)
         if at < 0:

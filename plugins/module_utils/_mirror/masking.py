@@ -83,7 +83,9 @@ def known_secrets(addresses: Iterable[str]) -> list[str]:
         plain = unquote(password or name)
         pair = f"{unquote(name)}:{unquote(password)}" if colon else plain
         basic = base64.b64encode(pair.encode("utf-8", "surrogateescape")).decode("ascii")
-        found |= {user, password or name, plain, quote(plain, safe=""), json.dumps(plain)[1:-1], pair, basic}
+        # bash and git print other bytes than ASCII as octal numbers.
+        octal = "".join(c if c.isascii() else "".join(f"\\{byte:03o}" for byte in c.encode()) for c in plain)
+        found |= {user, password or name, plain, quote(plain, safe=""), json.dumps(plain)[1:-1], octal, pair, basic}
     return sorted(filter(None, found), key=len, reverse=True)
 
 
@@ -176,7 +178,7 @@ def _end_of_user(window: str, has_scheme: bool) -> int:
             first = word
             if match.start():
                 return -1
-        elif end >= 0 and re.match(r"\W?" + _SCHEME[4:], word, re.IGNORECASE):
+        elif re.search(_SCHEME, word) and (end >= 0 or re.match(_HOST_AND_PATH, first)):
             break
         at = _last_at(word)
         if at < 0:

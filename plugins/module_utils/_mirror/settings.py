@@ -362,6 +362,8 @@ def _url(value: Any, schemes: tuple[str, ...], sample: str, userinfo: bool = Fal
     advice = f"must be an address such as {sample}"
     if not isinstance(value, str):
         return advice
+    if not userinfo and "@" in value:
+        return "must not contain a user or password"
     if userinfo and needs_encoding(value):
         return f"{advice}, and its user and password {ENCODE}"
     if not re.match(r"[!-~]+\Z", value):
@@ -374,8 +376,6 @@ def _url(value: Any, schemes: tuple[str, ...], sample: str, userinfo: bool = Fal
         usable = False
     if not usable or "#" in value:
         return advice
-    if not userinfo and "@" in value:
-        return "must not contain a user or password"
     if not path and (parts.path not in ("", "/") or "?" in value):
         return "must end after the port"
     return None

@@ -77,6 +77,9 @@ TEXTS: dict[str, str] = {
     "http://user:S3cret@h1:1 and http://user:S3/c@ret@h2:2, then http://h3": (
         "http://***@h1:1 and http://***@h2:2, then http://h3"
     ),
+    "no copy from http://h1:9/x.git: git said: http://h1:9/x.git HEAD http://user:S3cret@h2:2": (
+        "no copy from http://h1:9/x.git: git said: http://h1:9/x.git HEAD http://***@h2:2"
+    ),
     "(http://user:S3cret@h1), <http://user:S3cret@h2>": "(http://***@h1), <http://***@h2>",
     "http://user:S3cret@proxy failed, mail ops@corp.example": "http://***@proxy failed, mail ops@corp.example",
     "http://user:S3cret@proxy:3128 ops@corp.example": "http://***@proxy:3128 ops@corp.example",
