@@ -93,8 +93,8 @@ def _passwords(variables: Variables) -> Iterator[str]:
         if isinstance(address, str) and needs_encoding(address):
             yield (
                 f"{name} has a user or a password that needs percent-encoding: every character but letters, digits and "
-                "- . _ ~ is written as %XX. The filter urlencode of Ansible leaves / as it is, so write "
-                "{{ password | urlencode | replace('/', '%2F') }}."
+                "- . _ ~ is written as %XX. The filter urlencode of Ansible leaves / as it is. Write "
+                "password | urlencode | replace('/', '%2F')."
             )
 
 
