@@ -239,6 +239,7 @@ def test_a_broken_file_is_left_alone_with_advice(state: str) -> None:
         ("proxy", "http://user:s3 cret@proxy:8080/", "http://********@proxy:8080/"),
         ("proxy", " http://user:s3cret@proxy:8080/", "********@proxy:8080/"),
         ("httpProxy", "user:s3 cret@proxy:8080", "********@proxy:8080"),
+        ("comment", "user:s3cret s3@proxy:8080", "********@proxy:8080"),
         ("comment", "use http://user:s3/cret@proxy:8080/", "use http://********@proxy:8080/"),
         ("offlineDefinitionUpdateUrl", "https://m.example/linux/@x/", "https://m.example/linux/@x/"),
         # A path behind a port may also be the rest of a password.

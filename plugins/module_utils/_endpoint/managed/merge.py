@@ -169,8 +169,10 @@ def redact(value, name=""):
         return HIDDEN
     if not isinstance(value, type("")):
         return value
-    address = _HAS_SCHEME.match(value) or _ADDRESS_NAME.search(name)
-    return masked(value, address=bool(address), hidden=HIDDEN)
+    if _HAS_SCHEME.match(value) or _ADDRESS_NAME.search(name):
+        return masked(value, address=True, hidden=HIDDEN)
+    # In quotation marks, because a password may contain blanks.
+    return masked('"' + value + '"', hidden=HIDDEN)[1:-1]
 
 
 def redact_line(line):
