@@ -120,7 +120,13 @@ class Job:
         return 0
 
     def masked(self, done: Done) -> Done:
-        """What the alarm command printed, without its arguments, which may be a password or the address of a webhook."""
+        """What the alarm command printed, without its arguments. They may be a password or the address of a webhook."""
+        # The command is a zip archive that contains the engine.
+        sys.path.insert(0, self.command[-1])
+        try:
+            from _mirror import masking
+        except ImportError:
+            return Done(done.status, "", "")
         values = {value for word in self.alarm[1:] for value in (word, word.partition("=")[2])}
         secrets = sorted((value for value in values if len(value) >= SHORTEST_SECRET), key=len, reverse=True)
 
@@ -129,12 +135,6 @@ class Job:
                 text = text.replace(secret, "***")
             return str(masking.masked(text, known=self.alarm[1:]))
 
-        try:
-            # The command is a zip archive with the engine.
-            sys.path.insert(0, self.command[-1])
-            from _mirror import masking  # type: ignore[import-not-found]
-        except ImportError:
-            return Done(done.status, "", "")
         return Done(done.status, clean(done.output), clean(done.errors))
 
     def due(self, stamp: Path, problem: Problem) -> bool:
