@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import masking as endpoint
@@ -14,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.shared.cases_secrets import TEXTS, UNENCODED, VALUES
+from tools import interpreters
 
 
 def in_text(text: str) -> str:
@@ -45,6 +49,28 @@ def test_values(value: str, shown: str) -> None:
 @pytest.mark.parametrize("text", [text for text, shown in TEXTS.items() if shown])
 def test_what_is_masked_stays_masked(text: str) -> None:
     assert in_text(in_text(text)) == in_text(text)
+
+
+OLD = """
+import io, json, sys
+sys.dont_write_bytecode = True
+sys.path.insert(0, sys.argv[1])
+from masking import masked
+texts, values = json.load(io.open(sys.argv[2], encoding="utf-8"))
+print(json.dumps([[masked(text) for text in texts], [masked(value, address=True) for value in values]]))
+"""
+
+
+@pytest.mark.parametrize("version", ["2.7", "3.6"])
+def test_old_pythons(version: str, tmp_path: Path) -> None:
+    python = interpreters.find(version)
+    if python is None:
+        pytest.skip(f"NOT TESTED with Python {version}: it is not installed")
+    given = tmp_path / "given.json"
+    given.write_text(json.dumps([list(TEXTS), list(VALUES)]), encoding="utf-8")
+    command = [python, "-c", OLD, str(Path(str(endpoint.__file__)).parent), str(given)]
+    done = subprocess.run(command, capture_output=True, check=True)
+    assert json.loads(done.stdout) == [list(TEXTS.values()), list(VALUES.values())]
 
 
 # --- Generated texts --------------------------------------------------------------------------------------------------
