@@ -10,11 +10,11 @@ Private to the mde.offline collection.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, Mapping
-from urllib.parse import unquote, urlsplit
+from typing import Any, Callable, Iterator, Mapping
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mde.offline.plugins.module_utils._mirror.errors import MirrorError
+from ansible_collections.mde.offline.plugins.module_utils._mirror.masking import secrets_in
 from ansible_collections.mde.offline.plugins.module_utils._mirror.refusals import ACCEPTABLE, DOWNGRADE
 from ansible_collections.mde.offline.plugins.module_utils._mirror.settings import Settings, load, parse
 
@@ -41,7 +41,7 @@ def run(work: Work, argument_spec: dict[str, Any], **constraints: Any) -> None:
         no_log=True,
         **constraints,
     )
-    module.no_log_values.update(_passwords(module.params))
+    module.no_log_values.update(_secrets(module.params["config"]))
     try:
         result = {"changed": False, **work(_settings(module.params), module.params, module.check_mode)}
     except MirrorError as error:
@@ -73,20 +73,14 @@ def _settings(params: Mapping[str, Any]) -> Settings:
     return load(Path(params["settings"]))
 
 
-def _passwords(params: Mapping[str, Any]) -> set[str]:
-    """Passwords in the parameters, in every form in which they may be printed."""
-    source = _mapping((params.get("config") or {}).get("source"))
-    found: set[str] = set()
-    # `origin` is the former name of `script.url`: a task that still has it must not show its password either.
-    for address in (source.get("proxy"), source.get("origin"), _mapping(source.get("script")).get("url")):
-        try:
-            password = urlsplit(address).password if isinstance(address, str) else None
-        except ValueError:
-            password = str(address)
-        if password:
-            found |= {password, unquote(password)}
-    return found
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+def _secrets(value: Any, name: str = "") -> Iterator[str]:
+    """The possible secrets in a parameter. An address may be at the wrong place, or not be usable."""
+    if isinstance(value, Mapping):
+        for key, below in value.items():
+            yield from _secrets(str(key))
+            yield from _secrets(below, str(key))
+    elif isinstance(value, (list, tuple)):
+        for below in value:
+            yield from _secrets(below, name)
+    elif isinstance(value, str):
+        yield from secrets_in(value, named=name)

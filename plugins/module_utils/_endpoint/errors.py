@@ -7,6 +7,8 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 __metaclass__ = type
 
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.masking import masked
+
 
 class FindingError(Exception):
     """A command or a server did not return a usable result.
@@ -15,6 +17,8 @@ class FindingError(Exception):
     """
 
     def __init__(self, finding_id, message, status=None):
+        # It may quote what a command, a server or a file said.
+        message = masked(message)
         super(FindingError, self).__init__(message)
         self.id = finding_id
         self.message = message

@@ -1,4 +1,4 @@
-"""Decodes bytes of unknown encoding, and masks secrets in text. Private to the mde.offline collection."""
+"""Decodes bytes of unknown encoding. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -13,32 +13,6 @@ import sys
 TEXT = type("")
 # On Python 2 a character above U+FFFF may be stored as two surrogates, so surrogates are valid there.
 _SURROGATE = re.compile("[\ud800-\udfff]") if sys.version_info[0] > 2 else None
-# User and password of an address inside a text. In doubt, it matches too much rather than too little.
-_USER = re.compile(r"""(?<=://)[^\s"'<>]*@""")
-_PLAIN_HOST = re.compile(r"^[^/?#@:]*(:[0-9]*)?([/?#]|$)")
-HIDDEN = "***"
-LONGEST_QUOTE = 40
-
-
-def masked(text):
-    """The text without users and passwords of the addresses in it."""
-    return _USER.sub(HIDDEN + "@", text)
-
-
-def quoted(text):
-    """The beginning of a text from elsewhere, in one line: enough to recognise its kind, too little to leak a file."""
-    # Masking takes long for long texts, and has to come before the cut, which may remove the sign after a password.
-    return " ".join(masked(text[:1000]).split())[:LONGEST_QUOTE]
-
-
-def masked_address(address, hidden=HIDDEN):
-    """An address, with or without a scheme, without its user and password, whatever characters they have."""
-    scheme, sign, rest = address.partition("://")
-    if not sign:
-        scheme, rest = "", address
-    if "@" not in rest or _PLAIN_HOST.match(rest):
-        return address
-    return scheme + sign + hidden + "@" + rest.rpartition("@")[2]
 
 
 def decode(output):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .masking import masked
+
 
 class MirrorError(Exception):
     """A failure that a person or a program can act on.
@@ -19,6 +21,8 @@ class MirrorError(Exception):
     def __init__(
         self, code: str, message: str, hint: str, retriable: bool = False, retry_after: float | None = None
     ) -> None:
+        # A message may quote what another program, a server or a file said.
+        message = masked(message)
         super().__init__(message)
         self.code = code
         self.message = message

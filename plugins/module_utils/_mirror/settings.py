@@ -18,11 +18,13 @@ from typing import Any, Callable, Mapping, NamedTuple, Optional
 from urllib.parse import unquote, urlsplit
 
 from .errors import SettingsError
+from .masking import masked, user_part
 from .units import ARCHITECTURES, PLATFORMS, RINGS, Unit
 
 DEFAULT_PATH = Path("/etc/mde-mirror/settings.json")
 DEFAULT_ROOT = "/srv/mde-mirror"
 SERVICE_URL = "https://go.microsoft.com/fwlink/"
+ENCODE = "need percent-encoding: every character but letters, digits and - . _ ~ is written as %XX, such as %2F for /"
 _REPOSITORY = "https://github.com/microsoft/mdatp-xplat.git"
 _HOST_AND_PORT = re.compile(
     r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?))"
@@ -65,6 +67,11 @@ class SourceSettings(NamedTuple):
     def is_encrypted(self) -> bool:
         """True if the source is asked over TLS, which is always verified."""
         return urlsplit(self.url).scheme.lower() == "https"
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses that may contain a password."""
+        return tuple(filter(None, (self.url, self.proxy, self.script.url)))
 
 
 class AgeLimits(NamedTuple):
@@ -202,12 +209,16 @@ def parse(fields: Any, where: str = "the settings") -> Settings:
             unsigned=source.get("unsigned"),
             script=ScriptSettings(
                 path=script.get("path") or None,
-                url=script.get("url") or None,
+                url=_with_lower_scheme(script.get("url")) or None,
                 commit=(script.get("commit") or "").lower() or None,
             ),
         ),
         signing_key=signing.get("key") or None,
     )
+
+
+def _with_lower_scheme(url: str | None) -> str:
+    return re.sub(r"\A[A-Za-z][A-Za-z0-9+.-]*(?=://)", lambda scheme: scheme[0].lower(), url or "")
 
 
 def _age_limits(value: Any) -> AgeLimits:
@@ -285,7 +296,7 @@ def _texts(choices: tuple[str, ...] = (), empty: bool = False) -> Check:
             return "must not be empty"
         unknown = [item for item in value if choices and item not in choices]
         if unknown:
-            return "accepts {}, but not {}".format(", ".join(choices), ", ".join(unknown))
+            return "accepts {}, but not {}".format(", ".join(choices), ", ".join(map(_shown, unknown)))
         if len(set(value)) != len(value):
             return "names an entry twice"
         return None
@@ -362,7 +373,13 @@ def _commit(value: Any) -> str | None:
 def _url(value: Any, schemes: tuple[str, ...], sample: str, userinfo: bool = False, path: bool = True) -> str | None:
     # The value is not shown, because it may contain a password in an unexpected place.
     advice = f"must be an address such as {sample}"
-    if not isinstance(value, str) or not re.match(r"[!-~]+\Z", value):
+    if not isinstance(value, str):
+        return advice
+    if not userinfo and "@" in value:
+        return "must not contain a user or password"
+    if userinfo and needs_encoding(value):
+        return f"{advice}, and its user and password {ENCODE}"
+    if not re.match(r"[!-~]+\Z", value):
         return advice
     try:
         parts = urlsplit(value)
@@ -372,11 +389,14 @@ def _url(value: Any, schemes: tuple[str, ...], sample: str, userinfo: bool = Fal
         usable = False
     if not usable or "#" in value:
         return advice
-    if not userinfo and "@" in value:
-        return "must not contain a user or password"
     if not path and (parts.path not in ("", "/") or "?" in value):
         return "must end after the port"
     return None
+
+
+def needs_encoding(address: str) -> bool:
+    """Whether user or password contain a character that ends them, or that no address may contain."""
+    return re.search(r"[/?#\[\]]|[^!-~]", user_part(address)) is not None
 
 
 def _is_host_and_port(text: str) -> bool:
@@ -399,7 +419,7 @@ def _shown(value: Any) -> str:
         return "a list"
     if isinstance(value, Mapping):
         return "an object"
-    shown = json.dumps(value, default=str)
+    shown = json.dumps(masked(value, address=True) if isinstance(value, str) else value, default=str)
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
 

@@ -11,6 +11,7 @@ import contextlib
 import email.utils
 import http.client
 import io
+import re
 import socket
 import ssl
 import threading
@@ -22,6 +23,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from . import VERSION
 from .cancel import Cancel
 from .errors import MirrorError
+from .masking import masked
 from .settings import SourceSettings
 
 MAX_REDIRECTS = 8
@@ -36,10 +38,8 @@ _DRAIN_SECONDS = 1.0
 
 def shown(url: str) -> str:
     """An address for messages: without user, password and query (signed addresses have their secret in the query)."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    port = f":{parts.port}" if parts.port else ""
-    return "{}://{}{}{}".format(parts.scheme, f"[{host}]" if ":" in host else host, port, parts.path)
+    scheme, sign, rest = masked(url, address=True, hidden="").partition("://")
+    return scheme + sign + re.split("[?#]", rest[1:] if rest.startswith("@") else rest)[0]
 
 
 class BandwidthLimit:

@@ -39,7 +39,8 @@ def compose(base: str, channel: str = "production", platform: str = "linux") -> 
             "'https://mirror.example.com' or '/mnt/mde-mirror'."
         )
     # This check comes first, because the messages below quote the address and a password must not reach a log.
-    if re.search(r"//[^/]*@", text) or ("@" in text and not text.startswith("/")):
+    encoded = re.match(r"([^/]*//)?[^/]*%40", text)
+    if re.search(r"//[^/]*@", text) or ("@" in text and not text.startswith("/")) or encoded:
         raise AddressError(
             "The mirror's address contains a user name or a password. Agents take no credentials, and `mdatp health` "
             "shows the address to every user of the endpoint. Remove them, and restrict access by network."

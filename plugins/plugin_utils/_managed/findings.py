@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, TypedDict, Union
 
+from .masking import masked
+
 ERROR, WARNING, INFO = "error", "warning", "info"
 _RANK = {ERROR: 0, WARNING: 1, INFO: 2}
 _SHOWN = 60
@@ -92,15 +94,10 @@ def dotted(path: Path) -> str:
     return text or "$"
 
 
-def redact(text: str) -> str:
-    """Mask a possible user and password: everything before the last @ except a scheme."""
-    return re.sub(r"\A([A-Za-z][A-Za-z0-9+.-]{0,20}://)?.*@", r"\1***@", text, flags=re.DOTALL)
-
-
 def show(value: object) -> str:
-    """A value as JSON for a message: redacted, short, printable. For containers, only the kind is shown."""
+    """A value as JSON for a message: masked, short, printable. For containers, only the kind is shown."""
     if isinstance(value, str):
-        text = redact(value)
+        text = masked(value)
         return _readable_json(text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")
     if value is None or isinstance(value, (bool, int, float)):
         text = json.dumps(value)

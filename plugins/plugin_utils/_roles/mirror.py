@@ -36,6 +36,7 @@ def problems(variables: Variables, scheduler: str, os_family: str) -> list[str]:
     return [
         *_unfit(variables),
         *_for_the_host(variables, os_family),
+        *_passwords(variables),
         *_alarms(variables),
         *(_cron(variables) if scheduler == "cron" else ()),
         *(_times(variables, scheduler) if scheduler != "none" else ()),
@@ -68,6 +69,33 @@ def _for_the_host(variables: Variables, os_family: str) -> Iterator[str]:
         *PurePosixPath(variables["root"]).parents,
     ):
         yield "macOS does not allow a folder /srv. Set mirror_root, for instance to /usr/local/var/mde-mirror."
+
+
+def needs_encoding(address: str) -> bool:
+    """Whether user or password of an address contain a character that ends them, or that no address may contain."""
+    # The user part ends at the last @, whatever its password contains.
+    user = address[: address.rfind("@" if "@" in address else "%40") + 1].partition("://")[2][:-1]
+    return ":" in user and re.search(r"[/?#\[\]]|[^!-~]", user) is not None
+
+
+def _passwords(variables: Variables) -> Iterator[str]:
+    source = variables.get("settings", {}).get("source", {})
+    source = source if isinstance(source, Mapping) else {}
+    script = source.get("script")
+    addresses = {
+        "mirror_source_proxy": variables.get("source_proxy"),
+        "mirror_source_script_url": variables.get("source_script_url"),
+        "mirror_settings.source.proxy": source.get("proxy"),
+        "mirror_settings.source.script.url": script.get("url") if isinstance(script, Mapping) else None,
+    }
+    for name, address in addresses.items():
+        # The value is not shown, because it contains a password.
+        if isinstance(address, str) and needs_encoding(address):
+            yield (
+                f"{name} has a user or a password that needs percent-encoding: every character but letters, digits and "
+                "- . _ ~ is written as %XX. The filter urlencode of Ansible leaves / as it is. Write "
+                "password | urlencode | replace('/', '%2F')."
+            )
 
 
 def _alarms(variables: Variables) -> Iterator[str]:

@@ -31,6 +31,8 @@ _INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*\Z")
 # `[::1]` and `[::1]:8080` are addresses, not lists.
 _IPV6_ADDRESS = re.compile(r"\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]")
 _LONGEST = 60
+# An address with a user, in a variable that takes none.
+_MAY_BE_SECRET = re.compile("@|%40")
 
 
 class VariableError(Exception):
@@ -74,7 +76,7 @@ def converted(name: str, value: object, option: Option) -> t.Any:
             raise VariableError(_sentence(name, f"one of: {choices}", wrong, secret))
         if isinstance(fault, ArgumentTypeError) and not option.get("options"):
             raise VariableError(_sentence(name, _NOUNS.get(option.get("type", "str"), "valid"), prepared, secret))
-        reason = "." if secret else f": {fault}"
+        reason = "." if secret or _MAY_BE_SECRET.search(str(fault)) else f": {fault}"
         raise VariableError(f"{name} is not valid{reason}")
     return result.validated_parameters[name]
 
@@ -170,7 +172,7 @@ def _not_among(value: t.Any, choices: t.Sequence[t.Any]) -> t.Any:
 
 
 def _sentence(name: str, wanted: str, value: object, secret: bool) -> str:
-    if secret:
+    if secret or (isinstance(value, str) and _MAY_BE_SECRET.search(value)):
         return f"{name} has to be {wanted}. The value is not shown because it may contain a secret."
     if isinstance(value, (list, tuple)):
         shown = "a list"

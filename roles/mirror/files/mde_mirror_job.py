@@ -35,6 +35,8 @@ KINDS = ("sync", "watch")
 ALARM_SECONDS, STATUS_SECONDS, GRACE_SECONDS = 120, 600, 60
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 LONGEST_REASON = 500
+# Shorter arguments of the alarm command are options and words.
+SHORTEST_SECRET = 4
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Job:
         done = run([*self.alarm, reason], ALARM_SECONDS)
         if done.status:
             # The alarm may not have been delivered, so the next failure tries again.
-            log(f"{self.alarm[0]} failed: {done.message or done.status}", syslog.LOG_ERR)
+            log(f"{self.alarm[0]} failed: {self.masked(done).message or done.status}", syslog.LOG_ERR)
             return 1
         with contextlib.suppress(OSError):
             handle, name = tempfile.mkstemp(dir=str(self.state), prefix=".alarm-")
@@ -116,6 +118,24 @@ class Job:
             os.close(handle)
             Path(name).replace(stamp)
         return 0
+
+    def masked(self, done: Done) -> Done:
+        """What the alarm command printed, without its arguments. They may be a password or the address of a webhook."""
+        # The command is a zip archive that contains the engine.
+        sys.path.insert(0, self.command[-1])
+        try:
+            from _mirror import masking
+        except ImportError:
+            return Done(done.status, "", "")
+        values = {value for word in self.alarm[1:] for value in (word, word.partition("=")[2])}
+        secrets = sorted((value for value in values if len(value) >= SHORTEST_SECRET), key=len, reverse=True)
+
+        def clean(text: str) -> str:
+            for secret in secrets:
+                text = text.replace(secret, "***")
+            return str(masking.masked(text, known=self.alarm[1:]))
+
+        return Done(done.status, clean(done.output), clean(done.errors))
 
     def due(self, stamp: Path, problem: Problem) -> bool:
         """True for another problem than that of the last alarm, or if `repeat` has passed."""

@@ -174,6 +174,15 @@ def test_a_failing_alarm_command_has_no_effect_on_the_sync_and_is_retried(mirror
     assert mirror.run("sync", alarm=broken).returncode == 1
 
 
+def test_what_a_failing_alarm_command_prints_is_logged_without_its_arguments(mirror: Mirror) -> None:
+    says = "import sys; sys.exit('cannot reach ' + ' '.join(sys.argv[1:-1]) + ' as http://bot:S3/c@ret@proxy:3128')"
+    arguments = ["--token=S3cret-token", "https://bot:S3/cr@et@chat.example/hook", "https://chat.example/S3cret/hook"]
+    watched = mirror.run("watch", alarm=[sys.executable, "-c", says, *arguments, "-H", "Authorization: Bearer S3cret"])
+    assert watched.returncode == 1
+    assert "failed: cannot reach" in watched.stdout
+    assert "S3" not in watched.stdout + watched.stderr
+
+
 def test_settings_that_cannot_be_used_raise_an_alarm(mirror: Mirror) -> None:
     mirror.write_settings(retian=3)
     assert mirror.run("sync").returncode == 2

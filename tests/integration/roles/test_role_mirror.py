@@ -139,6 +139,43 @@ def test_refused_settings_do_not_go_live_and_passwords_are_not_shown(
         assert "s3cret" not in (tmp_path / "mirror/etc" / name).read_text(encoding="utf-8")
 
 
+ODD_PASSWORDS = ["s3cret/Pw@rd", "12/3s3cret", "s3cret Pw", "s3cret?x#Pw"]
+
+
+def test_passwords_that_need_percent_encoding_are_refused_before_anything_is_shown(
+    ansible: Ansible, host: dict[str, Any], tmp_path: Path
+) -> None:
+    for password in ODD_PASSWORDS:
+        host.update(mirror_source_proxy=f"http://sync:{password}@127.0.0.1:9")
+        refused = ansible.roles("mirror", "mirrors", "--check", "--diff", "-vvv")
+        assert refused.status == 2
+        assert "mirror_source_proxy has a user or a password that needs percent-encoding" in refused.flat()
+        assert "s3cret" not in refused.output
+        assert not (tmp_path / "mirror").exists()
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        *(f"http://sync:{password}@127.0.0.1:9" for password in ODD_PASSWORDS),
+        "http://sync:s3cret%40127.0.0.1:9",
+        "http://sync:s3cret\\u0040127.0.0.1:9",
+        "sync:s3cret@127.0.0.1:9",
+    ],
+    ids=range(7),
+)
+def test_a_password_in_settings_that_somebody_else_wrote_is_not_shown(
+    ansible: Ansible, host: dict[str, Any], earlier: str
+) -> None:
+    file = Path(host["mirror_settings_file"])
+    file.parent.mkdir(parents=True)
+    file.write_text(f'{{"source": {{"proxy": "{earlier}"}}}}\n', encoding="utf-8")
+    host.update(mirror_sync=False)
+    replaced = ansible.roles("mirror", "mirrors", "--check", "--diff", "-vvv")
+    assert "Validate the settings with the command and write them" in replaced.output
+    assert "s3cret" not in replaced.output
+
+
 def test_what_cannot_work_is_refused_in_words(ansible: Ansible, host: dict[str, Any], tmp_path: Path) -> None:
     typo = ansible.roles("mirror", "mirrors", mirror_scheduler="weekly", mirror_retain="three")
     assert typo.status == 2

@@ -629,6 +629,19 @@ def test_proxies(endpoint: Endpoint) -> None:
     assert any("proxy.corp:3128" in line for line in result["findings"][0]["evidence"])
 
 
+@pytest.mark.parametrize("password", ["gehe/im", "gehe im", "ge@he im", "12/gehe", "gehe im wort", "gehe?im"])
+def test_the_password_of_a_proxy_is_shown_nowhere(endpoint: Endpoint, password: str) -> None:
+    proxy = f"http://user:{password}@proxy.corp:3128"
+    endpoint.systemd(Environment=f"LD_LIBRARY_PATH=/x HTTPS_PROXY={proxy} NO_PROXY=localhost")
+    endpoint.write("etc/environment", f"http_proxy={proxy}\nno_proxy=localhost\n")
+    endpoint.write("etc/systemd/system/mdatp.service.d/x.conf", f'[Service]\nEnvironment="https_proxy={proxy}"\n')
+    result = endpoint.diagnose()
+    assert [entry["id"] for entry in result["findings"]] == ["proxy_unsupported"] * 3
+    evidence = {line.partition(": ")[2] for entry in result["findings"] for line in entry["evidence"]}
+    assert evidence == {"http://***@proxy.corp:3128"}
+    assert not re.search("gehe|im@|im wort", json.dumps(result))
+
+
 def test_the_agents_own_test(endpoint: Endpoint, served: str) -> None:
     endpoint.agent.connections = {"https://cdn.x.cp.wd.microsoft.com/ping": "curl error 6", served: "OK"}
     assert endpoint.ids() == []

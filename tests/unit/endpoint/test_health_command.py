@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -355,6 +356,22 @@ def test_credentials_do_not_leave_the_command(tmp_path):
     asked = agent(tmp_path, answers(json=JSON[:-1] + ', "proxy": "http://user:secret@proxy:3128/"}'))
     assert asked.health()["fields"]["proxy"] == "http://***@proxy:3128/"
     assert "secret" not in repr(asked.calls)
+
+
+@pytest.mark.parametrize("scheme", ["http://", "HTTP://", ""])
+@pytest.mark.parametrize(
+    "password", ["secret", "sec/ret", "sec@ret", "sec ret", "12/secret", "sec?r#et", "p@ss sec ret"]
+)
+@pytest.mark.parametrize("printed", ["json", "text"])
+def test_odd_passwords_do_not_leave_the_command(tmp_path, printed, password, scheme):
+    address = f"{scheme}user:{password}@proxy:3128"
+    rows = {**json.loads(JSON), "proxy": address, "releaseRing": "Production", "mail": "ops@corp.example"}
+    table = TABLE + f'proxy                                       : "{address}"\nmail : "ops@corp.example"\n'
+    shown = answers(json=json.dumps(rows)) if printed == "json" else answers(json="no JSON", text=table)
+    asked = agent(tmp_path, shown)
+    fields = asked.health()["fields"]
+    assert (fields["proxy"], fields["mail"]) == (f"{scheme}***@proxy:3128", "ops@corp.example")
+    assert not re.search("sec|p@ss", repr(asked.calls))
 
 
 def test_only_the_last_call_of_each_command_is_reported(tmp_path):

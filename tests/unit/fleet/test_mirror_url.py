@@ -66,9 +66,22 @@ def test_advice(base: str, options: tuple[str, ...], advice: str) -> None:
     assert advice in str(caught.value)
 
 
-def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://reader:s3cret@mirror.example.com:8000",
+        "http://reader:s3cret/x@mirror.example.com:8000",
+        "http://reader:12/s3cret@mirror.example.com",
+        "http://reader:s3cret x@mirror.example.com",
+        "HTTP://reader:s3cret%40mirror.example.com",
+        "reader:s3cret@mirror.example.com",
+        "reader:s3cret%40mirror.example.com",
+        "//reader:s3cret@mirror.example.com/x",
+    ],
+)
+def test_a_password_in_the_address_is_refused_and_not_repeated(address: str) -> None:
     with pytest.raises(AnsibleFilterError) as caught:
-        mirror_url("http://reader:s3cret@mirror.example.com:8000")
+        mirror_url(address)
     assert "no credentials" in str(caught.value)
     assert "s3cret" not in str(caught.value)
 

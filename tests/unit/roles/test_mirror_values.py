@@ -30,6 +30,14 @@ REFUSED = [
     ("group", "nogroup\nX=~", "mirror_group cannot be used. Give the name of a group."),
     ("schedule", "hourly\nUnit=evil.service", "mirror_schedule cannot be used"),
     ("hosting", "smb", "for Windows hosts"),
+    (
+        "source_proxy",
+        "http://sync:s3cr3t/Pw%40rd@proxy:3128",
+        "mirror_source_proxy has a user or a password that needs",
+    ),
+    ("source_script_url", "https://sync:12/3s3cr3t@host/x.git", "mirror_source_script_url has a user or a password"),
+    ("settings", {"source": {"proxy": "http://sync:s3cr3t#x@proxy:3128"}}, "mirror_settings.source.proxy has a user"),
+    ("settings", {"source": {"script": {"url": "https://u:s3cr3t x@h/x"}}}, "replace('/', '%2F')"),
     ("alarm_command", ["mail", "root"], "absolute path of a program"),
     ("alarm_command", ["/usr/bin/mail root"], "elements of a list"),
     ("alarm_units", ["page me"], "mirror_alarm_units has 'page me'"),
@@ -55,6 +63,7 @@ REFUSED = [
 def test_what_cannot_be_used_is_refused_in_a_sentence(name: str, value: object, said: str) -> None:
     (sentence,) = problems({**DEFAULTS, name: value}, "cron", "Debian")
     assert said in sentence
+    assert "s3cr3t" not in sentence
 
 
 @pytest.mark.parametrize("scheduler", ["systemd", "cron", "launchd", "none"])
@@ -69,6 +78,9 @@ def test_the_defaults_can_be_used(scheduler: str) -> None:
         {"sync_time_limit": "infinity"},
         {"alarm_command": ["/usr/bin/page", "two words"], "alarm_units": ["page@x.service"]},
         {"root": "/srv/two words/50 %"},
+        {"source_proxy": "http://sync:s3cr3t%2FPw%40rd@proxy:3128", "source_script_url": "git@host:path/a@b"},
+        {"source_script_url": "https://host/a@b.git", "settings": {"source": {"proxy": None, "script": None}}},
+        {"settings": {"source": None}},
         {"alarm_max_definitions_age": {"canary": 24, "production": 0, "pilot": 1.5}},
     ],
 )

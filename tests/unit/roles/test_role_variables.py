@@ -135,6 +135,14 @@ def test_the_value_of_a_secret_is_in_no_sentence(option: dict[str, Any], value: 
     assert str(refused.value).endswith("The value is not shown because it may contain a secret.")
 
 
+@pytest.mark.parametrize("value", ["http://u:s3cret/x@h:3128", "u:s3cret%40h"])
+@pytest.mark.parametrize("option", [{"type": "int"}, {"type": "bool"}, {"type": "str", "choices": ["a"]}, NESTED, DICT])
+def test_an_address_with_a_password_is_in_no_sentence(option: dict[str, Any], value: str) -> None:
+    with pytest.raises(VariableError) as refused:
+        converted("x", [value] if option.get("type") == "list" else value, option)
+    assert "s3cret" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("option", "value", "unset"),
     [

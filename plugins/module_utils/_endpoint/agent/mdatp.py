@@ -16,7 +16,8 @@ import signal
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import process
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode, masked
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.masking import masked
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode
 
 CLIENT = "opt/microsoft/mdatp/sbin/wdavdaemonclient"
 CUSTOM_CLIENT = "microsoft_mdatp/sbin/wdavdaemonclient"

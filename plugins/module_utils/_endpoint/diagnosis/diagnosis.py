@@ -32,8 +32,9 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.host.host im
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host.service import Service
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import writers
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed.inspect import ManagedFile
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.masking import masked
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror.address import architecture, lenient
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import TEXT, decode, masked, masked_address
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import TEXT, decode
 
 CONNECTIVITY_TIMEOUT = 75
 _TESTED = re.compile(r"^Testing connection with (.+) \.\.\. \[(.+)\]$", re.MULTILINE)
@@ -146,7 +147,7 @@ class Diagnosis:
         row = record["fields"].get("proxy")
         if isinstance(row, TEXT) and row.strip().lower() not in ("", "none"):
             found.append(("health of the agent", "proxy", row.strip()))
-        lines = ["{0} in {1}: {2}".format(name, where, masked_address(value)) for where, name, value in found]
+        lines = ["{0} in {1}: {2}".format(name, where, masked(value, address=True)) for where, name, value in found]
         none = "the agent has no proxy; this diagnosis used none for its requests to the mirror either"
         self.steps.note("proxy", *(lines or [none]))
         for where, name, value in found:

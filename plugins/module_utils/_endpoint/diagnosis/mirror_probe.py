@@ -15,9 +15,10 @@ import time
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.finding import has_errors, proven
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.masking import masked, quoted
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import address as addresses
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import folder, http, manifest
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import TEXT, decode, masked, quoted
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import TEXT, decode
 
 STEP_TIMEOUT = 5
 ANSWER_TIMEOUT = 10

@@ -10,7 +10,7 @@ __metaclass__ = type
 import json
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.catalogue import BY_ID, RECORDS
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import masked
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.masking import masked
 
 # Name, title, number of the step in Microsoft's troubleshooting.
 STEPS = (

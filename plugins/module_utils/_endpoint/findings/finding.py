@@ -7,7 +7,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 __metaclass__ = type
 
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import masked
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.masking import masked
 
 _SEVERITIES = ("error", "warning", "info")
 

@@ -11,7 +11,7 @@ import os
 import re
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host.storage import LOGS
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import masked
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.masking import masked
 
 AUDIT_LOG = "/var/log/audit/audit.log"
 MOST_BYTES = 128 * 1024

@@ -17,6 +17,7 @@ DROP_INS = "etc/systemd/system/mdatp.service.d"
 _ASSIGNMENT = re.compile(
     r"""(?:^|[\s"'=])({0})\s*=\s*("[^"]*"|'[^']*'|[^\s"']+)""".format("|".join(NAMES)), re.IGNORECASE | re.MULTILINE
 )
+_REST_OF_USER = re.compile(r"""(?:[ \t]+[^\s"'=@]+)*[ \t]+[^\s"'=@]*@[^\s"']*""")
 _FILE = re.compile(r"^\s*EnvironmentFile\s*=\s*-?(/\S+)", re.MULTILINE)
 _STATIC = re.compile(r"https?://(\[[0-9a-f:.]+\]|[^\[\]:/]+)(?::([0-9]{1,5}))?/?\Z", re.IGNORECASE)
 
@@ -41,8 +42,16 @@ def configured(host, managed=None, unit_environment="", task=True):
 
 def assignments(text):
     """(name, value) of each proxy in a text with assignments of environment variables."""
-    found = [(name, value.strip("\"'").strip()) for name, value in _ASSIGNMENT.findall(text)]
-    return [(name, value) for name, value in found if value]
+    found = []
+    for match in _ASSIGNMENT.finditer(text):
+        name, value = match.groups()
+        # A blank ends a value without quotes. What follows may still be the rest of a password, and the value is shown
+        # without its user part.
+        rest = _REST_OF_USER.match(text, match.end()) if value[0] not in "\"'" and problem(value) else None
+        value = (value + (rest.group() if rest else "")).strip("\"'").strip()
+        if value:
+            found.append((name, value))
+    return found
 
 
 def problem(value):

@@ -12,7 +12,7 @@ from collections import OrderedDict
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import strict_json
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed.writers import DEFAULT_PATH
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import masked_address
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.masking import masked
 
 ARGUMENT_SPEC = {
     "path": {"type": "path", "default": DEFAULT_PATH},
@@ -45,12 +45,13 @@ PACKED = "packed"
 
 HIDDEN = "********"
 _SECRET_NAME = re.compile(r"pass(word|wd|phrase)?$|secret|token|credential|private_?key|api_?key", re.IGNORECASE)
+_ADDRESS_NAME = re.compile(r"proxy|url$", re.IGNORECASE)
 # Parts of a line that is not JSON: names, strings (also unterminated ones), and words without quotes.
 _PIECE = re.compile(r"""(?P<name>"[^"]*"(?=\s*:)|'[^']*'(?=\s*:))|"[^"]*"?|'[^']*'?|[^\s{}\[\],:"']+""")
 _PLAIN_NAME = re.compile(r"""["'][\w$ .-]{1,60}["']$""", re.UNICODE)
 _SIGNS = re.compile(r"(\W+|-?[0-9.]{1,5})$", re.UNICODE)
 _JSON_WORDS = ("true", "false", "null", "none", "yes", "no", "on", "off", "nan", "infinity", "undefined")
-_HAS_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_HAS_SCHEME = re.compile(r"^\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 _SAVE_AS_UTF8 = "Save it as UTF-8 without a byte order mark"
 _ADVICE = {
@@ -159,18 +160,25 @@ def same(one, other):
 
 
 def redact(value, name=""):
-    """The configuration without secrets: users in addresses, and strings whose name suggests a secret."""
+    """The configuration without secrets: users in addresses, and values whose name suggests a secret."""
     if isinstance(value, dict):
-        return OrderedDict((key, redact(below, key)) for key, below in value.items())
+        # What is below such a name is a secret too, whatever its own name is.
+        secret = _SECRET_NAME.search(name)
+        return OrderedDict(
+            (masked(key, hidden=HIDDEN), redact(below, name if secret else key)) for key, below in value.items()
+        )
     if isinstance(value, list):
         return [redact(below, name) for below in value]
+    if value is None or isinstance(value, bool) or value == "":
+        return value
+    if _SECRET_NAME.search(name):
+        return HIDDEN
     if not isinstance(value, type("")):
         return value
-    if value and _SECRET_NAME.search(name):
-        return HIDDEN
-    if _HAS_SCHEME.match(value) or name.lower() == "proxy":
-        return masked_address(value, HIDDEN)
-    return value
+    if _HAS_SCHEME.match(value) or _ADDRESS_NAME.search(name):
+        return masked(value, address=True, hidden=HIDDEN)
+    # In quotation marks, because a password may contain blanks.
+    return masked('"' + value + '"', hidden=HIDDEN)[1:-1]
 
 
 def redact_line(line):

@@ -11,7 +11,8 @@ import os
 import re
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host_names import is_host
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode, masked_address
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.masking import masked
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode
 
 PORTS = {"http": 80, "https": 443}
 FOLDER = "folder"
@@ -41,7 +42,7 @@ class Address:
 
     def __init__(self, location):
         self.location = decode(location).strip()
-        self.shown = masked_address(self.location)
+        self.shown = masked(self.location, address=True)
         self.kind, self.host, self.port, self.path, self.problem = None, None, None, "", None
         if self.location.startswith("/"):
             self.kind, self.path = FOLDER, self.location.rstrip("/") or "/"

@@ -12,7 +12,8 @@ import socket
 import threading
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import process
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode, masked, quoted
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.masking import masked, quoted
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode
 
 # More than any manifest, status.json or release.json has.
 MAX_BYTES = 64 * 1024

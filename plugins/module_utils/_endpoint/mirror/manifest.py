@@ -11,9 +11,10 @@ import json
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import versions
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.masking import quoted
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import address as addresses
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import http
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode, quoted
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode
 
 
 def read(location, arch, timeout=10):

@@ -15,9 +15,9 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.fin
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host import distributions, storage
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.host.host import Host
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed.writers import DEFAULT_PATH
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.masking import masked
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.preflight import agent_checks, system_checks
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.preflight.context import HostContext
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import masked
 
 
 def look(host=None, agent=None, managed_file=DEFAULT_PATH):

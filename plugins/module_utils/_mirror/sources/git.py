@@ -17,12 +17,13 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from ..cancel import Cancel
 from ..errors import MirrorError
 from ..files import advising, remove_tree
+from ..masking import masked
 from ..settings import MIB, SourceSettings
 from .script_files import MOST_FETCHED_BYTES, Member, unusable
 from .subprocesses import Watchdog, run
 
 _MOST_LISTED_BYTES = 16 * MIB
-_MOST_SHOWN_BYTES = 4096
+_MOST_READ_BYTES = MIB
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _PASSING = re.compile(
     r"could not resolve|failed to connect|couldn't connect|timed out|timeout|reset by peer|hung up|early EOF"
@@ -168,23 +169,20 @@ class Git:
         if self._output.stat().st_size > _MOST_LISTED_BYTES:
             raise unusable(f"{self._shown} contains too many files")
         if status:
-            said = self._readable(self._errors.read_bytes()[-_MOST_SHOWN_BYTES:].decode("utf-8", "replace"))
+            printed = self._errors.read_bytes()[-_MOST_READ_BYTES:].decode("utf-8", "replace")
+            said = self._readable(printed)
             raise MirrorError(
                 "script_origin",
                 f"git could not read {self._shown}: {said or f'it ended with status {status}'}",
                 "Check source.script.url, the route there (source.proxy, source.caFile), and for ssh the key and "
                 "known_hosts of the account that runs the sync.",
-                retriable=bool(_PASSING.search(said)),
+                retriable=bool(_PASSING.search(printed)),
             )
         return self._output.read_bytes().decode("utf-8", "surrogateescape")
 
     def _readable(self, said: str) -> str:
         """The end of the error messages of git, in one line, without passwords."""
-        text = " ".join(said.split()).replace(self._address, self._shown)
-        proxy = urlsplit(self._source.proxy) if self._source.proxy else None
-        for secret in (self._user and self._user[1], proxy and proxy.password, proxy and unquote(proxy.password or "")):
-            if secret:
-                text = text.replace(secret, "***")
+        text = masked(" ".join(said.split()).replace(self._address, self._shown), known=self._source.addresses)
         return "".join(c if c.isprintable() else "?" for c in text)[-400:]
 
     def _environment(self) -> dict[str, str]:

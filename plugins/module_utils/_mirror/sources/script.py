@@ -17,13 +17,16 @@ import itertools
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
-from typing import BinaryIO, Mapping
+from typing import IO, Mapping
 
 from ..download import Download, Downloaded
 from ..errors import Cancelled, MirrorError
-from ..files import advising, make_directory, remove_tree, unique
+from ..files import advising, make_directory, remove_tree, replace, unique
+from ..masking import masked
 from ..records import MANIFEST, ZIP
+from ..settings import MIB
 from ..transport import Client
 from ..units import ARCHITECTURES, Unit
 from ..versions import Versions, from_manifest
@@ -38,6 +41,9 @@ from .subprocesses import Watchdog, run
 _BASH_NEEDS = ("bash", "curl", "jq", "awk", "sed")
 _POWERSHELL_PROGRAMS = ("pwsh", "powershell")
 _TAIL = 400
+# The output is kept for the operators and the group of the mirror, and its end only if it is longer than this.
+_OUTPUT_MODE = 0o640
+_MOST_OUTPUT_BYTES = 4 * MIB
 
 
 class Script:
@@ -152,21 +158,35 @@ class Script:
 
     def _run_for_all(self, offered: Mapping[Unit, Versions], copy: Copy) -> None:
         command = self._command(copy)
-        with advising("preparing", self._work):
-            make_directory(self._downloads)
-            place(self._work, copy.files)
-            make_directory(self._output.parent)
-            output = self._output.open("wb")
-        with output:
+        with contextlib.ExitStack() as cleanup:
+            with advising("preparing", self._work):
+                make_directory(self._downloads)
+                place(self._work, copy.files)
+                make_directory(self._output.parent)
+                # A file without a name, so that not even a crash leaves a password in the output on the disk.
+                output = cleanup.enter_context(tempfile.TemporaryFile(dir=str(self._work)))
             self._leave_out_all_but(offered)
-            for platform in self._platforms:
-                # If there was a manifest, newer versions of the script end after the first platform.
-                units = [unit for unit in _all_units((platform,), self._rings) if unit in offered]
-                self._run_for(units, offered, command, output)
+            try:
+                for platform in self._platforms:
+                    # If there was a manifest, newer versions of the script end after the first platform.
+                    units = [unit for unit in _all_units((platform,), self._rings) if unit in offered]
+                    self._run_for(units, offered, command, output)
+            finally:
+                said = self._readable(output, 0)
+                with advising("writing", self._output):
+                    replace(self._output, said.encode(), self._workspace.folder, _OUTPUT_MODE)
         self._tidy(list(offered))
 
+    def _readable(self, output: IO[bytes], begin: int) -> str:
+        """What the script and its programs printed, without passwords."""
+        size = output.seek(0, os.SEEK_END)
+        output.seek(max(begin, size - _MOST_OUTPUT_BYTES))
+        said = masked(output.read().decode("utf-8", "replace"), known=self._settings.addresses)
+        output.seek(0, os.SEEK_END)
+        return said
+
     def _run_for(
-        self, wanted: list[Unit], offered: Mapping[Unit, Versions], command: list[str], output: BinaryIO
+        self, wanted: list[Unit], offered: Mapping[Unit, Versions], command: list[str], output: IO[bytes]
     ) -> None:
         """Runs the script until each of the units, which are all of one platform, is fetched or has failed."""
         while wanted:
@@ -261,7 +281,7 @@ class Script:
             found.update(CURL_CA_BUNDLE=source.ca_file, SSL_CERT_FILE=source.ca_file)
         return found
 
-    def _watched(self, command: list[str], output: BinaryIO) -> MirrorError | None:
+    def _watched(self, command: list[str], output: IO[bytes]) -> MirrorError | None:
         """Runs the script until it ends, is cancelled, or makes no progress for `source.timeout` (at least 120 s)."""
         watchdog = Watchdog(
             name="the script",
@@ -280,9 +300,7 @@ class Script:
             return error
         if status == 0:
             return None
-        with self._output.open("rb") as log:
-            log.seek(begun)
-            said = " ".join(log.read()[-_TAIL:].decode("utf-8", "replace").split())
+        said = " ".join(self._readable(output, begun).split())[-_TAIL:]
         return MirrorError(
             "script_failed",
             f"the script ended with status {status}: {said}",

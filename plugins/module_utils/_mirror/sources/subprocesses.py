@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, NamedTuple
 
 from ..cancel import Cancel
 from ..errors import MirrorError
@@ -52,8 +52,8 @@ def run(
     command: list[str],
     folder: Path,
     environment: dict[str, str],
-    output: BinaryIO,
-    errors: BinaryIO,
+    output: IO[bytes],
+    errors: IO[bytes],
     watchdog: Watchdog,
     cancel: Cancel,
 ) -> int:
