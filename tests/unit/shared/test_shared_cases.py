@@ -76,7 +76,7 @@ def accepted_by_settings(**source: str) -> bool:
 
 
 def address_in_mirror(root: str) -> bool:
-    return accepted_by_settings(type="mirror", url=root)
+    return accepted_by_settings(type="mirror", url=root, unsigned=True)
 
 
 ADDRESS_SIDES: dict[str, Side] = {
