@@ -88,6 +88,7 @@ DEFAULTS = {
     "product_expiration": 0,
     "health_lag": 0,
     "update_fail_text": "Security intelligence update failed",
+    "older_definitions": "accept",  # or "refuse": whether the agent takes an older set is undocumented
     "fallback_marker": "[managed]",  # or " [managed]": both forms are published for this row
     "json_unavailable": "string",  # or "null", "absent": undocumented
     "json_attention": True,  # whether the ATTENTION line also precedes JSON is undocumented
@@ -96,6 +97,7 @@ DEFAULTS = {
 }  # type: Dict[str, Any]
 CHOICES = {
     "arch": ("x86_64", "arm64"),
+    "older_definitions": ("accept", "refuse"),
     "date_zone": ("utc", "local"),
     "fallback_marker": ("[managed]", " [managed]"),
     "json_unavailable": ("string", "null", "absent"),
@@ -715,6 +717,11 @@ class Endpoint:
                 self.log(f"definitions update failed: {failure}")
                 self._change_state(fail_reason=str(failure), attempted=self.now())
                 return str(failure)
+            if self._refuses(versions, state):
+                shutil.rmtree(str(staged))
+                self.log(f"definitions {versions.definitions} are older than {state['version']}, and were refused")
+                self._change_state(attempted=self.now())
+                return ""
             lag = self.settings["health_lag"]
             shown = {name: value for name, value in self._state().items() if name not in ("lag", "shown")}
             changes = {"source_uri": source_uri, "fail_reason": "", "attempted": self.now(), "lag": lag, "shown": shown}
@@ -727,6 +734,15 @@ class Endpoint:
                 shutil.rmtree(str(self.sets / obsolete), ignore_errors=True)
             self.log(f"definitions {versions.definitions}, engine {versions.engine} from {source_uri}")
             return ""
+
+    def _refuses(self, versions: Versions, state: Dict[str, Any]) -> bool:
+        """Whether the agent keeps its newer definitions, without reporting a failure."""
+        if self.settings["older_definitions"] == "accept" or not state["version"]:
+            return False
+        return (number(versions.definitions), number(versions.engine)) < (
+            number(state["version"]),
+            number(state["engine"]),
+        )
 
     def _obtain(self, staged: Path) -> Tuple[str, Versions]:
         """Downloads and verifies definitions into `staged`; returns their source and versions."""

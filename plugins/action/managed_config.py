@@ -62,13 +62,15 @@ class ActionModule(ActionBase):
         result = self._run_module(task_vars, desired, None)
         if result.get("failed"):
             return result
-        seen = result.pop("digest")
+        seen, unproven = result.pop("digest"), result.pop("unproven", None)
         findings = _findings(result)
         result["accepted"] = [dict(found, reason=accept[found["id"]]) for found in findings if found["id"] in accept]
         result["findings"] = [found for found in findings if found["id"] not in accept]
         errors = [found for found in result["findings"] if found["severity"] == "error"]
         if errors and args["validation"] == "strict":
             return _refused(result, errors)
+        if unproven is not None:
+            return _kept(result, unproven)
         for note in result["notes"]:
             display.warning(f"{result['path']}: {note}")
         for former in result["taken_back"]:
@@ -185,6 +187,18 @@ def _refused(result: Result, errors: list[validate.FindingDict]) -> Result:
     )
     result.pop("diff", None)
     return dict(result, failed=True, changed=False, msg=begin + listed + end)
+
+
+def _kept(result: Result, unproven: Result) -> Result:
+    """The result of a change that would point the agent at a mirror that does not serve the host."""
+    result.pop("diff", None)
+    hint = (
+        "Correct the address or its channel, or make the mirror serve the package. To write an address that is not "
+        "checked, as for an image, set check_mirror to false (in the role endpoint, endpoint_mirror_check)."
+    )
+    found = dict(unproven, hint=f"{unproven['hint']} {hint}")
+    msg = f"{result['path']} was not changed. {found['message']} {found['hint']}"
+    return dict(result, failed=True, changed=False, findings=[*result["findings"], found], msg=msg)
 
 
 def _in_words(found: validate.FindingDict) -> str:

@@ -55,7 +55,10 @@ options:
     type: str
   exact:
     description:
-      - Require exactly O(version), for example after a rollback on the mirror.
+      - Require exactly O(version), for example after a rollback on the mirror. A host with newer definitions is then
+        updated too, and RV(msg) says that they were rolled back.
+      - If the definitions of such a host stay, the module fails. It is not documented whether the agent takes older
+        definitions than it has.
     type: bool
     default: false
   mirror_url:
@@ -86,6 +89,11 @@ EXAMPLES = r"""
   mde.offline.definitions_update:
     version: mirror
     mirror_url: http://mirror.example.com/linux/production/
+
+- name: Bring the host to what the mirror publishes after a rollback
+  mde.offline.definitions_update:
+    version: mirror
+    exact: true
 
 - name: Require a version, and try twice more if the agent hangs
   mde.offline.definitions_update:

@@ -43,6 +43,9 @@ options:
   check_mirror:
     description:
       - Read the versions on the mirror from this host, and compare them with those of the host.
+      - If they differ, C(status.json) of the mirror is read too, which says whether a rollback withdrew the release of
+        the host. If the host has newer versions, the beginning of C(updates.zip) is asked for, to see that the host can
+        get it.
       - The mirror is O(mirror_url) or, by default, the one that is configured on the host. No proxy is used.
     type: bool
     default: true
@@ -173,6 +176,38 @@ mirror:
       returned: when the mirror answered
       type: str
       sample: 1.1.25110.3002
+    state:
+      description:
+        - What the mirror says about the channel in its C(status.json), V(follows), V(held), V(rolled_back) or
+          V(paused); null if it does not say that.
+      returned: when the host has other versions than the mirror
+      type: str
+      sample: follows
+    held:
+      description: Whether an operator of the mirror keeps the channel at its release.
+      returned: when the host has other versions than the mirror
+      type: bool
+      sample: false
+    withdrawn:
+      description: The versions of the releases that a rollback took away from the channel, at most 20.
+      returned: when the host has other versions than the mirror
+      type: list
+      elements: dict
+      sample: []
+    age_hours:
+      description:
+        - Age of the definitions on the mirror, from C(status.json), or else from the time of C(updates.zip) if that was
+          asked for; null if it is unknown.
+      returned: when the host has other versions than the mirror
+      type: int
+      sample: 3
+    package_seen:
+      description:
+        - Whether the mirror was seen to serve C(updates.zip). It is asked for only if the host has newer versions than
+          the mirror.
+      returned: when the host has other versions than the mirror
+      type: bool
+      sample: false
 raw:
   description: Output of each command.
   returned: always

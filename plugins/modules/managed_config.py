@@ -117,6 +117,24 @@ options:
         description: As O(mde.offline.health_info#module:max_age_hours).
         type: int
         default: 168
+      lower:
+        description:
+          - When a host that has newer definitions than its mirror publishes is to be brought to those of the mirror.
+            The module does not do that, but RV(health_info) C(lower) says whether it is to be done.
+          - V(auto) means after a rollback, in a channel that is held, after a change of the channel, and on a host
+            that never updated from a mirror. V(always) means on every host that has newer definitions.
+          - With both, definitions older than O(health_info.max_age_hours) are accepted only in a channel that is held
+            or rolled back.
+        type: str
+        choices: [auto, always]
+        default: auto
+  check_mirror:
+    description:
+      - Before a change that makes the agent use another mirror or channel, get C(manifest.json) and the beginning of
+        C(updates.zip) for this host from there. If that fails, the task fails, and nothing is written.
+      - An address that does not change is not checked.
+    type: bool
+    default: false
   path:
     description:
       - Path of the file on the host.
@@ -309,6 +327,8 @@ agent_version:
 health_info:
   description:
     - The health of the agent, as M(mde.offline.health_info) returns it.
+    - In addition, C(lower) is V(rollback), V(channel), V(first) or V(always) if O(health_info.lower) says that the
+      host is to be brought to older definitions. Otherwise it is null.
   returned: when O(health_info) is set and the file is valid
   type: dict
   sample:
@@ -320,6 +340,7 @@ health_info:
       managed: []
       notices: []
     healthy: true
+    lower: null
     mirror: null
     raw: []
 backup_file:
@@ -331,8 +352,10 @@ backup_file:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.text.converters import to_text
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_report, mdatp
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_report, lowering, mdatp
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.finding import finding
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import files, merge, strict_json
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import switch
 
 
 def run(module, desired, instead_of):
@@ -409,7 +432,7 @@ class Recorded:
 
 
 def look(module, target, data, plan, wanted, recorded):
-    version, seen = ask(module)
+    version, seen = ask(module, plan)
     repairs = list(planned(target, wanted))
     result = {
         "changed": plan.changed or bool(repairs) or recorded.changed,
@@ -422,6 +445,8 @@ def look(module, target, data, plan, wanted, recorded):
     }
     if seen is not None:
         result["health_info"] = seen
+    if module.params["check_mirror"]:
+        result["unproven"] = unproven(module, plan, seen)
     if module._diff:
         result["diff"] = ([merge.diff(target.shown, data, plan)] if plan.changed else []) + repairs
     return result
@@ -455,12 +480,26 @@ def write(module, target, data, plan, wanted, recorded):
     return result
 
 
-def ask(module):
+def unproven(module, plan, seen):
+    """The finding that forbids to write the address of the mirror, None if the address may be written."""
+    location = switch.new_address(plan.before, plan.after)
+    if location is None:
+        return None
+    asked = seen is not None and to_text(module.params["health_info"]["mirror_url"] or "") == location
+    found = switch.problem(location, switch.used_address(plan.before), seen["mirror"] if asked else None)
+    return found and finding(*found)
+
+
+def ask(module, plan):
     """The version of the agent if it is needed, and its health if health_info is set."""
     agent = mdatp.Mdatp(path=module.params["mdatp"], timeout=module.params["timeout"])
     version, seen, trouble = None, None, None
     if module.params["health_info"] is not None:
-        seen = health_report.look(agent, managed_file=module.params["path"], **module.params["health_info"])
+        options = dict(module.params["health_info"])
+        policy = options.pop("lower")
+        seen = health_report.look(agent, managed_file=module.params["path"], **options)
+        former = switch.used_address(plan.before)
+        seen["lower"] = lowering.reason(seen["health"], seen["mirror"], former, policy, options["max_age_hours"])
         version = seen["health"]["fields"].get("app_version")
         trouble = None if seen["health"]["fields"] else seen["findings"][0]
     elif not module.params["agent_version"]:

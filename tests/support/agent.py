@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,32 @@ OLD, NEW = "1.449.108.0", "1.449.117.0"
 ENGINE = "1.1.26020.1002"
 
 
-def publish(root: Path, version: str, arch: str = "x86_64") -> None:
+def publish(root: Path, version: str, arch: str = "x86_64", channel: str = "production", engine: str = ENGINE) -> None:
     """Creates the files that a mirror serves, without a sync."""
-    folder = root / f"linux/production/arch_{arch}"
-    build_package(folder / "updates.zip", version, ENGINE, arch=arch, size=20_000)
-    manifest = {"EngineVersion": ENGINE, "DefinitionVersion": version}
+    folder = root / f"linux/{channel}/arch_{arch}"
+    build_package(folder / "updates.zip", version, engine, arch=arch, size=20_000)
+    manifest = {"EngineVersion": engine, "DefinitionVersion": version}
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def publish_status(
+    root: Path, arch: str = "x86_64", channel: str = "production", age_hours: int = 1, **members: Any
+) -> None:
+    """Creates the status.json of such a mirror; `members` are further ones of the channel, such as `withdrawn`."""
+
+    def moment(hours: int) -> str:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - hours * 3600))
+
+    path = f"linux/{channel}/arch_{arch}"
+    entry = {"platform": "linux", "channel": channel, "arch": arch, "path": path, "held": None}
+    entry.update(definitions_date=moment(age_hours), **members)
+    content = {"format": 1, "generated": moment(0), "channels": [entry]}
+    (root / "status.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def withdrawn(*definitions: str, engine: str = ENGINE) -> list[dict[str, str]]:
+    """The list of that name in status.json."""
+    return [{"definitions_version": version, "engine_version": engine} for version in definitions]
 
 
 class Agent:

@@ -41,3 +41,12 @@ def compare(left, right):
 def older(left, right):
     """Whether both are versions and the left one is lower."""
     return compare(left, right) == -1
+
+
+def compare_releases(host, mirror):
+    """Compares definitions, and the engines of equal definitions: -1, 0 or 1; None if the definitions are unknown.
+
+    Both are mappings with definitions_version and engine_version. An unknown engine counts as equal.
+    """
+    order = compare(host.get("definitions_version"), mirror.get("definitions_version"))
+    return order or (order if order is None else compare(host.get("engine_version"), mirror.get("engine_version")) or 0)

@@ -18,6 +18,8 @@ Json = t.Mapping[str, t.Any]
 DOUBTS = frozenset(
     ("source_not_mirror", "source_unknown", "update_failed", "definitions_stale", "definitions_unavailable")
 )
+# A run repairs none of these, so they fail a host in check mode too.
+MIRROR_FAULTS = frozenset(("mirror_unreachable", "mirror_answer_unusable", "mirror_package_missing"))
 UPDATE_COMMAND = "mdatp definitions update"
 NO_TIMER = ("passive", "on_demand", "audit")
 TIMER_NOTE = (
@@ -45,19 +47,20 @@ def endpoint_verdict(
     unmet = _unmet(requirements or {}, findings)
     doubts = not DOUBTS.isdisjoint(_ids(findings))
     behind = is_behind(result)
-    own = _own_faults(result, findings, failing, options["update"] and behind)
+    own = _own_faults(result, findings, failing, options["update"] and (behind or _was_refused(result)))
     counted = unmet if own or options["preflight"] == "always" else []
     faults = own + [finding["id"] for finding in counted if finding["severity"] in failing]
-    update = changed or (options["update"] and (behind or doubts or bool(own)))
+    update = changed or (options["update"] and (behind or doubts or bool(own) or bool(result.get("lower"))))
     preflight = (
         measure or options["preflight"] == "always" or (options["preflight"] == "auto" and (changed or bool(own)))
     )
     return {
         "next": "update" if update else "preflight" if preflight else "verify",
         "preflight": preflight,
-        "update_again": options["update"] and doubts and not _update_was_run(result),
+        "update_again": options["update"] and doubts and not is_ahead(result) and not _update_was_run(result),
         "faults": faults,
         "failed": bool(faults) and options["fail_on"] != "never",
+        "failed_in_check_mode": not MIRROR_FAULTS.isdisjoint(faults) and options["fail_on"] != "never",
         "lines": _lines(result, findings, unmet, faults),
     }
 
@@ -67,6 +70,16 @@ def is_behind(result: Json) -> bool:
     published = _version(_mapping(result.get("mirror")).get("definitions_version"))
     installed = _version(_fields(result).get("definitions_version"))
     return published is None or installed is None or installed < published
+
+
+def is_ahead(result: Json) -> bool:
+    """Whether the host has newer versions than the mirror publishes. Another update would take them away."""
+    published, installed = _mapping(result.get("mirror")), _fields(result)
+    for name in ("definitions_version", "engine_version"):
+        mirror, host = _version(published.get(name)), _version(installed.get(name))
+        if mirror is None or host is None or mirror != host:
+            return mirror is not None and host is not None and host > mirror
+    return False
 
 
 def _version(value: t.Any) -> list[int] | None:
@@ -88,6 +101,11 @@ def _unmet(requirements: Json, findings: Sequence[Json]) -> list[Json]:
     return [
         finding for finding in _findings(requirements) if finding["severity"] != "info" and finding["id"] not in known
     ]
+
+
+def _was_refused(result: Json) -> bool:
+    """Whether the module ran the update on a host with newer versions than the mirror publishes, and they stayed."""
+    return _update_was_run(result) and is_ahead(result) and result.get("before") == result.get("after")
 
 
 def _update_was_run(result: Json) -> bool:

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror.address import architecture
 
+from tests.support.agent import OLD, publish
 from tests.support.ansible_runs import Ansible, Run
 
 SECRET = "s3cret-in-an-address"
@@ -110,6 +112,28 @@ def test_what_others_put_there_stays_and_layout_does_not_count(ansible: Ansible,
     assert json.loads(diff["before"]) == others
     assert json.loads(diff["after"]) == wanted
     assert '+    "definitionUpdatesInterval": 14400' in played.output
+
+
+def test_an_address_that_does_not_serve_the_host_is_not_written(ansible: Ansible, path: Path, tmp_path: Path) -> None:
+    publish(tmp_path, OLD, architecture())
+    engine = {**GOOD["antivirusEngine"], "offlineDefinitionUpdateUrl": str(tmp_path / "linux/production")}
+    works = {**GOOD, "antivirusEngine": engine}
+    dead = {**GOOD, "antivirusEngine": {**engine, "offlineDefinitionUpdateUrl": "/nowhere/linux/production"}}
+    other = {"cloudService": {"definitionUpdatesInterval": 14400}}
+    for options in (("--check",), ()):
+        first, refused, unseen, same = ansible.tasks(
+            task(path, config=works, check_mirror=True),
+            {**task(path, config=dead, check_mirror=True), "ignore_errors": True},
+            {**task(path, config={**dead, **other}), "check_mode": True},
+            task(path, config=other, check_mirror=True),
+            options=options,
+        ).results
+        assert (first["changed"], refused["failed"], refused["changed"]) == (True, True, False)
+        assert "mirror_unreachable" in ids(refused, "error")
+        assert "check_mirror to false" in refused["msg"]
+        assert (unseen["changed"], same["changed"]) == (True, True)
+    assert f"The host keeps {tmp_path}/linux/production." in refused["msg"]
+    assert holds(path)["antivirusEngine"] == engine
 
 
 def test_lists_replace_lists(ansible: Ansible, path: Path) -> None:

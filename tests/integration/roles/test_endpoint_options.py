@@ -137,16 +137,22 @@ def test_check_mode_on_a_fresh_host_and_no_secrets(ansible: Ansible, tmp_path: P
     fresh = tmp_path / "fresh" / "etc" / "mdatp_managed.json"
     full = tmp_path / "full.json"
     full.write_text(json.dumps({"cloudService": {"proxy": "http://user:hidden-1@proxy:8080/"}}), encoding="utf-8")
-    variables = {"endpoint_mdatp": "/nowhere/mdatp", "endpoint_mirror": "http://127.0.0.1:1"}
+    variables = {
+        "endpoint_mdatp": "/nowhere/mdatp",
+        "endpoint_mirror": "http://127.0.0.1:1",
+        "endpoint_mirror_check": False,
+    }
     variables["endpoint_record_file"] = str(tmp_path / "record.json")
     secret = {"cloudService": {"proxy": "http://user:hidden-2@proxy:8080/"}}
     ansible.hosts["endpoints"] = {
         "fresh": {**variables, "endpoint_managed_file": str(fresh)},
         "full": {**variables, "endpoint_managed_file": str(full)},
         "given": {**variables, "endpoint_managed_file": str(fresh), "endpoint_config": secret},
+        "checked": {**variables, "endpoint_managed_file": str(fresh), "endpoint_mirror_check": True},
     }
     done = ansible.roles("endpoint", "endpoints", "--check", "--diff", "-vvv")
-    assert {name for name, counts in done.recap.items() if counts.failed} == {"full", "given"}, done.output
+    failed = {name for name, counts in done.recap.items() if counts.failed}
+    assert failed == {"full", "given", "checked"}, done.output
     assert done.recap["fresh"].changed == 1
     assert not fresh.parent.exists()
     assert "ERROR not_installed" in done.output

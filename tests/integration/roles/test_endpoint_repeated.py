@@ -23,6 +23,7 @@ class Twice:
         common = {
             "endpoint_mdatp": "/nowhere/mdatp",
             "endpoint_mirror": "http://127.0.0.1:1",
+            "endpoint_mirror_check": False,
             "endpoint_fail_on": "never",
         }
         ansible.hosts["endpoints"] = {"e": {**common, "endpoint_update": False}}

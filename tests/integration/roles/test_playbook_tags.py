@@ -88,6 +88,7 @@ def host(request: pytest.FixtureRequest, ansible: Ansible, tmp_path: Path) -> An
             "endpoint_managed_file": str(tmp_path / "mdatp_managed.json"),
             "endpoint_record_file": str(tmp_path / "record.json"),
             "endpoint_mirror": "http://127.0.0.1:1",
+            "endpoint_mirror_check": False,
             "endpoint_fail_on": "never",
         }
     }

@@ -29,6 +29,7 @@ def fleet(request: pytest.FixtureRequest, ansible: Ansible, tmp_path: Path) -> A
             "endpoint_managed_file": str(tmp_path / name / "mdatp_managed.json"),
             "endpoint_record_file": str(tmp_path / name / "record.json"),
             "endpoint_mirror": "http://127.0.0.1:1",
+            "endpoint_mirror_check": False,
             "endpoint_fail_on": "never",
             "endpoint_preflight": "never",
             "endpoint_update": False,

@@ -146,6 +146,41 @@ def test_an_exact_demand_goes_back_too(host):
     assert result["after"]["definitions_version"] == NEW
 
 
+def test_a_rollback_is_named_with_both_versions(host):
+    host.put(version=NEWER)
+    host.publish(NEW)
+    assert host.update(version="mirror")["changed"] is False
+    predicted = host.update(check_mode=True, version="mirror", exact=True)
+    assert (predicted["changed"], predicted["failed"]) == (True, False)
+    assert predicted["msg"] == f"Definitions would be rolled back from {NEWER} to {NEW}."
+    result = host.update(version="mirror", exact=True)
+    assert (result["changed"], result["failed"]) == (True, False)
+    assert result["msg"] == f"Definitions were rolled back from {NEWER} to {NEW}."
+
+
+@pytest.mark.parametrize("update", ["true", "echo 'the set is too old'; exit 3", "echo 'too old' > reason"])
+def test_an_agent_that_refuses_an_older_set(host, update):
+    host.put(version=NEWER, update=update)
+    host.publish(NEW)
+    result = host.update(version="mirror", exact=True, wait=1)
+    assert (result["changed"], result["failed"]) == (False, True)
+    assert "The agent may refuse sets that are older than the one it has" in result["msg"]
+    # A newer set that does not come has other reasons.
+    host.put(version=OLD)
+    assert "may refuse" not in host.update(version="mirror", exact=True, wait=1)["msg"]
+
+
+def test_a_release_that_differs_in_its_engine_only_is_another_one(host):
+    host.put(version=NEW)
+    host.publish(NEW, engine="1.1.0.9")  # The agent has 1.1.1.1.
+    assert host.update(version="mirror", wait=1)["failed"] is False
+    result = host.update(version="mirror", exact=True, wait=1)
+    assert (result["changed"], result["failed"]) == (False, True)
+    assert host.update(check_mode=True, version="mirror", exact=True)["msg"] == (
+        f"Definitions would be rolled back from {NEW} with engine 1.1.1.1 to {NEW} with engine 1.1.0.9."
+    )
+
+
 def test_an_update_that_changes_nothing_although_the_mirror_is_ahead(host):
     host.publish(NEW)
     host.put(update="true")

@@ -769,6 +769,20 @@ def test_clocks_that_differ(endpoint: Endpoint, talk: Callable[[Talk], str], off
     assert not found or said in found[0]["message"]
 
 
+def test_a_release_that_a_rollback_withdrew(endpoint: Endpoint, mirror: Path) -> None:
+    endpoint.agent.fields["definitions_version"] = "1.444.1.0"
+    taken = [{"definitions_version": "1.444.1.0", "engine_version": None}]
+    status(mirror, channel={"state": "rolled_back", "held": {"kind": "rollback", "since": DATE}, "withdrawn": taken})
+    result = endpoint.diagnose()
+    assert [(entry["id"], entry["severity"]) for entry in result["findings"]] == [("on_withdrawn_release", "error")]
+    assert any("1.444.1.0" in line for line in result["findings"][0]["evidence"])
+    age = next(step for step in result["steps"] if step["name"] == "age")["details"]
+    assert any(line.startswith(f"the channel is rolled back since {DATE}") for line in age)
+    # A mirror that does not say what it withdrew.
+    status(mirror, channel={"state": "paused"})
+    assert endpoint.ids() == ["ahead_of_mirror"]
+
+
 def test_a_mirror_that_publishes_less_than_the_host_has(endpoint: Endpoint) -> None:
     endpoint.agent.fields["definitions_version"] = "1.444.1.0"
     found = endpoint.found()

@@ -259,6 +259,81 @@ def test_behind_the_mirror():
     assert ids(mirror_versions=None) == set()
 
 
+def mirror(version, *withdrawn, **more):
+    """What read_mirror returns about a mirror that serves an engine 1.1.2.0 and withdrew releases with it."""
+    listed = [{"definitions_version": release, "engine_version": "1.1.2.0"} for release in withdrawn]
+    return {"definitions_version": version, "engine_version": "1.1.2.0", "withdrawn": listed, **more}
+
+
+HAS = "1.443.508.0"
+OTHER = "http://other.example.com/linux/production/"
+
+
+@pytest.mark.parametrize(
+    ("changes", "published", "wanted"),
+    [
+        ({}, mirror("1.443.99.0", HAS), {("on_withdrawn_release", "error")}),
+        ({}, mirror("1.443.99.0", "1.443.507.0"), {("ahead_of_mirror", "info")}),
+        ({}, mirror("1.443.600.0", HAS), {("on_withdrawn_release", "error"), ("behind_mirror", "warning")}),
+        # A release that is served again is no longer withdrawn, whatever the list says.
+        ({}, mirror(HAS, HAS), set()),
+        ({"engine_version": "1.1.2.0"}, mirror(HAS, HAS), set()),
+        # Releases that differ in their engines only.
+        ({"engine_version": "1.1.3.0"}, mirror(HAS), {("ahead_of_mirror", "info")}),
+        ({"engine_version": "1.1.1.0"}, mirror(HAS), set()),
+        ({"engine_version": "1.1.3.0"}, mirror("1.443.99.0", HAS), {("ahead_of_mirror", "info")}),
+        ({"definitions_version": None}, mirror("1.443.99.0", HAS), set()),
+        # A newer set of another mirror stays if the package of this one was seen.
+        (
+            {"definitions_update_source_uri": OTHER},
+            mirror("1.443.99.0", package_seen=True),
+            {("ahead_of_mirror", "info")},
+        ),
+        (
+            {"definitions_update_source_uri": OTHER},
+            mirror("1.443.99.0", package_seen=False),
+            {("ahead_of_mirror", "info"), ("source_not_mirror", "error")},
+        ),
+        (
+            {"definitions_update_source_uri": OTHER},
+            mirror("1.443.99.0", HAS, package_seen=True),
+            {("on_withdrawn_release", "error"), ("source_not_mirror", "error")},
+        ),
+        ({"definitions_update_source_uri": OTHER}, mirror(HAS, package_seen=True), {("source_not_mirror", "error")}),
+        (
+            {"definitions_update_source_uri": OTHER, "definitions_update_fail_reason": "cannot connect"},
+            mirror("1.443.99.0", package_seen=True),
+            {("ahead_of_mirror", "info"), ("update_failed", "warning")},
+        ),
+        (
+            {"definitions_update_fail_reason": "cannot connect"},
+            mirror("1.443.99.0", package_seen=True),
+            {("ahead_of_mirror", "info"), ("update_failed", "error")},
+        ),
+        # Another channel is not another mirror, and a set from Microsoft may hide that the mirror does not work.
+        (
+            {"definitions_update_source_uri": "http://mirror.example.com/linux/preview/"},
+            mirror("1.443.99.0", package_seen=True),
+            {("ahead_of_mirror", "info"), ("source_not_mirror", "error")},
+        ),
+        (
+            {"definitions_update_source_uri": CLOUD},
+            mirror("1.443.99.0", package_seen=True),
+            {("ahead_of_mirror", "info"), ("source_not_mirror", "error")},
+        ),
+    ],
+)
+def test_hosts_that_do_not_have_what_the_mirror_serves(changes, published, wanted):
+    assert ids(changes, mirror_versions=published) == wanted
+
+
+def test_the_age_of_older_definitions_is_named_where_it_matters():
+    old = found(mirror_versions=mirror("1.443.99.0", age_hours=200, package_seen=True))[0]["message"]
+    assert "200 hours old (the limit is 168)" in old
+    assert "was seen to get its package" in old
+    assert "hours old" not in found(mirror_versions=mirror("1.443.99.0", age_hours=2))[0]["message"]
+
+
 @pytest.mark.parametrize(("managed", "wanted"), [([], 2), (["offline_definition_update"], 1), (MANAGED, 0)])
 def test_managed_configuration_that_is_not_applied(managed, wanted):
     entries = found(managed=managed)

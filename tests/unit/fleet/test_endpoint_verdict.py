@@ -28,6 +28,14 @@ def seen(*findings: dict[str, str], installed: Any = NEW, published: Any = NEW, 
     }
 
 
+def refused(before: str, published: str = OLD, **fields: Any) -> dict[str, Any]:
+    """The result of definitions_update, after which the host has NEW and the mirror is older."""
+    result = seen(installed=NEW, published=published, **fields)
+    result["mirror"]["engine_version"] = "1.1.1.1"
+    ran = {"raw": [{"command": "mdatp definitions update"}], "failed": False}
+    return {**result, **ran, "before": {"definitions_version": before}, "after": {"definitions_version": NEW}}
+
+
 STALE, WARNING = finding("definitions_stale"), finding("network_slow", "warning")
 INFO, FAULT = finding("passive_mode", "info"), finding("daemon_unreachable")
 
@@ -80,6 +88,23 @@ NEXT = {
         "update",
         ["update_failed"],
     ),
+    "older definitions are wanted": ({**seen(published=OLD), "lower": "rollback"}, {}, False, "update", []),
+    "older definitions are wanted, and updates are switched off": (
+        {**seen(published=OLD), "lower": "rollback"},
+        {"update": False},
+        False,
+        "verify",
+        [],
+    ),
+    "older definitions were refused": (refused(NEW), {}, False, "update", ["update_failed"]),
+    "older definitions were refused, with a new engine": (
+        refused(NEW, published=NEW, engine_version="1.1.1.2"),
+        {},
+        False,
+        "update",
+        ["update_failed"],
+    ),
+    "the mirror published something newer during the update": (refused(OLD), {}, False, "verify", []),
     "errors that only report": (seen(FAULT), {"fail_on": "never"}, False, "update", ["daemon_unreachable"]),
     "a warning that only reports": (seen(WARNING), {"fail_on": "never"}, False, "verify", []),
 }
@@ -157,12 +182,30 @@ def test_requirements_are_measured_where_they_are_asked_for_by_tag() -> None:
         ({**seen(STALE), "raw": [{"command": "mdatp definitions update"}]}, {}, False),
         (seen(finding("source_not_mirror", "warning")), {}, True),
         (seen(FAULT), {}, False),
+        # It would take the newer definitions away.
+        (seen(STALE, published=OLD), {}, False),
     ],
 )
 def test_the_agent_is_asked_again_where_only_an_update_tells(
     result: dict[str, Any], options: dict[str, Any], again: bool
 ) -> None:
     assert endpoint_verdict(result, {**OPTIONS, **options})["update_again"] is again
+
+
+@pytest.mark.parametrize(
+    ("result", "options", "fails"),
+    [
+        (seen(), {}, False),
+        (seen(FAULT), {}, False),
+        (seen(installed=OLD), {}, False),
+        (seen(finding("mirror_unreachable")), {}, True),
+        (seen(finding("mirror_answer_unusable"), FAULT), {}, True),
+        (seen(finding("mirror_package_missing")), {"update": False}, True),
+        (seen(finding("mirror_package_missing")), {"fail_on": "never"}, False),
+    ],
+)
+def test_what_fails_in_check_mode(result: dict[str, Any], options: dict[str, Any], fails: bool) -> None:
+    assert endpoint_verdict(result, {**OPTIONS, **options})["failed_in_check_mode"] is fails
 
 
 @pytest.mark.parametrize(

@@ -488,6 +488,18 @@ def test_an_older_release_of_the_mirror_is_accepted(machine: Machine, tmp_path: 
     assert machine.active_set["definitions"] == "1.450.8.0"
 
 
+def test_an_older_release_of_the_mirror_is_refused_if_that_is_set(machine: Machine, tmp_path: Path) -> None:
+    machine.follow(str(ring_of(tmp_path, "1.450.9.0")))
+    machine.sim("set", "older_definitions=refuse")
+    machine.update()
+    ring_of(tmp_path, "1.450.8.0")
+    done = machine.update()
+    assert (done.returncode, machine.active_set["definitions"]) == (0, "1.450.9.0")
+    ring_of(tmp_path, "1.450.10.0")
+    machine.update()
+    assert machine.active_set["definitions"] == "1.450.10.0"
+
+
 def spoil_middle(package: Path) -> None:
     with package.open("r+b") as file:
         file.seek(package.stat().st_size // 2)

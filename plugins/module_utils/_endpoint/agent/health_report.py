@@ -7,6 +7,9 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 __metaclass__ = type
 
+import time
+
+from ansible_collections.mde.offline.plugins.module_utils._endpoint import versions
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser, health_rules
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.finding import finding, has_errors, ordered
@@ -63,14 +66,43 @@ def read_writers(managed_file):
 
 
 def read_mirror(record, mirror_url=None, timeout=MIRROR_TIMEOUT):
-    """The versions on the expected or the configured mirror, and a finding if they cannot be read."""
+    """The versions on the expected or the configured mirror, and a finding if they cannot be read.
+
+    If the host has other versions, the mirror is also asked why; see `_explain`.
+    """
     location = mirror_url or record["fields"].get("offline_definition_url_configured")
     if not location:
         return None, []
     try:
-        return manifest.read(location, architecture(), timeout), []
+        published = manifest.read(location, architecture(), timeout)
     except FindingError as error:
         return None, [finding(error.id, error.message)]
+    order = versions.compare_releases(record["fields"], published)
+    return published, _explain(published, location, order > 0, timeout) if order else []
+
+
+def _explain(published, location, ahead, timeout):
+    """Adds to `published` what the mirror says about the channel; returns a finding if the package is missing.
+
+    On a host that has newer versions than the mirror, no update shows whether the way from the mirror works. Therefore
+    the package is asked for.
+    """
+    # Imported late: most hosts have the versions of the mirror.
+    from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import channel
+    from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror.address import lenient
+
+    address, now = lenient(location), time.time()
+    published.update(channel.look(address, published["arch"], timeout, now), package_seen=False)
+    if not ahead:
+        return []
+    try:
+        modified = channel.fetch_package(address, published["arch"], timeout)
+    except FindingError as error:
+        return [finding(error.id, error.message)]
+    published["package_seen"] = True
+    if published["age_hours"] is None:
+        published["age_hours"] = channel.hours_since(modified, now)
+    return []
 
 
 def judge(record, trouble, published, mirror_url=None, max_age_hours=health_rules.MAX_AGE_HOURS, arch=None):

@@ -14,7 +14,7 @@ import re
 import time
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint import agent_versions, versions
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.agent import health_parser, lowering
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.finding import (
     finding,
     issue_advice,
@@ -48,8 +48,9 @@ def health_findings(
     found = []
     found += _agent(record, arch, now)
     found += _configuration(record, mirror_url)
-    found += _source(fields, mirror_url)
-    stale = _definitions(fields, mirror_versions, max_age_hours, now)
+    kept = _keeps_former(fields, mirror_versions or {}, mirror_url)
+    found += _source(fields, mirror_url, kept)
+    stale = _definitions(fields, mirror_versions or {}, max_age_hours, now, kept)
     age = _age_hours(fields, now)
     fresh = age is not None and not any(entry["severity"] != "info" for entry in stale)
     found += stale + _protection(record, fresh)
@@ -164,12 +165,32 @@ def _configuration(record, mirror_url):
     return found
 
 
-def _source(fields, mirror_url):
+def _expected(fields, mirror_url):
+    """The addresses from which the definitions are to come."""
+    return [url for url in (_stripped(fields.get("offline_definition_url_configured")), mirror_url) if url]
+
+
+def _keeps_former(fields, published, mirror_url):
+    """Whether the host rightly has a newer set of the same channel of a former mirror.
+
+    The present mirror was seen to serve the package for the host. A set from Microsoft may hide that the agent does not
+    reach the mirror, and another channel is not followed any more.
+    """
+    if versions.compare_releases(fields, published) != 1 or not published.get("package_seen"):
+        return False
+    source, expected = _stripped(fields.get("definitions_update_source_uri")), _expected(fields, mirror_url)
+    if not source or not expected or address.is_microsoft(source) or lowering.is_withdrawn(fields, published):
+        return False
+    names = (address.channel_name(source), address.channel_name(expected[-1]))
+    return not any(address.comes_from(source, url) for url in expected) and (None in names or names[0] == names[1])
+
+
+def _source(fields, mirror_url, kept):
     found = []
     fallback = fields.get("offline_definition_update_fallback_to_cloud") in (True, "enabled", "true")
-    expected = [url for url in (_stripped(fields.get("offline_definition_url_configured")), mirror_url) if url]
+    expected = _expected(fields, mirror_url)
     source = _stripped(fields.get("definitions_update_source_uri"))
-    elsewhere = bool(source and expected and not any(address.comes_from(source, url) for url in expected))
+    elsewhere = bool(source and expected and not any(address.comes_from(source, url) for url in expected)) and not kept
     if elsewhere:
         whose = "Microsoft's cloud" if address.is_microsoft(source) else "another source"
         message = "The definitions came from {0}, {1}, not from the mirror {2}.".format(source, whose, expected[0])
@@ -184,12 +205,14 @@ def _source(fields, mirror_url):
     return found
 
 
-def _definitions(fields, mirror_versions, max_age_hours, now):
+def _definitions(fields, published, max_age_hours, now, kept):
     found = []
     version, status = fields.get("definitions_version"), fields.get("definitions_status")
     reason = fail_reason(fields)
     if reason:
-        found.append(finding("update_failed", "The last update failed: {0}".format(reason)))
+        # The reason may be that of the former mirror. Only an update clears it.
+        message = "The last update failed: {0}".format(reason)
+        found.append(finding("update_failed", message, "warning" if kept else None))
     if status == "unavailable" or ("definitions_status" in fields and status is None):
         found.append(
             finding(
@@ -213,12 +236,35 @@ def _definitions(fields, mirror_versions, max_age_hours, now):
             parts.append("are reported as out of date by the agent")
         severity = "warning" if status == "updating" else None  # An update is running.
         found.append(finding("definitions_stale", parts[0] + " " + " and ".join(parts[1:]) + ".", severity))
-    published = (mirror_versions or {}).get("definitions_version")
-    if versions.older(version, published):
-        message = "The host has definitions {0}, but the mirror publishes {1}.".format(version, published)
+    return found + _compared(fields, published, max_age_hours)
+
+
+def _compared(fields, published, max_age_hours):
+    """The findings of the comparison with the mirror."""
+    found = []
+    order = versions.compare_releases(fields, published)
+    names = ("definitions_version", "engine_version")
+    engines = order and versions.compare(fields.get(names[0]), published.get(names[0])) == 0
+    host, mirror = [
+        "{0} with engine {1}".format(*[side.get(name) for name in names]) if engines else side.get(names[0])
+        for side in (fields, published)
+    ]
+    withdrawn = lowering.is_withdrawn(fields, published)
+    if withdrawn:
+        message = (
+            "The host has definitions {0}, which a rollback has withdrawn from its channel. The mirror publishes {1}."
+        )
+        found.append(finding("on_withdrawn_release", message.format(host, mirror)))
+    if order == -1 and not engines:
+        message = "The host has definitions {0}, but the mirror publishes {1}.".format(host, mirror)
         found.append(finding("behind_mirror", message))
-    elif versions.older(published, version):
-        message = "The host has definitions {0}, but the mirror publishes older ones, {1}.".format(version, published)
+    elif order == 1 and not withdrawn:
+        message = "The host has definitions {0}, but the mirror publishes older ones, {1}.".format(host, mirror)
+        age = published.get("age_hours")
+        if age is not None and age > max_age_hours:
+            message += " Those are {0} hours old (the limit is {1}).".format(age, max_age_hours)
+        if published.get("package_seen"):
+            message += " This host was seen to get its package from the mirror."
         found.append(finding("ahead_of_mirror", message))
     return found
 

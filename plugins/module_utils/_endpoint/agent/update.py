@@ -21,6 +21,10 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.process impo
 # version.
 SETTLING = 15
 PAUSE = 1
+REFUSED = (
+    " The agent may refuse sets that are older than the one it has; nothing is documented about that. It should take "
+    "the next release of its channel that is newer."
+)
 
 
 class Update:
@@ -69,7 +73,7 @@ class Update:
                 message = "version is mirror, but the version on the mirror is unknown: " + why
                 return self._result(before, before, trouble, message, failed=not check_mode)
         have = _definitions(before)
-        if demanded and self._reached(have, demanded):
+        if demanded and self._reached(before["fields"], demanded):
             return self._result(before, before, trouble, "The host already has definitions {0}.".format(have))
         if check_mode:
             return self._predict(before, trouble, demanded)
@@ -95,7 +99,11 @@ class Update:
         after = {"fields": dict(before["fields"], definitions_version=target)}
         if self._published and self._published["definitions_version"] == target:
             after["fields"]["engine_version"] = self._published["engine_version"]
-        return self._result(before, after, trouble, "Definitions {0} would be updated to {1}.".format(have, target))
+        message = "Definitions {0} would be updated to {1}.".format(have, target)
+        if self._goes_down(before, target):
+            names = _named(before["fields"], after["fields"])
+            message = "Definitions would be rolled back from {0} to {1}.".format(*names)
+        return self._result(before, after, trouble, message)
 
     def _update(self, before, trouble, demanded):
         failure = None
@@ -116,13 +124,18 @@ class Update:
         reason = _reason(after["fields"])
         if failure is None and unasked:
             failure = "The update ran, but its result is unknown: " + unasked[0]["message"]
-        if failure is None and demanded and not self._reached(have, demanded):
+        moved = versions.compare_releases(after["fields"], before["fields"])
+        if failure is None and demanded and not self._reached(after["fields"], demanded):
             failure = "Definitions {0} were requested, but the host has {1} after the update.".format(demanded, have)
             failure += " The agent reports: {0}".format(reason) if reason else ""
         if failure is None and reason and have == _definitions(before):
             failure = "The update failed; the agent reports: {0}".format(reason)
+        if failure and moved == 0 and self._exact and self._goes_down(before, demanded):
+            failure += REFUSED
         message = "Definitions are {0}.".format(have)
-        if have != _definitions(before):
+        if moved == -1:
+            message = "Definitions were rolled back from {0} to {1}.".format(*_named(before["fields"], after["fields"]))
+        elif have != _definitions(before):
             message = "Definitions went from {0} to {1}.".format(_definitions(before), have)
         return self._result(before, after, trouble, failure or message, failed=bool(failure))
 
@@ -138,7 +151,7 @@ class Update:
                 if reason and reason != old_reason and not busy:
                     return
                 if (
-                    self._shown(before, have, demanded, start)
+                    self._shown(before, fields, demanded, start)
                     and not busy
                     and not (reason and have == _definitions(before))
                 ):
@@ -148,9 +161,10 @@ class Update:
                 return
             time.sleep(min(PAUSE, left))
 
-    def _shown(self, before, have, demanded, start):
+    def _shown(self, before, fields, demanded, start):
+        have = fields.get("definitions_version")
         if demanded:
-            return self._reached(have, demanded)
+            return self._reached(fields, demanded)
         if have is not None and have != _definitions(before):
             return True
         if self._published:
@@ -165,9 +179,19 @@ class Update:
             return None
         return record["fields"]
 
-    def _reached(self, have, demanded):
-        order = versions.compare(have, demanded)
+    def _reached(self, fields, demanded):
+        order = versions.compare(fields.get("definitions_version"), demanded)
+        if order == 0 and self._exact and self._version == "mirror":
+            # A release that differs in its engine only is another one.
+            return versions.compare_releases(fields, self._published) != 1
         return order == 0 or (order == 1 and not self._exact)
+
+    def _goes_down(self, before, demanded):
+        """Whether what is demanded is older than what the host has."""
+        wanted = {"definitions_version": demanded}
+        if self._version == "mirror":
+            wanted = self._published
+        return versions.compare_releases(before["fields"], wanted) == 1
 
     def _result(self, before, after, trouble, message, failed=False):
         before_versions, after_versions = _versions(before), _versions(after)
@@ -187,6 +211,14 @@ class Update:
 
 def _definitions(record):
     return record["fields"].get("definitions_version")
+
+
+def _named(before, after):
+    """The definitions before and after an update, with their engines if only those differ."""
+    pairs = [(fields.get("definitions_version"), fields.get("engine_version")) for fields in (before, after)]
+    if pairs[0][0] == pairs[1][0]:
+        return ["{0} with engine {1}".format(*pair) for pair in pairs]
+    return [pair[0] for pair in pairs]
 
 
 def _versions(record):

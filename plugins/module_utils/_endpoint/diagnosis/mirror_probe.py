@@ -7,24 +7,21 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 __metaclass__ = type
 
-import calendar
 import email.utils
 import json
-import re
 import time
 
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.errors import FindingError
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.findings.finding import has_errors, proven
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.masking import masked, quoted
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import address as addresses
-from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import folder, http, manifest
+from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import channel, folder, http, manifest
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import TEXT, decode
 
 STEP_TIMEOUT = 5
 ANSWER_TIMEOUT = 10
 # Seconds by which the clocks of this host and of the mirror may differ.
 CLOCKS = 600
-_DATE = re.compile(r"^([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2}):([0-9]{2})")
 _FAILED = {
     "name": "mirror_name_unresolved",
     "port": "mirror_port_unreachable",
@@ -203,28 +200,22 @@ class MirrorProbe:
     def _judge_age(self, read, modified):
         if self.published is None:
             return
-        root, path = self._root_and_path()
-        data, linked = read(root + "/status.json")
-        status = _mapping(data)
-        moment, origin = None, None
-        channels = status.get("channels")
-        for channel in channels if isinstance(channels, list) else []:
-            if isinstance(channel, dict) and channel.get("path") == path:
-                moment, origin = _seconds(channel.get("definitions_date") or channel.get("stored")), "status.json"
-                if not linked:  # A link may lead to a file that is none of the mirror's.
-                    self._note_hold(channel)
-        if not linked:
-            self._note_last_sync(status)
+        status = channel.read_status(self.address, ANSWER_TIMEOUT)
+        entry = channel.entry_of(status, self.address, self.arch)
+        facts = channel.facts(status, entry, self.now)
+        self._note_operator(entry, facts)
+        self._note_last_sync(status)
+        moment, origin = channel.seconds(entry.get("definitions_date") or entry.get("stored")), "status.json"
         if moment is None:
             release = _mapping(read(self._path("release.json"))[0])
-            moment, origin = _seconds(release.get("definitions_date") or release.get("stored")), "release.json"
+            moment, origin = channel.seconds(release.get("definitions_date") or release.get("stored")), "release.json"
         if moment is None:
             moment, origin = modified, "the time of updates.zip"
+        self.published.update(facts, package_seen=not self.failed, age_hours=channel.hours_since(moment, self.now))
         if moment is None:
             self._note("age", "the age of the definitions is unknown")
             return
         hours = (self.now - moment) / 3600.0
-        self.published["age_hours"] = int(hours)
         message = "The definitions on the mirror are {0} hours old ({1})".format(int(hours), origin)
         if hours > self.max_age_hours:
             evidence = list(self.notes.get("age", []))
@@ -234,20 +225,24 @@ class MirrorProbe:
         else:
             self._note("age", message)
 
-    def _root_and_path(self):
-        """The path of the mirror's root, and the path of this host's folder as in status.json."""
-        channel = self.address.channel.rstrip("/")
-        above, _slash, name = channel.rpartition("/")
-        root, _slash, platform = above.rpartition("/")
-        return root, "{0}/{1}/arch_{2}".format(platform, name, self.arch)
-
-    def _note_hold(self, channel):
-        held = channel.get("held")
-        if held:
-            reason = held.get("reason") if isinstance(held, dict) else held
-            self._note("age", "the channel is held: {0}".format(_shown(reason) or "without a reason"))
+    def _note_operator(self, entry, facts):
+        """Notes what an operator did to the channel. Mirrors of version 0.1.0 publish the reason as well."""
+        held = entry.get("held") if isinstance(entry.get("held"), dict) else {}
+        if facts["held"]:
+            what = "rolled back" if facts["state"] == "rolled_back" else "held"
+            since = " since {0}".format(held["since"]) if channel.seconds(held.get("since")) else ""
+            reason = _shown(held.get("reason")) or "mde-mirror status on the mirror says why"
+            self._note("age", "the channel is {0}{1}: {2}".format(what, since, reason))
+        elif facts["state"] == "paused":
+            self._note("age", "the channel is paused")
+        for release in facts["withdrawn"]:
+            self._note("age", "a rollback withdrew definitions {0}".format(release["definitions_version"]))
 
     def _note_last_sync(self, status):
+        for name, what in (("last_success", "the last sync without a failure"), ("current_as_of", "the last success")):
+            if channel.seconds(status.get(name)):
+                self._note("age", "{0} ended {1}".format(what, status[name]))
+                break
         last = status.get("last_sync")
         if not isinstance(last, dict):
             return
@@ -258,7 +253,7 @@ class MirrorProbe:
         parts = [last] + (units if isinstance(units, list) else [])
         for error in [part.get("error") for part in parts if isinstance(part, dict)]:
             if isinstance(error, dict):
-                self._note("age", "error of the sync: {0}".format(_shown(error.get("message"))))
+                self._note("age", "error of the sync: {0}".format(_shown(error.get("message") or error.get("code"))))
 
 
 def _shown(value):
@@ -271,12 +266,6 @@ def _mapping(data):
     except (ValueError, RuntimeError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _seconds(moment):
-    """Seconds since 1970 of a time in UTC."""
-    match = _DATE.match(moment) if isinstance(moment, TEXT) else None
-    return calendar.timegm(tuple(int(part) for part in match.groups())) if match else None
 
 
 def _http_date(text):

@@ -285,7 +285,8 @@ SECTIONS = (
                 means="The definitions on this host did not come from the mirror. A silent fallback to the cloud looks "
                 "like this.",
                 seen="`definitions_update_source_uri` is neither below `offline_definition_url_configured` nor below "
-                "the option `mirror_url`.",
+                "the option `mirror_url`. After a change of the mirror, newer definitions of the former one are "
+                "reported as `ahead_of_mirror` instead, if the new one was seen to serve the package.",
                 remedy="Run mdatp definitions update and read definitions_update_fail_reason to see why the mirror was "
                 "not used. To make such a failure visible, set antivirusEngine.offlineDefinitionUpdateFallbackToCloud "
                 "to false.",
@@ -297,7 +298,8 @@ SECTIONS = (
             Record(
                 "update_failed",
                 "error",
-                means="The last attempt to update failed.",
+                means="The last attempt to update failed. After a change of the mirror, the finding is a warning while "
+                "the host keeps newer definitions of the former one and was seen to get its package from the new one.",
                 seen="`definitions_update_fail_reason` is not empty. Its texts are not documented, so they are "
                 "reported as they are.",
                 remedy="Make the mirror reachable from this host, check its updates.zip, then run mdatp definitions "
@@ -306,6 +308,21 @@ SECTIONS = (
                 rows=("definitions_update_fail_reason",),
                 role=SYMPTOM,
                 rank=510,
+            ),
+            Record(
+                "on_withdrawn_release",
+                "error",
+                means="This host has a release that a rollback withdrew from its channel. The operator of the mirror "
+                "does not want hosts to have it.",
+                seen="`definitions_version` and `engine_version` are those of a release in the list `withdrawn` of the "
+                "channel in the `status.json` of the mirror, and not those that the mirror publishes.",
+                remedy="Run the role or the playbook endpoints, which brings the host to what its channel serves; or "
+                "the module definitions_update with version=mirror and exact=true. If the version does not change, the "
+                "agent may refuse sets that are older than its own.",
+                step="published",
+                rows=("definitions_version", "engine_version"),
+                role=SYMPTOM,
+                rank=505,
             ),
             Record(
                 "definitions_unavailable",
@@ -356,11 +373,14 @@ SECTIONS = (
             Record(
                 "ahead_of_mirror",
                 "info",
-                means="This host has newer definitions than the mirror publishes: the mirror was rolled back or has "
-                "not synced, and the host got its definitions earlier or from another source.",
-                seen="`definitions_version` is higher than `DefinitionVersion` in the `manifest.json` of the mirror.",
-                remedy="Do nothing if the mirror was rolled back on purpose. Otherwise run a sync on the mirror: the "
-                "host has its definitions from another source, and the mirror has nothing newer.",
+                means="This host has newer definitions than the mirror publishes, and keeps them: the host had another "
+                "mirror before, or the mirror has not synced.",
+                seen="`definitions_version` is higher than `DefinitionVersion` in the `manifest.json` of the mirror, "
+                "or equal with a newer engine, and is not in the list `withdrawn` of the channel in "
+                "`status.json`. `updates.zip` for this host was asked for, to see that the host can update from the "
+                "mirror; if it cannot, `mirror_package_missing` says so.",
+                remedy="Run a sync on the mirror if it should have newer definitions. The host updates again when the "
+                "mirror publishes something newer; endpoint_lower: always brings it to what the mirror publishes now.",
                 step="published",
                 rows=("definitions_version", "definitions_update_source_uri"),
             ),
@@ -673,7 +693,7 @@ SECTIONS = (
                 "mirror_package_missing",
                 "error",
                 means="The mirror publishes versions, but not the package that belongs to them.",
-                seen="`manifest.json` exists, and `updates.zip` is missing, refused or empty.",
+                seen="`manifest.json` exists, and `updates.zip` is missing, refused, empty or not a zip file.",
                 remedy="Run a sync on the mirror and read its errors; check that the web server may read the new files "
                 "(mode, SELinux label).",
                 step="answer",

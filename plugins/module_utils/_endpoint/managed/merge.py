@@ -25,8 +25,13 @@ ARGUMENT_SPEC = {
     "agent_version": {"type": "str"},
     "health_info": {
         "type": "dict",
-        "options": {"mirror_url": {"type": "str"}, "max_age_hours": {"type": "int", "default": 168}},
+        "options": {
+            "mirror_url": {"type": "str"},
+            "max_age_hours": {"type": "int", "default": 168},
+            "lower": {"type": "str", "choices": ["auto", "always"], "default": "auto"},
+        },
     },
+    "check_mirror": {"type": "bool", "default": False},
     "owner": {"type": "str"},
     "group": {"type": "str"},
     "mode": {"type": "raw"},

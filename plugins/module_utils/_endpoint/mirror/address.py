@@ -132,6 +132,12 @@ def _comparable(location):
     return scheme, host, tuple(parts)
 
 
+def channel_name(location):
+    """The name of the channel in the layout of a mirror, PLATFORM/CHANNEL; None for an address of another layout."""
+    parts = _comparable(location)[2]
+    return parts[-1] if parts[-2:-1] in (("linux",), ("mac",)) else None
+
+
 def points_below_channel(location):
     """Whether an address goes on below the folder of a channel, which the agent does not expect."""
     path = location if location.startswith("/") else re.sub(r"^[^/?#]*//[^/?#]*|[?#].*", "", location)

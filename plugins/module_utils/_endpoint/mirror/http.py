@@ -15,7 +15,7 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint import proce
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.masking import masked, quoted
 from ansible_collections.mde.offline.plugins.module_utils._endpoint.text import decode
 
-# More than any manifest, status.json or release.json has.
+# More than any manifest or release.json has.
 MAX_BYTES = 64 * 1024
 _MAX_HEADERS = 16 * 1024
 _MOST_ADDRESSES = 4
@@ -88,17 +88,21 @@ def certificate(address, timeout, call=process.run):
     return ["{0}={1}".format(name, quoted(value)) for name, value in found[:2]]
 
 
-def ask(connection, address, path, method, timeout):
-    """Status, headers (names in lower case) and the beginning of the body of one answer."""
+def ask(connection, address, path, method, timeout, more=(), most=MAX_BYTES):
+    """Status, headers (names in lower case) and the beginning of the body of one answer.
+
+    `more` are further lines of the request, `most` is the number of bytes of the body that are read at least.
+    """
     deadline = process.now() + timeout
     lines = ["{0} {1} HTTP/1.0".format(method, _quoted(path)), "Host: " + address.host_header]
-    lines += ["User-Agent: mde.offline", "Accept: */*", "Cache-Control: no-cache", "Connection: close", "", ""]
+    lines += ["User-Agent: mde.offline", "Accept: */*", "Cache-Control: no-cache", "Connection: close"]
+    lines += list(more) + ["", ""]
     data = b""
     late = Unreachable("answer", "no complete answer to {0} within {1} seconds".format(path, timeout))
     try:
         connection.settimeout(timeout)
         connection.sendall("\r\n".join(lines).encode("ascii", "replace"))
-        while len(data) <= MAX_BYTES + _MAX_HEADERS and not (method == "HEAD" and b"\r\n\r\n" in data):
+        while len(data) <= most + _MAX_HEADERS and not (method == "HEAD" and b"\r\n\r\n" in data):
             left = deadline - process.now()
             if left <= 0:
                 raise late
@@ -130,7 +134,7 @@ def _parsed(data):
     }
 
 
-def fetch(address, path, method, timeout):
+def fetch(address, path, method, timeout, more=(), most=MAX_BYTES):
     """One answer of a mirror: resolves the name, connects and sends the request, all within the time limit."""
     deadline = process.now() + timeout
 
@@ -142,7 +146,7 @@ def fetch(address, path, method, timeout):
         if address.kind == "https":
             connection.settimeout(left())
             connection = encrypt(connection, address.host)
-        return ask(connection, address, path, method, left())
+        return ask(connection, address, path, method, left(), more, most)
     finally:
         connection.close()
 
