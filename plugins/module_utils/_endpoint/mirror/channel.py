@@ -119,7 +119,7 @@ def _fetch_file(path, timeout):
         raise FindingError(kind, "{0} cannot be read: {1}.".format(path, reason.message))
     if decode(found.data) != _ZIP:
         raise FindingError("mirror_package_missing", "{0} is not a package: it is not a zip file.".format(path))
-    return found.modified
+    return int(found.modified)
 
 
 def _root_and_parts(address):
