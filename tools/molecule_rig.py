@@ -25,8 +25,8 @@ SCENARIOS = sorted(path.parent.name for path in (CHECKOUT / "molecule").glob("*/
 # The time, in seconds, that one scenario needs at most on a slow machine.
 SCENARIO_SECONDS = 660
 
-# Debian packages that run the containers and build their image.
-PACKAGES = ("podman", "runc", "netavark", "aardvark-dns", "iptables", "mmdebstrap", "debian-archive-keyring")
+# Debian packages that run the containers and build their image, and that create keys.
+PACKAGES = ("podman", "runc", "netavark", "aardvark-dns", "iptables", "mmdebstrap", "debian-archive-keyring", "gnupg")
 SUITE = "bookworm"
 IN_IMAGE = (
     *("systemd", "systemd-sysv", "dbus", "python3", "python3-apt"),
@@ -35,7 +35,7 @@ IN_IMAGE = (
     *("curl", "jq", "openssl"),
 )
 # Packages in the apt cache of the image. The roles install them, and the networks of the containers have no internet.
-FOR_ROLES = ("nginx-light", "nginx", "nfs-kernel-server", "nfs-common")
+FOR_ROLES = ("nginx-light", "nginx", "nfs-kernel-server", "nfs-common", "gnupg", "gpgv")
 # With recommended packages, because Ansible's module apt installs those too.
 DOWNLOAD = f'chroot "$1" apt-get install -y -o APT::Install-Recommends=true --download-only {" ".join(FOR_ROLES)}'
 # The collection with the connection plugin.
@@ -150,7 +150,7 @@ def make_image() -> None:
 
 def prepare() -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
-    install(PACKAGES, "podman", "mmdebstrap")
+    install(PACKAGES, "podman", "mmdebstrap", "gpg")
     configure_podman()
     make_image()
     if not works("podman", "run", "--rm", image(), "true"):

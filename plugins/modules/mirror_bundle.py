@@ -86,10 +86,18 @@ EXAMPLES = r"""
     path: /mnt/transfer/definitions.tar
     state: exported
 
-- name: Publish it on the isolated mirror
+- name: Publish it on the isolated mirror, whose settings name the keys that it trusts
   mde.offline.mirror_bundle:
     path: /mnt/transfer/definitions.tar
     state: imported
+  become: true
+  become_user: mde-mirror
+
+- name: Publish a bundle of a mirror that does not sign
+  mde.offline.mirror_bundle:
+    path: /mnt/transfer/definitions.tar
+    state: imported
+    unsigned: true
   become: true
   become_user: mde-mirror
 """

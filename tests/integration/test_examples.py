@@ -20,6 +20,7 @@ from simulators.download_service import DownloadService
 from simulators.static_web_server import StaticWebServer
 from tests.support.agent import Agent
 from tests.support.ansible_runs import Ansible
+from tests.support.openpgp import Key
 from tools.collection_tree import CHECKOUT
 
 PLUGINS = CHECKOUT / "plugins"
@@ -77,8 +78,8 @@ PATH_OPTIONS = {
 class World:
     """A mirror with two releases behind a web server, and an endpoint that updated from it."""
 
-    def __init__(self, root: Path, service: DownloadService) -> None:
-        self.root, self.service = root, service
+    def __init__(self, root: Path, service: DownloadService, key: Key | None) -> None:
+        self.root, self.service, self.key = root, service, key
         self.mirror = root / "srv/mde-mirror"
         self.settings = root / "etc/mde-mirror/settings.json"
         self.web = StaticWebServer(self.mirror)
@@ -89,6 +90,9 @@ class World:
         for folder in ("mnt/transfer", "usr/local/bin"):
             (self.root / folder).mkdir(parents=True)
         settings = {"downloadFolder": str(self.mirror), "channels": ["pilot"], **self.source}
+        if self.key:
+            settings["signing"] = {"key": str(self.key.secret)}
+            settings["source"]["trustedKeys"] = str(self.key.public)
         self.settings.write_text(json.dumps(settings), encoding="utf-8")
         for version in (OLDER, REQUIRED):
             self.service.publish(version, size=20_000)
@@ -158,10 +162,15 @@ def play_of(tasks: list[dict[str, Any]], root: Path) -> dict[str, Any]:
     return {**play, "gather_facts": True, "tasks": [include]}
 
 
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Key | None:
+    return Key(tmp_path_factory.mktemp("keys"), "example") if shutil.which("gpg") and shutil.which("gpgv") else None
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path, key: Key | None) -> Iterator[World]:
     with DownloadService(tmp_path / "service") as service:
-        made = World(tmp_path / "hosts", service)
+        made = World(tmp_path / "hosts", service, key)
         try:
             made.build()
             yield made
@@ -171,6 +180,8 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 @pytest.mark.parametrize("path", DOCUMENTED, ids=lambda path: path.stem)
 def test_the_examples_of_the_documentation_work(path: Path, world: World) -> None:
+    if path.stem == "mirror_bundle" and not world.key:
+        pytest.skip("NOT TESTED: a signed bundle needs gpg and gpgv, not installed here")
     examples = documentation(path)["EXAMPLES"]
     assert examples
     content = world.relocated(examples)

@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import Any, Iterator, NamedTuple
 
 from .errors import MirrorError
+from .openpgp import binary
 from .privileges import for_program
 
 MEMBER = "signed"
 _SECONDS = 20
 # A key and a keyring are small. What is larger is not one of them.
 _MAX_KEY_BYTES = 1024 * 1024
-_ARMOR = re.compile(rb"-----BEGIN PGP [A-Z ]+-----\s*?\n(.*?)-----END PGP [A-Z ]+-----", re.DOTALL)
 
 
 class Keyring(NamedTuple):
@@ -100,7 +100,14 @@ def _canonical(fields: dict[str, Any]) -> str:
 def trusted_keys(path: Path) -> Keyring:
     """The keys in a file that is binary, or has one or more armoured blocks. Raises `MirrorError`."""
     data = _read(path, "source.trustedKeys", "the keyring")
-    return Keyring(_binary(data, path), str(path))
+    try:
+        return Keyring(binary(data), str(path))
+    except ValueError:
+        raise MirrorError(
+            "signing",
+            f"the keyring {path} is not readable",
+            "Export the keys again: `gpg --export --armor KEY-ID`.",
+        ) from None
 
 
 def own_keys(key: Path) -> Keyring:
@@ -236,25 +243,3 @@ def _read(path: Path, key: str, what: str) -> bytes:
     if not data or len(data) > _MAX_KEY_BYTES:
         raise MirrorError("signing", f"{what} {path} is empty or too large", f"Check {key} in the settings.")
     return data
-
-
-def _binary(data: bytes, path: Path) -> bytes:
-    """A keyring without ASCII armour, as gpgv needs it. It may be binary, or have one or more armoured blocks."""
-    blocks = _ARMOR.findall(data)
-    if not blocks:
-        return data
-    try:
-        return b"".join(_dearmored(block) for block in blocks)
-    except (binascii.Error, ValueError):
-        raise MirrorError(
-            "signing",
-            f"the keyring {path} is not readable",
-            "Export the keys again: `gpg --export --armor KEY-ID`.",
-        ) from None
-
-
-def _dearmored(block: bytes) -> bytes:
-    """The bytes of an armoured block: its headers end with an empty line, and a line with `=` has its checksum."""
-    lines = [line.strip() for line in block.splitlines()]
-    body = lines[lines.index(b"") + 1 :] if b"" in lines else lines
-    return base64.b64decode(b"".join(line for line in body if not line.startswith(b"=")), validate=True)

@@ -31,12 +31,16 @@ _SHORTEST_INTERVAL = 300
 _LONGEST_AGE = 10**6
 
 
-def problems(variables: Variables, scheduler: str, os_family: str) -> list[str]:
-    """One sentence for each value that the role cannot use. The names of `variables` are without the role's name."""
+def problems(variables: Variables, scheduler: str, os_family: str, settings: Mapping[str, t.Any]) -> list[str]:
+    """One sentence for each value that the role cannot use. The names of `variables` are without the role's name.
+
+    `settings` are those that the role would write.
+    """
     return [
         *_unfit(variables),
         *_for_the_host(variables, os_family),
         *_passwords(variables),
+        *_origin(settings),
         *_alarms(variables),
         *(_cron(variables) if scheduler == "cron" else ()),
         *(_times(variables, scheduler) if scheduler != "none" else ()),
@@ -96,6 +100,26 @@ def _passwords(variables: Variables) -> Iterator[str]:
                 "- . _ ~ is written as %XX. The filter urlencode of Ansible leaves / as it is. Write "
                 "password | urlencode | replace('/', '%2F')."
             )
+
+
+def _origin(settings: Mapping[str, t.Any]) -> Iterator[str]:
+    """What the command would refuse too, but only after the earlier command was replaced."""
+    source = settings.get("source")
+    if not isinstance(source, Mapping):
+        return
+    trusted, unsigned = bool(source.get("trustedKeys")), bool(source.get("unsigned"))
+    plain = str(source.get("url") or "").lower().startswith("http://")
+    if source.get("type") == "mirror" and plain and not (trusted or unsigned):
+        yield (
+            "This mirror would copy another one over plain http, where everybody on the way can change what it gets. "
+            "Set mirror_source_trusted_keys to the public keys that sign the other mirror, or use https in "
+            "mirror_source_url, or accept the risk with mirror_source_unsigned: true. Nothing was changed."
+        )
+    if trusted and unsigned:
+        yield (
+            "mirror_source_trusted_keys and mirror_source_unsigned are mutually exclusive. Where keys are trusted, "
+            "what is not signed is refused."
+        )
 
 
 def _alarms(variables: Variables) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Runs the command mde-mirror with what systemd does not provide: delays, time limits, metrics and alarms.
 
     python3 mde-mirror-job job.json sync         cron and launchd: a sync, the metrics, an alarm if the sync failed
-    python3 mde-mirror-job job.json watch        cron and launchd: the metrics, an alarm if the mirror is stale
+    python3 mde-mirror-job job.json watch        cron and launchd: metrics, signature, an alarm if the mirror is stale
     python3 mde-mirror-job job.json alarm KIND   systemd (OnFailure=): an alarm because KIND (sync or watch) failed
 
 Needs Python 3.8 or newer. The role mde.offline.mirror installs it and writes job.json.
@@ -48,6 +48,7 @@ class Job:
     state: Path
     metrics: str
     max_age: int
+    sign: bool
     alarm: list[str]
     repeat: float
     spread: float
@@ -63,6 +64,7 @@ class Job:
             state=Path(fields["state"]),
             metrics=fields["metrics"],
             max_age=fields["max_age"],
+            sign=fields["sign"],
             alarm=fields["alarm"],
             repeat=fields["repeat"] * 3600,
             spread=seconds(fields["spread"]),
@@ -82,12 +84,17 @@ class Job:
 
     def watch(self) -> int:
         self.write_metrics()
-        if not self.max_age:
+        if not self.checks:
             return 0
-        done = self.run("status", "--max-age", str(self.max_age), quiet=True)
+        done = self.run("status", *self.checks, quiet=True)
         if done.status:
             self.raise_alarm("watch", done)
         return done.status
+
+    @property
+    def checks(self) -> list[str]:
+        """The options of `status` for the watch: to sign before the signature expires, and to find a stale mirror."""
+        return [*(["--sign"] if self.sign else []), *(["--max-age", str(self.max_age)] if self.max_age else [])]
 
     def write_metrics(self) -> None:
         if self.metrics:
@@ -156,7 +163,7 @@ class Job:
 
     def reason(self, kind: str, status: dict[str, Any], failed: Done | None) -> str:
         if kind == "watch":
-            failed = failed or self.run("status", "--max-age", str(self.max_age), quiet=True)
+            failed = failed or self.run("status", *self.checks, quiet=True)
             return failed.message or "the watch failed; see its log"
         last = status.get("last_sync") or {}
         errors = [{**error, "unit": ""} for error in last.get("errors", [])]

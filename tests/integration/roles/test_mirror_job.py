@@ -41,6 +41,7 @@ class Mirror:
             "state": str(self.state),
             "metrics": str(self.state / "metrics.prom"),
             "max_age": 24,
+            "sign": False,
             "alarm": [sys.executable, "-c", LISTENER, str(self.calls), "--team", "a b"],
             "repeat": 24,
             "spread": "0",

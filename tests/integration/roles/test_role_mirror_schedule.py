@@ -19,6 +19,7 @@ import pytest
 from simulators.download_service import DownloadService
 from tests.support.agent import NEW
 from tests.support.ansible_runs import Ansible, Run
+from tests.support.openpgp import Key
 from tests.support.role_mirror import ALARM, LISTENER, SYNC, WATCH, Cron, calls_in, check_units, mirror_variables
 
 # The simulated launchctl appends its requests to the file `asked`, and keeps one file per loaded daemon.
@@ -149,6 +150,33 @@ def test_cron_syncs_and_raises_an_alarm_when_the_mirror_stops(host: Host, servic
     Path(host.variables["mirror_command"] + "-job").unlink()
     cron.run("watch", host.programs)
     assert "the watch of the mirror failed" in (host.programs / "logged").read_text()
+
+
+def test_cron_and_launchd_keep_a_signature_alive_where_nothing_else_is_watched(host: Host, tmp_path: Path) -> None:
+    key = Key(tmp_path, "mirror")
+    host.variables.update(
+        mirror_signing_key=str(key.secret),
+        mirror_alarm_max_age=0,
+        mirror_metrics_file="",
+        mirror_alarm_command=[],
+    )
+    host.works("cron")
+    status = Path(host.variables["mirror_root"]) / "status.json"
+    before = json.loads(status.read_text())
+    watch = Cron(host.place / "cron.d" / "mde-mirror").run("watch", host.programs)
+    assert (watch.returncode, watch.stdout, watch.stderr) == (0, "", "")
+    after = json.loads(status.read_text())
+    assert after["sequence"] > before["sequence"]
+    assert after["signed"]["signature"] != before["signed"]["signature"]
+
+    # A key that cannot be used fails the watch.
+    (host.place / "etc" / "signing-key.asc").write_bytes(key.public.read_bytes())
+    Cron(host.place / "cron.d" / "mde-mirror").run("watch", host.programs)
+    assert "the watch of the mirror failed" in (host.programs / "logged").read_text()
+
+    host.works("launchd", mirror_sync=False)
+    assert host.files("daemons") == ["mde-mirror-sync.plist", "mde-mirror-watch.plist"]
+    assert json.loads((host.place / "etc" / "job.json").read_text())["sign"] is True
 
 
 def test_one_scheduler_takes_over_from_another(host: Host) -> None:

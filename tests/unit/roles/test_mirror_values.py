@@ -61,14 +61,14 @@ REFUSED = [
 
 @pytest.mark.parametrize(("name", "value", "said"), REFUSED)
 def test_what_cannot_be_used_is_refused_in_a_sentence(name: str, value: object, said: str) -> None:
-    (sentence,) = problems({**DEFAULTS, name: value}, "cron", "Debian")
+    (sentence,) = problems({**DEFAULTS, name: value}, "cron", "Debian", {})
     assert said in sentence
     assert "s3cr3t" not in sentence
 
 
 @pytest.mark.parametrize("scheduler", ["systemd", "cron", "launchd", "none"])
 def test_the_defaults_can_be_used(scheduler: str) -> None:
-    assert problems(DEFAULTS, scheduler, "RedHat") == []
+    assert problems(DEFAULTS, scheduler, "RedHat", {}) == []
 
 
 @pytest.mark.parametrize(
@@ -85,19 +85,46 @@ def test_the_defaults_can_be_used(scheduler: str) -> None:
     ],
 )
 def test_other_values_can_be_used(values: dict[str, Any]) -> None:
-    assert problems({**DEFAULTS, **values}, "cron", "Debian") == []
+    assert problems({**DEFAULTS, **values}, "cron", "Debian", {}) == []
 
 
 def test_macos_has_no_srv() -> None:
-    (sentence,) = problems(DEFAULTS, "none", "Darwin")
+    (sentence,) = problems(DEFAULTS, "none", "Darwin", {})
     assert "/usr/local/var/mde-mirror" in sentence
-    assert problems({**DEFAULTS, "root": "/srv2/x"}, "none", "Darwin") == []
+    assert problems({**DEFAULTS, "root": "/srv2/x"}, "none", "Darwin", {}) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({}, None),
+        ({"type": "mirror", "url": "https://m.example.com"}, None),
+        ({"type": "mirror", "url": "http://m.example.com"}, "copy another one over plain http"),
+        ({"type": "mirror", "url": "HTTP://m.example.com", "unsigned": False}, "copy another one over plain http"),
+        ({"type": "mirror", "url": "http://m.example.com", "unsigned": True}, None),
+        ({"type": "mirror", "url": "http://m.example.com", "trustedKeys": "/x"}, None),
+        ({"type": "mirror", "url": "https://m.example.com", "trustedKeys": "/x"}, None),
+        ({"type": "mirror", "url": "https://m.example.com", "trustedKeys": "/x", "unsigned": True}, "are mutually"),
+        # A proxy or a test service, whose packages are not those of a mirror.
+        ({"type": "microsoft", "url": "http://m.example.com"}, None),
+        # The command names what is wrong in raw settings.
+        ("text", None),
+        ({"type": "mirror"}, None),
+    ],
+)
+def test_a_copy_over_plain_http_needs_a_proof_of_its_origin(source: object, said: str | None) -> None:
+    sentences = problems(DEFAULTS, "none", "Debian", {"source": source})
+    assert len(sentences) == (said is not None)
+    if said:
+        assert said in sentences[0]
+        assert "mirror_source_trusted_keys" in sentences[0]
+        assert "mirror_source_unsigned" in sentences[0]
 
 
 def test_times_count_for_a_scheduler_only() -> None:
     values = {**DEFAULTS, "schedule_cron": "@reboot", "schedule_spread": "bogus", "schedule_interval": 1}
-    assert problems(values, "none", "Debian") == []
-    assert not [sentence for sentence in problems(values, "systemd", "Debian") if "schedule_cron" in sentence]
+    assert problems(values, "none", "Debian", {}) == []
+    assert not [sentence for sentence in problems(values, "systemd", "Debian", {}) if "schedule_cron" in sentence]
 
 
 @pytest.mark.parametrize(
