@@ -34,6 +34,12 @@ if TYPE_CHECKING:
     from .alarms import Alarm
     from .channels import Selection
 
+# What proved the origin of what a mirror took.
+_ORIGINS = {
+    "signed": "a signature of a trusted key",
+    "tls": "the certificate of the source (TLS)",
+    "unsigned": "nothing (unsigned)",
+}
 DONE, FAILED, USAGE, LOCKED, STOPPED = 0, 1, 2, 75, 130
 
 
@@ -453,6 +459,8 @@ def _print_status(found: dict[str, Any], settings: Settings) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         _say("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+    if found["origin"]:
+        _say(f"origin of what was taken last: {_ORIGINS.get(found['origin'], found['origin'])}")
     last = found["last_sync"]
     if last:
         _say("last sync {finished}: {result}".format(**last), end="")

@@ -97,6 +97,7 @@ def test_a_replica_takes_what_a_trusted_key_signed(replica, signing):
     status = json.loads(replica.run("status", "--json").stdout)
     assert status["origin"] == "signed"
     assert [hop["mirror_id"] for hop in status["chain"]] == [signing.status()["mirror_id"]]
+    assert "a signature of a trusted key" in replica.run("status").stdout
     assert 'mde_mirror_origin{origin="signed"} 1' in replica.run("metrics").stdout
 
 
