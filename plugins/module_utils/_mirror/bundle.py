@@ -36,7 +36,7 @@ from .files import (
 )
 from .package import prove
 from .privileges import acting_as_owner
-from .records import ZIP, Release
+from .records import ZIP, Release, read_chain
 from .session import Mirror, MirrorSession
 from .settings import PackagePolicy, Settings
 from .signing import is_signed, own_keys, signed, verified
@@ -202,7 +202,9 @@ def _publish(
     imported, last = now_iso(), state.last_sync()
     renewed = imported if newer else last.get("last_renewal", "")
     session.trust(lambda trust: trust.after(proof))
-    session.record(last_import=imported, last_renewal=renewed, origin=proof.origin, chain=[])
+    exporter = {"mirror_id": inventory.get("mirror_id"), "current_as_of": inventory.get("created")}
+    chain = read_chain([exporter, *read_chain(inventory.get("chain"))])
+    session.record(last_import=imported, last_renewal=renewed, origin=proof.origin, chain=chain)
     return result
 
 
@@ -277,23 +279,23 @@ def _size(path: Path) -> int:
 
 def _inventory(mirror: Mirror, entries: list[dict[str, Any]], valid_days: int) -> dict[str, Any]:
     """The inventory of these releases, signed if the mirror has a key."""
-    created = now_iso()
+    if mirror.signing_key and not mirror.state().identity().mirror_id:
+        # A mirror that version 0.1.0 filled gets its identity with its next status.
+        with acting_as_owner(mirror.root):
+            mirror.change(lambda session: session.sign())
+    created, state = now_iso(), mirror.state()
     inventory = {
         "kind": _KIND,
         "format": FORMAT,
         "generator": f"mde-mirror {VERSION}",
         "created": created,
+        **state.identity()._asdict(),
+        "chain": state.last_sync().get("chain", []),
         "channels": entries,
     }
     if not mirror.signing_key:
         return inventory
-    if not mirror.state().identity().mirror_id:
-        # A mirror that version 0.1.0 filled gets its identity with its next status.
-        with acting_as_owner(mirror.root):
-            mirror.change(lambda session: session.sign())
-    identity = mirror.state().identity()
-    expires = hours_after(created, 24 * valid_days)
-    return signed({**inventory, **identity._asdict(), "expires": expires}, Path(mirror.signing_key))
+    return signed({**inventory, "expires": hours_after(created, 24 * valid_days)}, Path(mirror.signing_key))
 
 
 def _write_whole(target: Path, inventory: dict[str, Any], packages: dict[str, Path]) -> str:

@@ -410,7 +410,9 @@ def test_a_signed_bundle_is_imported(bundle, island, signing):
 
     assert run.report["origin"] == "signed"
     assert island.snapshot([PRODUCTION]) == signing.snapshot([PRODUCTION])
-    assert json.loads(island.run("status", "--json").stdout)["origin"] == "signed"
+    status = json.loads(island.run("status", "--json").stdout)
+    assert status["origin"] == "signed"
+    assert [hop["mirror_id"] for hop in status["chain"]] == [signing.status()["mirror_id"]]
 
 
 def test_a_bundle_is_refused_where_no_keys_are_trusted(bundle, new_mirror):
