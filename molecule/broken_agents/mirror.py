@@ -40,7 +40,7 @@ class Site(http.server.SimpleHTTPRequestHandler):
         return super().send_head()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Writes no log."""
+        """Suppresses the log."""
 
 
 def publish(name: str, definitions: str) -> list[Path]:

@@ -1,11 +1,11 @@
-"""Starts or removes the containers of a scenario, several at a time; `create.yml` and `destroy.yml` run it.
+"""Starts or removes the containers of a scenario, several at a time; `create.yml` and `destroy.yml` run this program.
 
     containers.py start|remove SCENARIO <PLATFORMS
 
 Standard input has the platforms of the scenario as JSON. The mapping `rig` of a platform has its options:
 
     network    network of the scenario, default `main`. No network has a route to others.
-    systemd    false: run a process that waits instead of systemd
+    systemd    false: run a process that does nothing, instead of systemd
     options    further options of `podman run`
 """
 
