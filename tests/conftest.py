@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from tools.collection_tree import link_checkout
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # Started in the background of a shell: what the tests start would not hear the Ctrl-C that they send.
+    # A shell starts background jobs with SIGINT ignored. Child processes inherit that, and some tests send SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if " " in sys.executable:
     # ansible-core 2.16 cannot use an interpreter with a space in its path, and an alarm command must not have one.
@@ -23,12 +23,12 @@ if " " in sys.executable:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "venv").symlink_to(sys.prefix, target_is_directory=True)
     sys.executable = str(folder / "venv" / Path(sys.executable).relative_to(sys.prefix))
-# What a test creates is a host's file, which other users may not write.
+# Tests create files of hosts, which other users must not be able to write.
 os.umask(0o022)
 os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(link_checkout())
 os.environ.setdefault("ANSIBLE_INJECT_FACT_VARS", "false")
-# Ansible would look for an interpreter on PATH by itself, and take a pyenv shim that does not start for one.
+# Without this setting, Ansible searches PATH for an interpreter, and may choose a pyenv shim that does not start.
 os.environ.setdefault("ANSIBLE_PYTHON_INTERPRETER", sys.executable)
-# Properties are tried for as long as the machine needs.
+# On a slow machine, property tests may take as long as they need.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")

@@ -9,7 +9,7 @@ ask() {
     curl --silent --show-error --fail --location --cacert "$ca" "$@"
 }
 
-# Prints the manifest for the versions that a URL offers now.
+# Prints a manifest with the versions that a URL offers now.
 offered() {
     local answer engine definitions
     answer=$(ask "$1&action=info")

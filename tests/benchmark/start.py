@@ -29,7 +29,7 @@ IMPORTS = "import argparse, json, ssl, http.client, concurrent.futures"
 
 
 def processor_time(command: list[str]) -> float:
-    """The seconds on a processor, of the program and of the kernel, that a command takes."""
+    """The processor time of a command in seconds, in user mode and in the kernel."""
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _pid, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)

@@ -150,7 +150,7 @@ class World:
 
 
 def play_of(tasks: list[dict[str, Any]], root: Path) -> dict[str, Any]:
-    """A play with these tasks; those that take the variables of a role are tasks of that role there."""
+    """A play with these tasks. A task that takes the variables of a role becomes a task of that role."""
     play = {"name": "Examples", "hosts": "localhost", "gather_facts": False, "tasks": tasks}
     if TAKES_VARIABLES not in tasks[0]:
         return play

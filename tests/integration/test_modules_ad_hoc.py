@@ -1,4 +1,4 @@
-"""Modules that are run through Ansible ad hoc: packed, copied to an interpreter and run there, as in any task."""
+"""Modules that Ansible runs ad hoc: packed, passed to an interpreter and run there, as in any task."""
 
 from __future__ import annotations
 

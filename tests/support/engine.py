@@ -110,8 +110,8 @@ class Process(subprocess.Popen):
 class Kills:
     """The numbered rounds of a test that kills runs at random moments.
 
-    How many runs are done before the signal comes is a matter of speed, so there are further rounds until enough of
-    them were killed at work; without any the test would say nothing.
+    How many runs end before the signal depends on the speed of the machine, so there are further rounds until enough
+    runs were killed. A test without a killed run would prove nothing.
     """
 
     def __init__(self, rounds, wanted, first=0):
@@ -442,9 +442,9 @@ class ChannelMirror(Mirror):
 
 
 class Patience:
-    """A command that waits for silent programs until the test ends its patience, instead of for two minutes.
+    """A command that waits for silent programs until the test calls `end`, instead of for two minutes.
 
-    Programs are named by the code of their failures.
+    The argument of `end` is the error code with which a silent program of this kind fails.
     """
 
     def __init__(self, patched, folder):

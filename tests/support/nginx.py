@@ -200,7 +200,7 @@ class Hosting:
         return done
 
     def tell(self, expression: str, role: str = "mirror_http", tasks: str = "main", **more: Any) -> str:
-        """Applies the role and evaluates an expression afterwards."""
+        """Applies the role, and returns the value of an expression afterwards."""
         self.ansible.hosts["mirrors"] = {"m": {**self.server.variables(), **more}}
         include = {"ansible.builtin.include_role": {"name": f"mde.offline.{role}", "tasks_from": tasks}}
         show = {"ansible.builtin.debug": {"msg": "RESULT<{{ %s }}>" % expression}}  # noqa: UP031

@@ -1,4 +1,4 @@
-"""diagnosis_info, preflight_info and their playbooks, with the simulated agent in its bad states."""
+"""diagnosis_info, preflight_info and their playbooks, with the simulated agent in its faulty states."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOUNTS = "/dev/sda1 / ext4 rw 0 0\n"
 
 @pytest.fixture
 def agent(agent: UpdatingAgent) -> UpdatingAgent:
-    """It has updated from its mirror, and has the mounts of a real host."""
+    """An agent that has updated from its mirror, on a host with the mounts of a real host."""
     (agent.root / "proc/self").mkdir(parents=True)
     (agent.root / "proc/self/mounts").write_text(MOUNTS)
     agent.publish("1.450.1.0")

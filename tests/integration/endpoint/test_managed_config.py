@@ -43,12 +43,12 @@ def path(tmp_path: Path) -> Path:
 
 
 def task(path: Path | str, **arguments: Any) -> dict[str, Any]:
-    # No agent of the machine that runs the tests may be asked.
+    # The module must not call an agent of the machine that runs the tests.
     return {"mde.offline.managed_config": {"path": str(path), "mdatp": "/nonexistent/mdatp", **arguments}}
 
 
 def put(path: Path, content: Any) -> bytes:
-    """Write a file as somebody else would: bytes as they are, anything else as JSON in one line."""
+    """Writes a file without the module: bytes as they are, anything else as JSON in one line."""
     data = content if isinstance(content, bytes) else json.dumps(content, ensure_ascii=False).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
@@ -64,7 +64,7 @@ def names(folder: Path) -> list[str]:
 
 
 def identity(path: Path) -> tuple[int, ...]:
-    """Differs as soon as somebody wrote the file or changed something about it; reading does not count."""
+    """Values that change when the file is written or its attributes change, but not when the file is read."""
     found = path.stat()
     return (found.st_ino, found.st_mode, found.st_uid, found.st_gid, found.st_mtime_ns, found.st_ctime_ns)
 
@@ -500,7 +500,7 @@ ODD_PASSWORDS = ["s3cret/Pw@rd", "12/3s3cret", "s3cret Pw", "s3cret?x#Pw", "s3cr
 
 
 def test_odd_passwords_are_shown_on_neither_side(ansible: Ansible, path: Path) -> None:
-    """The earlier and the new file have one, and so does a key where no address belongs."""
+    """The old and the new file contain such passwords, also under a key that is not for addresses."""
     configs: list[dict[str, Any]] = []
     tasks = []
     for number, password in enumerate(ODD_PASSWORDS):
@@ -612,7 +612,7 @@ def test_another_name_of_the_file_keeps_its_attributes(ansible: Ansible, path: P
     assert [stat.S_IMODE(place.stat().st_mode) for place in (path, other)] == [0o644, 0o600]
 
 
-# A Python that every user may run, which that of a virtual environment need not be.
+# A Python that every user may run. Other users may not be able to run the Python of the virtual environment.
 SYSTEM_PYTHON = shutil.which("python3", path="/usr/bin:/bin")
 
 

@@ -20,7 +20,7 @@ from simulators.mdatp import EVENTS, STATES
 from tests.support.agent import UpdatingAgent
 
 VERSIONS = ["101.02.55", "101.85.27", "101.23062.0010", "101.24022.0001", "101.25032.0000", "101.26062.0005"]
-# What is wrong in each state; None: nothing that a health record could show.
+# The finding of each state; None: a health record cannot show the state.
 EXPECTED = {
     "daemon_down": "daemon_unreachable",
     "unlicensed": "not_licensed",
@@ -77,7 +77,7 @@ class Host(UpdatingAgent):
         return self.run("health", *arguments)
 
     def look(self, timeout: int = 30) -> tuple[dict[str, Any], dict[str, str]]:
-        """The record, and the findings as id -> message."""
+        """The health record, and the findings as id -> message."""
         record, trouble = health_report.read_health(self.agent(timeout))
         published, unread = health_report.read_mirror(record)
         found = health_report.judge(record, trouble + unread, published)
@@ -97,7 +97,7 @@ def test_text_and_json_make_the_same_record(tmp_path: Path, version: str, licenc
     host = Host(tmp_path, version)
     url = "http://mirror.example:8000/linux/production/"
     host.configure(offlineDefinitionUpdateUrl=url, behaviorMonitoring="enabled")
-    host.sim("set", "definitions_updated=2026-02-03T12:04:05Z")  # a whole second, as text shows no parts of one
+    host.sim("set", "definitions_updated=2026-02-03T12:04:05Z")  # a whole second, because the text shows no fractions
     host.sim("set", "product_expiration=2030-01-01T00:00:00Z", "clock=2026-02-04T00:00:00Z")
     if licence == "unlicensed":
         host.sim("break", "unlicensed")
@@ -124,7 +124,7 @@ def test_a_host_as_it_should_be_has_no_findings(tmp_path: Path, version: str) ->
     assert "behind_mirror" in host.look()[1]
     assert host.agent().definitions_update()["rc"] == 0
     record, found = host.look()
-    assert set(found) <= {"signature_check_off"}  # off by default before 101.26062.0005
+    assert set(found) <= {"signature_check_off"}  # disabled by default before 101.26062.0005
     assert record["fields"]["definitions_version"] == "1.450.1.0"
     assert record["fields"]["definitions_update_source_uri"] == str(host.ring)
 
@@ -133,7 +133,7 @@ def test_a_host_as_it_should_be_has_no_findings(tmp_path: Path, version: str) ->
 def test_every_state_has_its_finding(host: Host, state: str) -> None:
     before, none = host.look()
     assert none == {}
-    # JSON has hidden rows more, and parts of a second.
+    # JSON also has rows that text does not show, and fractions of a second.
     shown = health_parser.parse(host.output())["fields"]
     shown.update(health_parser.parse(host.output("--details", "definitions"))["fields"])
     shown["definitions_updated_minutes_ago"] = 0

@@ -47,7 +47,7 @@ def service(running_service, server_certificate):
     running_service.publish(FIRST, ENGINE, size=SIZE)
     running_service.clear_requests()
     yield running_service
-    # After the test, because fixtures of the session are created before the first test.
+    # The reset comes after the test, because fixtures of the session are created before the first test.
     running_service.clear_faults()
     running_service.tls = server_certificate.server_context()
     running_service.latency = running_service.throttle = 0.0
@@ -147,7 +147,7 @@ def upstream(mirror, web_server):
 
 @pytest.fixture
 def replica_of(new_mirror):
-    """Makes replicas of the mirror behind a web server: `replica_of(server)`. Over http they take what is unsigned."""
+    """Makes replicas of the mirror behind a web server: `replica_of(server)`. Over http, they accept unsigned data."""
 
     def make(server, name="replica", **source):
         made = new_mirror(name, channels=[])

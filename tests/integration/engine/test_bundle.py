@@ -1,4 +1,4 @@
-"""Releases in one file across an air gap: what was exported is what is imported, and nothing else can be."""
+"""Bundles carry releases across an air gap in one file: exactly what was exported is imported, and nothing else."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def bundle(mirror, tmp_path):
-    """A bundle of what a mirror serves in production and canary: release 1 here, release 2 there."""
+    """A bundle of what a mirror serves: release 2 in production, and release 1 in canary."""
     mirror.well("promote", "production", "canary")
     mirror.publish(2)
     file = tmp_path / "bundle.tar"
@@ -59,12 +59,12 @@ def small(new_mirror, tmp_path):
 
 @pytest.fixture
 def island(new_mirror):
-    """A mirror that gets what bundles bring; its service answers nobody."""
+    """A mirror that is filled only by bundles; its source does not respond."""
     return new_mirror("island", channels=["canary"], source={"url": "http://127.0.0.1:9/"})
 
 
 def refused(island, file, *codes, check=True):
-    """The import fails with one of these codes and changes nothing, with --check as well."""
+    """Checks that the import fails with one of these codes and changes nothing, also with --check."""
     before = island.state()
     for arguments in (["--check"], []) if check else ([],):
         run = island.verb("import", "--unsigned", file, *arguments)
@@ -138,7 +138,7 @@ def test_exporting_the_same_again_leaves_the_file_alone(mirror, bundle):
     assert (bundle.stat().st_ino, bundle.read_bytes()) == before
     mirror.publish(3)
     assert mirror.well("export", bundle).report["changed"] is True
-    # A damaged file is written anew.
+    # A damaged file is written again.
     data = bytearray(bundle.read_bytes())
     data[len(data) // 2] ^= 1
     bundle.write_bytes(data)
@@ -157,7 +157,7 @@ def test_a_bundle_is_a_plain_tar_archive_that_anybody_can_look_into(mirror, bund
     assert bundle.stat().st_mode & 0o777 == 0o644
 
 
-# -- what the other side lacks -----------------------------------------------------------------------------------------
+# -- what the other mirror lacks ---------------------------------------------------------------------------------------
 
 
 def test_only_what_the_other_side_lacks_is_carried(mirror, bundle, island, tmp_path):
@@ -179,7 +179,7 @@ def test_only_what_the_other_side_lacks_is_carried(mirror, bundle, island, tmp_p
 
 
 def test_a_bundle_made_for_another_state_of_this_mirror_is_refused(mirror, bundle, island, tmp_path):
-    """The status was taken before the other side lost what it named."""
+    """The other mirror lost a release after its status was copied."""
     island.well("import", "--unsigned", bundle)
     file = tmp_path / "lacking.tar"
     mirror.well("export", file, "--base", island.root / "status.json")
@@ -215,7 +215,7 @@ def test_a_status_that_is_none(mirror, tmp_path, content):
 
 
 def places(file, chance):
-    """Where a bit may flip: anywhere, and in each part that an archive is made of."""
+    """Positions at which to flip a bit: random ones, and at least one in each part of the archive."""
     data = file.read_bytes()
     found = {chance.randrange(len(data)) for _ in range(12)}
     with tarfile.open(file) as archive:
@@ -289,9 +289,9 @@ def test_something_added_behind_the_end(small, island, tmp_path, more):
 
 
 def forge(file, target, members=None, inventory=None, seal=None, form=tarfile.USTAR_FORMAT):
-    """A bundle with other members or another inventory, whose seal fits again: what a careless hand would make.
+    """A bundle with other members or another inventory, and with a seal that matches them.
 
-    `members(list)` and `inventory(fields)` change what they are given.
+    The functions `members(list)` and `inventory(fields)` change their argument.
     """
     found = []
     with tarfile.open(file) as archive:
@@ -394,7 +394,7 @@ def test_members_that_do_not_belong_there(bundle, island, tmp_path, forgery):
 
 
 def test_a_good_package_in_place_of_the_inventorys(bundle, island, tmp_path):
-    """Of the right size even, and a whole zip: only its SHA-256 is another."""
+    """The package is a valid zip and has the correct size; only its SHA-256 differs from that in the inventory."""
 
     def turn(found):
         data = bytearray(found[1][1])
@@ -485,7 +485,7 @@ def test_headers_with_long_names_and_other_extensions(bundle, island, tmp_path, 
 
 @pytest.mark.slow
 def test_headers_with_a_checksum_that_fits(small, island, tmp_path):
-    """Nonsense in every field of every header; tarfile believes such headers."""
+    """Random bytes in every field of every header, with a valid checksum. tarfile accepts such headers."""
     chance = random.Random(9)
     whole = small.read_bytes()
     with tarfile.open(small) as archive:
@@ -620,7 +620,7 @@ def test_a_bundle_repairs_the_package_that_a_held_channel_serves(bundle, island)
 
 
 def test_a_package_that_only_held_channels_lack_need_not_be_carried(mirror, bundle, island, tmp_path):
-    """What the other side had when it was asked is gone since, but nobody wants it."""
+    """The other mirror does not have a package that its status lists, but only held channels would use this package."""
     island.well("import", "--unsigned", bundle)
     island.well("hold", "production")
     status = island.status()
@@ -683,7 +683,7 @@ def test_a_damaged_package_is_not_exported(mirror, tmp_path):
 
 
 def test_damage_that_left_no_trace_in_the_file_times_is_not_exported(mirror, tmp_path):
-    """A bit that a disk lost changes neither size nor times: the last look at the file is made to fit it."""
+    """A bit error of a disk changes neither size nor times, so the recorded times are made to match the file."""
     folder = (mirror.root / PRODUCTION).resolve()
     damage(folder)
     looked = {}
@@ -732,7 +732,7 @@ def test_a_full_disk_stops_the_import_before_it_begins(mirror, bundle, island, t
 
 
 def test_a_disk_that_runs_full_on_the_way(mirror, bundle, island, patched, tmpfs, tmp_path):
-    """Others fill the disk after its room was looked at, but for a part of what is to come."""
+    """After the free space was checked, other programs fill the disk, except for a part of what the import needs."""
     disk = tmpfs(tmp_path / "disk", "24m")
     island.move_to(disk)
     island.well("import", "--unsigned", bundle)
@@ -820,7 +820,7 @@ def test_kill_9_during_an_export_leaves_the_bundle_that_was_there(mirror, tmp_pa
         return written() is not None and file.read_bytes() == before
 
     for _time in range(3):
-        # On a busy machine it may be done before the signal reaches it.
+        # On a busy machine, the command may end before the signal reaches it.
         for _try in range(10):
             if killed_while_it_wrote():
                 break
@@ -882,7 +882,7 @@ def test_of_two_exports_at_once_one_works_and_the_other_says_so(mirror, patched,
 
 @pytest.fixture
 def bytes_read(patched, tmp_path):
-    """Runs a command and returns what the kernel counted that it read, in bytes. Nothing maps files into memory."""
+    """Runs a command and returns the bytes that it read, as the kernel counts them. The engine maps no files."""
     figures = tmp_path / "io"
     counted = patched(
         "import atexit",
@@ -904,7 +904,7 @@ def test_a_bundle_is_read_twice_at_most(mirror, island, bytes_read, tmp_path):
     file = tmp_path / "large.tar"
     mirror.publish(3, size=32 * MIB, arch="x86_64", ring="production", stored=True)
     start = bytes_read(mirror, "status")
-    # Written for the first time; there already; there, but damaged.
+    # The bundle is written for the first time; exists already; exists, but is damaged.
     exported = [bytes_read(mirror, "export", file)]
     size = file.stat().st_size
     assert size > 32 * MIB
@@ -917,12 +917,12 @@ def test_a_bundle_is_read_twice_at_most(mirror, island, bytes_read, tmp_path):
     imported = bytes_read(island, "import", "--unsigned", file)
     assert island.serves(PRODUCTION) == 3
     ratios = [(count - start) / size for count in [*exported, foretold, imported]]
-    # What a start reads differs by some kilobytes from verb to verb.
+    # The number of bytes that a start reads differs by some kilobytes between the verbs.
     assert max(ratios) < 2.05, ratios
 
 
 def test_headers_as_python_3_8_writes_them(small, island, tmp_path):
-    """It writes the number of no device as digits, which later Pythons leave out."""
+    """Python 3.8 writes device numbers as digits also in headers of regular files; later versions leave them empty."""
     data = bytearray(small.read_bytes())
     with tarfile.open(small) as archive:
         heads = [member.offset for member in archive.getmembers()]

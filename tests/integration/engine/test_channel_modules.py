@@ -1,6 +1,6 @@
 """The modules mirror_channel and mirror_bundle, run by ansible-playbook: check mode, diff, idempotence, refusals.
 
-One play runs every step three times: in check mode, for real, and again.
+One play runs every step three times: in check mode, without check mode, and again.
 """
 
 from __future__ import annotations

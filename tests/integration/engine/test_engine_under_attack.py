@@ -1,6 +1,7 @@
 """Attacks on mde-mirror: responses without end, link loops, lost state, full disks for the output.
 
-Each case here once broke something. Kills come at every single step on the disk, not at random moments.
+Each case is a fault that the engine once had. Processes are killed at every single step on the disk, not at random
+moments.
 """
 
 from __future__ import annotations

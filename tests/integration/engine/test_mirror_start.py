@@ -1,4 +1,4 @@
-"""What a start of the packed command costs, counted: what it compiles, and what it loads."""
+"""The cost of a start of the packed command: the modules that it compiles, and the modules that it loads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from tools import interpreters
 from tools.collection_tree import CHECKOUT
 
-# Runs the command in a Python that notes each text that is compiled as a module, and each module that is loaded.
+# Runs the command in a Python that records each source that is compiled as a module, and each module that is loaded.
 OBSERVED = """
 import json, os, runpy, sys
 note, sys.argv = sys.argv[1], sys.argv[2:]
@@ -60,7 +60,7 @@ NOT_NEEDED = {
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory):
-    """Makes the packed command with some Python."""
+    """Packs the command with a given Python."""
 
     def pack(python):
         target = tmp_path_factory.mktemp("packed") / "mde-mirror"
@@ -72,7 +72,7 @@ def packed(tmp_path_factory):
 
 @pytest.fixture
 def observed(unsynced, tmp_path):
-    """Runs a packed command and returns what it compiled and what it loaded."""
+    """Runs a packed command and returns the modules that it compiled and loaded."""
 
     def run(command, *arguments):
         note = tmp_path / "note.json"
@@ -84,7 +84,7 @@ def observed(unsynced, tmp_path):
 
 
 def others():
-    """Pythons of this machine that read no code of the one that runs the tests."""
+    """Pythons of this machine that cannot use the code that the Python of the tests compiled."""
     own = "{}.{}".format(*sys.version_info)
     found = {version: interpreters.find(version) for version in ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13")}
     return [python for version, python in found.items() if python and version != own]
@@ -114,7 +114,7 @@ def test_root_imports_nothing_while_it_acts_as_the_owner(unsynced, packed, obser
         unsynced.configure(logFilePath=None, source={"caFile": str(authority)})
         unsynced.root.mkdir()
         os.chown(unsynced.root, owner.pw_uid, owner.pw_gid)
-        # A download, and then nothing new.
+        # The first sync downloads a release; the second one finds nothing new.
         assert observed(command, "sync")["as_owner"] == []
         assert observed(command, "sync")["as_owner"] == []
         assert {path.lstat().st_uid for path in unsynced.root.rglob("*")} == {owner.pw_uid}

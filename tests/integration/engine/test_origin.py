@@ -1,4 +1,4 @@
-"""The origin of what a mirror takes: signed statuses and bundles, and each way in which one can be wrong."""
+"""The origin of packages: signed statuses and bundles, and each way in which a signed document can be wrong."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LONG_AGO = "2020-01-01T00:00:00Z"
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory):
-    """Two keys: that of the mirror, and another one."""
+    """Two keys: the key of the mirror, and another one."""
     folder = tmp_path_factory.mktemp("keys")
     return Key(folder, "one"), Key(folder, "two")
 
@@ -67,7 +67,7 @@ def signed_text(mirror):
 
 
 def sign_again(mirror, key, **changes):
-    """Replaces the status of a mirror by one with other members that the key signs."""
+    """Replaces the status of a mirror with a changed one that the key signs."""
     fields = {name: value for name, value in {**mirror.status(), **changes}.items() if name != "signed"}
     (mirror.root / "status.json").write_text(json.dumps(signed(fields, key.secret)), encoding="utf-8")
 
@@ -149,7 +149,7 @@ def test_status_does_not_sign_without_a_key(mirror):
 
 @pytest.fixture
 def synced(replica):
-    """The replica after its first sync, and what it serves; the mirror serves release 2 by now."""
+    """The replica after its first sync."""
     replica.sync_well()
     return replica
 
@@ -191,7 +191,7 @@ def test_an_older_status_is_refused(synced, signing):
     (signing.root / "status.json").write_bytes(old)
 
     assert_refused(synced, "older_sequence", before)
-    # The present one may be seen again and again.
+    # The present status may be read repeatedly.
     signing.sync_well()
     synced.sync_well()
     synced.sync_well()
@@ -209,7 +209,7 @@ def test_another_mirror_with_the_same_key_is_refused_until_an_operator_trusts_it
     synced.sync_well()
 
     assert synced.served().number == 2
-    # The former mirror is foreign now.
+    # The replica now refuses the previous mirror as foreign.
     signing.sync_well()
     assert_refused(synced, "foreign_mirror", synced.snapshot())
 
@@ -233,7 +233,7 @@ def test_a_signed_document_of_another_kind_is_refused(synced, signing, bundle):
 
 
 def variants(fields):
-    """Copies of a document with one change each, in every member, and what the change was."""
+    """For each member, yields its path and a copy of the document in which only this member is changed."""
 
     def changed(value):
         if isinstance(value, bool) or value is None:
@@ -447,7 +447,7 @@ def test_an_older_bundle_is_refused(bundle, island, signing, tmp_path):
 
 
 def resealed(source, target, change):
-    """A copy of a bundle with another inventory, and with a seal that fits: only the signature shows the change."""
+    """A copy of a bundle with another inventory and a seal that matches it: only the signature shows the change."""
     with tarfile.open(source) as archive:
         members = [(member.name, archive.extractfile(member).read()) for member in archive]
     out = io.BytesIO()
@@ -489,7 +489,7 @@ def test_an_expired_bundle_is_refused_and_can_be_accepted_once(bundle, island, k
 
 
 def test_each_member_of_the_inventory_is_covered_by_the_signature(bundle, island, tmp_path):
-    """Changes of an attacker who makes the seal anew: the signature refuses them, or the form of the bundle does."""
+    """An attacker changes a member and renews the seal. The import fails, by the signature or by the format check."""
     with tarfile.open(bundle) as archive:
         fields = json.loads(archive.extractfile("inventory.json").read())
     chosen = random.Random(5).sample(list(variants(fields)), 25)

@@ -106,7 +106,7 @@ def notes(run, path):
 
 def test_a_channel_that_the_other_mirror_does_not_have_is_fed_by_promotion(replica, mirror, upstream):
     replica.configure(channels=["nightly"])
-    # No promotion has fed the channel yet. This is not a failure, and nothing is reported.
+    # No promotion has fed the channel yet. That is not a failure, and nothing is reported.
     assert set(replica.sync_well().units) == set(folders("production"))
     replica.well("promote", "production", "nightly")
     mirror.publish(2)
@@ -716,7 +716,7 @@ def test_an_older_mirror_with_the_same_url_is_refused(replica, mirror, upstream,
 
 
 def broken_off(replica, mirror, upstream):
-    """A replica whose download of release 2 ended after 300000 bytes; returns the path and size of the package."""
+    """Makes the replica's download of release 2 end after 300000 bytes; returns the path and size of the package."""
     replica.configure(architectures=["x86_64"])
     mirror.publish(2, size=BIG)
     path = f"{PRODUCTION}/updates.zip"

@@ -1,8 +1,9 @@
-"""Microsoft's own script, unmodified, as a source. It is not in this repository: MDE_MICROSOFT_SCRIPT names a clone.
+"""Microsoft's own script, unmodified, as a source.
 
     MDE_MICROSOFT_SCRIPT=/path/to/mdatp-xplat python -m pytest tests/integration/engine/test_script_original.py
 
-It knows Microsoft's names only. A proxy connects them to the simulated service, which has a certificate for them.
+The script is not in this repository; MDE_MICROSOFT_SCRIPT is the path of a clone. The script contacts only Microsoft's
+host names. A proxy connects these names to the simulated service, which has a certificate for them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Passwords in addresses of the settings: what programs and the engine print and write never contains them."""
+"""Passwords in addresses of the settings: the output and the files of programs and of the engine never contain them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.engine import SIZE, needs, version
 from tests.support.script_repository import HOME, SCRIPT
 from tests.support.web import Proxy
 
-# Each with a slash, an @ or another character that ends a user part when it is not percent-encoded.
+# Each password contains a character, such as a slash or an @, that ends the user part unless it is percent-encoded.
 PASSWORDS = [
     "S3cr3t/Pw@rd",
     "123/4geheim",
@@ -28,7 +28,8 @@ PASSWORDS = [
     "%41/geheim",
 ]
 
-# pytest sets the name of the test in the environment, which the script prints, so the name must not have the password.
+# pytest puts the name of the test into the environment, and the script prints the environment, so the name must not
+# contain the password.
 each_password = pytest.mark.parametrize("password", PASSWORDS, ids=range(len(PASSWORDS)))
 
 
@@ -94,7 +95,7 @@ def scripted(mirror, clone, service, monkeypatch):
 def test_what_the_script_prints_is_kept_without_passwords(scripted, clone, service, password, ending):
     encoded = quote(password, safe="")
     with Proxy("mirror", password) as proxy:
-        # What set -x, env and curl -v print, a progress line, and what is the end of the error message.
+        # The output of set -x, env and curl -v, a progress line, and the line that ends the error message.
         lines = [
             "set -x",
             "env",
@@ -130,7 +131,7 @@ def test_what_the_script_prints_is_kept_without_passwords(scripted, clone, servi
 @pytest.mark.parametrize("scheme", ["http", "HTTP"])
 @each_password
 def test_what_git_prints_is_shown_without_passwords(scripted, service, tmp_path, monkeypatch, password, scheme):
-    """A git that prints its arguments and all that it was given to log in."""
+    """A simulated git prints its arguments and the passwords in its environment."""
     encoded = quote(password, safe="")
     git = tmp_path / "bin" / "git"
     git.parent.mkdir()

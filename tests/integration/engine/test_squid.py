@@ -18,7 +18,7 @@ DEFAULT = """
 refresh_pattern -i (/cgi-bin/|\\?) 0 0% 0
 refresh_pattern . 0 20% 4320
 """
-# What administrators write who want to save a slow line.
+# Rules of administrators who want to save bandwidth.
 HOSTILE = "refresh_pattern . 1440 100% 10080 override-expire override-lastmod ignore-reload ignore-no-store\n"
 CONFIGURATION = """
 http_port 127.0.0.1:{port}
@@ -40,7 +40,7 @@ netdb_filename none
 
 @pytest.fixture
 def squid(tmp_path):
-    """Starts Squid with these rules and returns the address of the proxy."""
+    """Starts Squid with some rules, and returns the address of the proxy."""
     running = []
 
     def start(rules):
@@ -87,7 +87,7 @@ def test_squid_as_debian_ships_it_holds_nothing_back(squid, mirror, upstream, re
 
 
 def test_squid_that_keeps_everything_does_not_look_green(squid, mirror, upstream, replica_of):
-    """The replica cannot know what the cache hides, but it does not call itself current."""
+    """The replica cannot know what the cache hides, but it does not report that it is current."""
     replica = behind(squid, HOSTILE, upstream, replica_of)
     seen = replica.run("status", "--json").report["current_as_of"]
     # The next status of the mirror has a later time.

@@ -1,4 +1,4 @@
-"""What an attacker or a cache on the way must not be able to do unseen: freeze, mix and match, fast forward.
+"""Attacks by a cache or by somebody on the network path that a mirror must detect: freeze, mix and match, fast forward.
 
 The names are those of The Update Framework's specification.
 """
@@ -37,7 +37,7 @@ def recorded(mirror):
 
 
 def served(service, **answer):
-    """What the service says of production on x86_64."""
+    """Publishes a release on the service for production on x86_64."""
     service.publish(answer.pop("definitions"), arch="x86_64", ring="production", size=SIZE, **answer)
 
 
@@ -145,7 +145,7 @@ def test_a_replica_is_as_current_as_the_other_mirror_says(mirror, upstream, repl
     mirror.sync_well()
     made.sync_well()
     assert alarms(made, "--max-age", "1") == []
-    # An older status renews nothing, and takes back nothing.
+    # An older status neither renews nor changes the recorded times.
     upstream.disturb("status.json", lambda handler: handler.file(stale) or True)
     made.sync_well()
     assert alarms(made, "--max-age", "1") == []
@@ -191,7 +191,7 @@ def test_a_server_that_takes_the_query_for_a_part_of_the_name_is_asked_without(m
 
 
 def relabelled(mirror, upstream, **fields):
-    """The other mirror gives its package on x86_64 another label."""
+    """Changes what the status of the other mirror says about the package of production on x86_64."""
     status = json.loads((mirror.root / "status.json").read_bytes())
     next(entry for entry in status["channels"] if entry["path"] == PRODUCTION).update(fields)
     upstream.disturb("status.json", lambda handler: handler.file(json.dumps(status).encode()) or True)
@@ -207,7 +207,7 @@ def test_an_old_package_under_new_versions_is_refused(mirror, upstream, replica_
     assert version(1) in run.error(PRODUCTION)["message"] and version(7) in run.error(PRODUCTION)["message"]
     assert len(upstream.requests) == asked + 1, "the package was not fetched"
     assert made.served() == before
-    # What was refused blocks nothing that comes after it.
+    # A refused package does not block the next release.
     upstream.disturbances.clear()
     mirror.publish(2)
     made.sync_well()
@@ -228,7 +228,7 @@ def test_microsofts_old_package_under_new_versions_is_refused(mirror, service, m
     run = mirror.sync()
     assert (run.status, run.error(PRODUCTION)["code"]) == (1, "stale_package")
     assert mirror.numbers("production") == [2, 2]
-    # The operator knows better.
+    # The operator accepts the package.
     run = mirror.sync("--accept", "stale_package")
     assert (run.status, run.units[PRODUCTION]["accepted"]) == (0, ["stale_package"])
     assert mirror.channels()[PRODUCTION]["history"][-1]["accepted"] == "stale_package"
@@ -354,7 +354,7 @@ def test_what_was_accepted_is_recorded_and_can_be_taken_back(mirror, service):
     run = mirror.sync("--accept", "implausible_versions")
     assert (run.status, run.units[PRODUCTION]["accepted"]) == (0, ["implausible_versions"])
     assert mirror.channels()[PRODUCTION]["history"][-1]["accepted"] == "implausible_versions"
-    # It counts for one run only, and the way back is named.
+    # The acceptance is valid for one run only, and the error names the command that returns to valid versions.
     mirror.service.publish(version(3), size=SIZE)
     error = mirror.sync().error(PRODUCTION)
     assert error["code"] in ("implausible_versions", "downgrade")

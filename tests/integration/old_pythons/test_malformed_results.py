@@ -14,7 +14,7 @@ HEALTHY = {"healthy": True, "licensed": True, "appVersion": "101.26062.0005", "d
 
 
 def program(path: Path, output: dict[str, Any]) -> str:
-    """A program that prints this, whatever it is asked and given."""
+    """A program that prints this output, whatever its arguments and its input are."""
     path.write_text(
         f"#!/bin/sh\n[ -t 0 ] || cat >/dev/null\ncat <<'END'\n{json.dumps(output)}\nEND\n", encoding="utf-8"
     )
@@ -24,7 +24,7 @@ def program(path: Path, output: dict[str, Any]) -> str:
 
 @pytest.fixture(params=["present core", "core 2.16"])
 def ansible(request: pytest.FixtureRequest, tmp_path: Path) -> Ansible:
-    """Three endpoints: a good one, one whose agent prints other types, one whose Python prints a forged result."""
+    """Three endpoints: a good one, one whose agent prints wrong types, and one whose Python prints a forged result."""
     ansible = Ansible(tmp_path)
     if request.param == "core 2.16":
         ansible.use_core("2.16")

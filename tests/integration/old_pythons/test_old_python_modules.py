@@ -1,4 +1,4 @@
-"""The modules of the endpoint, carried by ansible-core 2.16 to the Pythons of old hosts and run in the C locale."""
+"""The modules of the endpoint, run by ansible-core 2.16 with the Pythons of old hosts, in the C locale."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_managed_config(old_ansible: Ansible, path: Path) -> None:
     broken.write_bytes(b'{"edr": {},\n "features": {},\n}')
     twice.write_bytes('{"edr": {"groupIds": "ä"},\n "edr": {}}'.encode())
     twice.chmod(0o666)
-    with contextlib.suppress(OSError):  # Not all file systems have attributes of users.
+    with contextlib.suppress(OSError):  # Not all file systems support user attributes.
         os.setxattr(twice, "user.note", b"kept")
     attributes = os.listxattr(twice)
     change = {"antivirusEngine": {"scanArchives": False}, "cloudService": {"enabled": True}}
@@ -116,7 +116,7 @@ def test_an_endpoint_is_configured_updates_from_a_mirror_and_proves_it(old_ansib
 
 
 def test_a_host_is_looked_at_before_and_after_its_agent_breaks(old_ansible: Ansible, tmp_path: Path) -> None:
-    """Preflight and diagnosis in real plays: a good agent, a garbled one, one that does not run, and none."""
+    """Preflight and diagnosis in real plays: a good agent, one with garbled output, one that crashes, and none."""
     host, ring = Agent(tmp_path / "Größe 東京", "--arch", "x86_64"), tmp_path / "Spiegel" / "linux" / "production"
     agent, managed = str(host.command), host.managed_file
     managed.write_text('{"antivirusEngine": {"offlineDefintionUpdate": "enabled", "x": "ä"}}', encoding="utf-8")
@@ -144,7 +144,7 @@ def test_a_host_is_looked_at_before_and_after_its_agent_breaks(old_ansible: Ansi
         environment=C_LOCALE,
     )
     assert played.status == 0, played.output
-    # What Ansible repeats of a task is not what a module says.
+    # Ansible adds the arguments of the task (`invocation`) to the result; they are not output of the module.
     said = [{name: value for name, value in result.items() if name != "invocation"} for result in played.results]
     assert SECRET not in json.dumps(said)
     ready, bare, good, garbled, foreign, nowhere, asked = played.results

@@ -1,4 +1,4 @@
-"""The whole role endpoint, played by ansible-core 2.16 on the Pythons of old hosts in the C locale."""
+"""The whole role endpoint, run by ansible-core 2.16 with the Pythons of old hosts, in the C locale."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_the_role_from_nothing_to_proof_and_back(old_ansible: Ansible, tmp_path:
         "endpoint_enforcement_level": "real_time",
         "endpoint_config": {"antivirusEngine": {"scanArchives": False}},
         "endpoint_preflight": "always",
-        # What this machine lacks is not the question here.
+        # Requirements that the machine of the tests does not meet must not fail the role.
         "endpoint_fail_on": "never",
     }
 

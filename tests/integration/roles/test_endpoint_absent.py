@@ -1,4 +1,4 @@
-"""The role endpoint with endpoint_state=absent: what it set goes, what others set stays, on whole and broken hosts."""
+"""The role endpoint with endpoint_state=absent removes its own settings and keeps all others, also on broken hosts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ THEIRS = "http://other.example.com/linux/production/"
 
 
 def host(path: Path, content: Any = None, **variables: Any) -> dict[str, Any]:
-    """A host without agent, which absent must cope with; the file alone counts."""
+    """A host without an agent. The role must remove its settings from the file also on such a host."""
     path.parent.mkdir(parents=True)
     if content is not None:
         path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")

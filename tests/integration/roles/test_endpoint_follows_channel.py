@@ -27,13 +27,13 @@ class Case:
     lowered: bool
     # What status.json says about the channel; None for a mirror without status.json.
     status: dict[str, Any] | None = field(default_factory=dict)
-    # Where the host updated from so far, below the folder of the test; empty for nowhere.
+    # The mirror that the host has used so far, below the folder of the test; empty for none.
     former: str = "{mirror}/linux/production"
-    # Where the definitions came from, if not from there.
+    # The source of the definitions, if it is not this mirror.
     source: str | None = None
     variables: dict[str, Any] = field(default_factory=dict)
     agent: dict[str, str] = field(default_factory=dict)
-    # The findings and words that the host fails with.
+    # The findings and words in the message of a host that fails.
     fails: tuple[str, ...] = ()
 
 
@@ -128,7 +128,7 @@ class Fleet:
 
 
 def said(run: Run) -> dict[str, str]:
-    """The verdict about each host, on one line. Hosts that need different steps come to the task one after another."""
+    """The verdict about each host, on one line. Hosts that need different steps run the task one after another."""
     tasks = re.findall(rf"^TASK \[[^\n]*{VERIFY}\] \*+$(.*?)(?=^TASK|^PLAY|\Z)", run.output, re.M | re.S)
     parts = "".join(tasks).replace("fatal: [", "ok: [").split("ok: [")[1:]
     parts = [part.partition("[ERROR]")[0] for part in parts]
@@ -172,7 +172,7 @@ def test_hosts_go_down_only_where_that_is_meant(fleet: Fleet) -> None:
 
 
 def test_an_address_is_written_only_after_it_was_seen_to_work(fleet: Fleet) -> None:
-    """The hosts work; what they are to change to does not, in a different way for each."""
+    """The hosts work. The mirrors that they are to use next do not work, each with a different fault."""
     stays = Case(False, former="{mirror}-former/linux/production")
     wrong = ("channel", "address", "package", "page", "first")
     for name in (*wrong, "image", "good"):
@@ -219,7 +219,7 @@ def test_a_check_of_the_site_knows_the_mirror_that_it_would_build(
 
     built = ansible.playbook("mde.offline.site")
     assert built.status == 0, built.output
-    # The mirror would not change, so a channel that it does not have is a mistake.
+    # The run would not change the mirror, so a channel that the mirror does not have is an error.
     typo = ansible.playbook("mde.offline.site", "--check", endpoint_channel="prod")
     assert typo.status == 2, typo.output
     assert "The mirror has these channels for x86_64: production" in typo.flat()

@@ -17,7 +17,7 @@ from tests.support.agent import OLD, Agent
 from tests.support.ansible_runs import Ansible, interpreter
 
 MANAGED = "etc/opt/microsoft/mdatp/managed/mdatp_managed.json"
-# /tmp as some hardened hosts have it: what is there already can be read, and nothing else.
+# The /tmp of some hardened hosts, mounted read-only or noexec. The check fails unless the mount option has its effect.
 TMP = "mount --bind /tmp /tmp && mount -o remount,bind,{option} /tmp && {check}"
 CHECK = {
     "ro": "! mktemp /tmp/mde-offline-XXXXXX 2>/dev/null",
@@ -67,7 +67,7 @@ def test_odd_hosts_are_configured_updated_and_proved(
     play = {
         "hosts": "endpoints",
         "gather_facts": False,
-        # Of the hosts; on the controller Ansible itself insists on UTF-8.
+        # This is the locale of the hosts. On the controller, Ansible requires UTF-8.
         "environment": {"LC_ALL": "C", "LANG": "C"},
         "roles": [{"role": "mde.offline.endpoint"}],
     }
@@ -84,7 +84,7 @@ def test_odd_hosts_are_configured_updated_and_proved(
 
 
 def test_sudo_without_a_terminal(ansible: Ansible, mirror: str, tmp_path: Path) -> None:
-    """`Defaults requiretty` in sudoers cannot be had without touching this machine, so sudo decides as it is set up."""
+    """The test uses sudo as it is configured. Setting `Defaults requiretty` would change the machine of the tests."""
     allowed = (
         shutil.which("sudo")
         and subprocess.run(

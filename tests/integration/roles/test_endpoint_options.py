@@ -13,7 +13,7 @@ import pytest
 from tests.support.agent import OLD, Agent, publish
 from tests.support.ansible_runs import Ansible, ModuleRuns
 
-# Built more than nine months ago, which health does not mind and the requirements do.
+# This build is more than nine months old. The requirements refuse it, and the health does not.
 FORMER = "101.24052.0002"
 
 
@@ -66,13 +66,13 @@ def test_settings_that_were_refused_are_named_by_their_findings_alone(
 
     assert "Finding: not_json" in reported
     assert "[wrong_type]" in reported
-    # What the message names already is not named again, and nothing says nothing.
+    # Findings that the message contains already are not repeated, and missing values are not shown.
     assert "Finding: wrong_type" not in reported
     assert "None" not in reported
 
 
 def test_defaults_of_the_play_reach_all_modules(ansible: Ansible, mirror: str, tmp_path: Path) -> None:
-    """The agents are named nowhere but there; those that hang show that the time limits come from there too."""
+    """Only the defaults name the agents. The agents that hang show that the defaults also set the time limits."""
     hosts = {}
     for name, state in {"fine": "", "mute": "health_hangs", "slow": "update_hangs"}.items():
         agent = Agent(tmp_path / name)
@@ -98,7 +98,7 @@ def test_defaults_of_the_play_reach_all_modules(ansible: Ansible, mirror: str, t
 
 
 def test_a_mirror_that_is_mounted_is_the_address(ansible: Ansible, tmp_path: Path) -> None:
-    """Without systemd's own folder nothing is mounted for real, so the directory holds the mirror already."""
+    """The units are not in systemd's folder, so nothing is mounted, and the directory already contains the mirror."""
     if os.geteuid() != 0 or not shutil.which("systemd-escape"):
         pytest.skip("NOT TESTED: a mount by the role endpoint needs root and systemd-escape")
     directory, units = tmp_path / "mnt" / "mde", tmp_path / "units"
@@ -133,7 +133,7 @@ def test_a_mirror_that_is_mounted_is_the_address(ansible: Ansible, tmp_path: Pat
 
 
 def test_check_mode_on_a_fresh_host_and_no_secrets(ansible: Ansible, tmp_path: Path) -> None:
-    """No agent, no folders, and a password where none belongs, in the variables and in the file that is there."""
+    """A host without agent and folders, and passwords where none are expected: in the variables and in an old file."""
     fresh = tmp_path / "fresh" / "etc" / "mdatp_managed.json"
     full = tmp_path / "full.json"
     full.write_text(json.dumps({"cloudService": {"proxy": "http://user:hidden-1@proxy:8080/"}}), encoding="utf-8")

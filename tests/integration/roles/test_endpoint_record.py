@@ -1,4 +1,4 @@
-"""What the role endpoint wrote on a host, it takes back when the inventory no longer names it, and nothing else."""
+"""The role endpoint removes settings that it wrote and that the inventory no longer names, and no other settings."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_settings_that_are_taken_out_of_the_inventory_are_taken_out_of_the_host(
     assert NOTE not in first.output
     assert (stat.S_IMODE(host.record.stat().st_mode), stat.S_IMODE(host.record.parent.stat().st_mode)) == (0o600, 0o755)
     assert not list(host.path.parent.glob("*endpoint*"))
-    host.set("antivirusEngine", scanArchives=True)  # Somebody else's value stays.
+    host.set("antivirusEngine", scanArchives=True)  # A value that the role did not write stays.
     host.set("cloudService", diagnosticLevel="required")
     before, known = host.path.read_bytes(), host.record.read_bytes()
 
@@ -107,7 +107,7 @@ def test_a_host_of_version_0_1_0_loses_only_what_a_variable_promises(host: Host)
     again = host.run()
     assert again.recap["e"].changed == 0, again.output
     assert NOTE not in again.output
-    host.set("cloudService", definitionUpdatesInterval=3600)  # Not the role's.
+    host.set("cloudService", definitionUpdatesInterval=3600)  # The role did not write this value.
     assert host.run().recap["e"].changed == 0
     assert host.content["cloudService"]["definitionUpdatesInterval"] == 3600
 

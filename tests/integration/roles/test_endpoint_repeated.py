@@ -1,4 +1,4 @@
-"""The role endpoint twice in one play with other values: whole, by tag, in check mode, without showing a password."""
+"""The role endpoint twice in one play with different values: whole, by tag, in check mode; no password is shown."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ ALWAYS = {
     "diagnose": ("Diagnose the endpoint", "mde.offline.internal_playbook : Fail on findings"),
     "preflight": ("Measure the requirements of the agent", "mde.offline.internal_playbook : Fail on findings"),
 }
-# The tasks that prove the result where there is one, so not before the phases that make it.
+# The tasks that prove a result. They are listed only for phases after which there is a result.
 PROOFS = {
     "configure": (PROOF_OF_MIRROR,),
     "serve": (PROOF_OF_MIRROR,),
@@ -80,7 +80,7 @@ ORDER = ("preflight", "install", "configure", "serve", "verify", "again", "remov
 
 @pytest.fixture(params=[cores.LINES[0], cores.LINES[-1]])
 def host(request: pytest.FixtureRequest, ansible: Ansible, tmp_path: Path) -> Ansible:
-    """An endpoint without an agent, on which every task runs and none fails the host."""
+    """An endpoint without an agent, configured so that every task runs and no task fails."""
     ansible.use_core(request.param)
     ansible.hosts["endpoints"] = {
         "e": {
@@ -97,7 +97,7 @@ def host(request: pytest.FixtureRequest, ansible: Ansible, tmp_path: Path) -> An
 
 @pytest.fixture
 def mirrored(host: Ansible, service: DownloadService, tmp_path: Path) -> Iterator[Ansible]:
-    """The same with a mirror that nginx is to serve, and that does not exist yet."""
+    """The same endpoint, and a mirror that nginx is to serve and that does not exist yet."""
     if not find("nginx"):
         pytest.skip("NOT TESTED: the tags of the playbooks of mirrors, because nginx is not installed")
     server = Server(tmp_path)
@@ -151,7 +151,7 @@ def test_the_phases_of_a_mirror_one_by_one(mirrored: Ansible, playbook: str) -> 
         tag = "preflight" if step == "again" else step
         done = tasks_of(mirrored, playbook, tag)
         wanted = {GUARD, *phases[tag], *PROOFS.get(step, ())}
-        # Nothing of the roles is left to prove then, but site reports about the fleet in the end.
+        # After a removal, no role has a result to prove, but the playbook site still reports about the fleet.
         wanted |= (
             always if tag != "remove" else {ALWAYS["mirror"][0], *(ALWAYS["health"] if playbook == "site" else ())}
         )

@@ -72,7 +72,7 @@ def test_answers_of_surveys_are_text(fleet: Ansible, tmp_path: Path) -> None:
 
 
 def unanswered(role: str) -> list[str]:
-    """The variables of a role whose type has no empty text, as surveys give them where nothing was answered."""
+    """The variables of a role whose type does not allow empty text, which surveys pass for unanswered questions."""
     specs = yaml.safe_load((CHECKOUT / "roles" / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
     options = specs["argument_specs"]["main"]["options"]
     return [

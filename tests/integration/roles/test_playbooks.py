@@ -1,4 +1,4 @@
-"""The playbooks by their names, as a user calls them: the whole way, broken and missing hosts, a part of a fleet."""
+"""The playbooks by their names, as a user runs them: all in order, with broken and missing hosts, with --limit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.role_mirror import mirror_variables
 
 @pytest.fixture
 def fleet(ansible: Ansible, service: DownloadService, served: StaticWebServer, tmp_path: Path) -> tuple[Ansible, Agent]:
-    """One mirror and two endpoints that reach it over HTTP, and the cloud too."""
+    """One mirror, and two endpoints that can reach both the mirror over HTTP and the cloud."""
     agents = [Agent(tmp_path / name, "--cloud", service.url) for name in ("one", "two")]
     ansible.hosts["mirrors"] = {"m": mirror_variables(tmp_path / "mirror", service.url)}
     ansible.hosts["endpoints"] = {agent.root.name: agent.variables(endpoint_mirror=served.url) for agent in agents}

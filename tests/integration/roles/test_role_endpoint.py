@@ -67,7 +67,7 @@ def test_from_fresh_to_protected_and_back(ansible: Ansible, agent: Agent, mirror
     ansible.hosts["endpoints"]["e"]["ansible_python_interpreter"] = runs.interpreter
     second = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror)
     assert (second.status, second.recap["e"].changed) == (0, 0), second.output
-    # Configured, updated and proved with one module run, which looks at the file, the agent and the mirror.
+    # One module run checks the file, the agent and the mirror, and nothing has to be configured or updated.
     assert runs.taken() == 1
     assert f"definitions {OLD}" in second.task("Verify that the host updates from the mirror")
 
@@ -84,7 +84,7 @@ def test_from_fresh_to_protected_and_back(ansible: Ansible, agent: Agent, mirror
 
 
 def test_hosts_that_are_not_well_fail_and_say_why(ansible: Ansible, mirror: str, tmp_path: Path) -> None:
-    """Many hosts in one run: each fault is named at its host, and does not touch the others."""
+    """Many hosts in one run: the output names each fault at its host, and a fault does not affect other hosts."""
     broken = {
         "fine": [],
         "down": ["daemon_down"],
@@ -129,14 +129,14 @@ def test_hosts_that_are_not_well_fail_and_say_why(ansible: Ansible, mirror: str,
     assert "nothing was written" in shown
     assert not old.managed_file.exists()
     assert "What to do: " in shown
-    # Why hosts do not update by themselves is said where it matters, and fails nobody.
+    # A note says why hosts do not update by themselves. It appears only on such hosts, and does not fail them.
     assert "NOTE The agent updates by its own timer only with" in shown
 
 
 def test_definitions_from_the_cloud_are_found_and_replaced(
     ansible: Ansible, agent: Agent, mirror: str, service: DownloadService
 ) -> None:
-    """The version is right and the source is not: only another update tells whether the mirror works now."""
+    """The version is right and the source is wrong: only another update shows whether the mirror works now."""
     agent.simulate("set", f"cloud={service.url}")
     agent.simulate("break", "silent_cloud_fallback")
     fallback = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror)

@@ -1,4 +1,4 @@
-"""The role mirror, applied to a directory without root: from nothing to a synced mirror, again, changed, and away."""
+"""The role mirror, applied to a directory without root: a new mirror, a second run, a change, and the removal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.role_mirror import SYNC, WATCH, check_units, mirror_variables
 def host(ansible: Ansible, service: DownloadService, tmp_path: Path) -> dict[str, Any]:
     """The variables of the one mirror in the inventory."""
     variables = mirror_variables(tmp_path / "mirror", service.url)
-    # systemd-analyze wants the account of the unit to be there.
+    # systemd-analyze requires that the account of the units exists.
     for name, option in (("mirror_user", "-un"), ("mirror_group", "-gn")):
         variables[name] = subprocess.run(["id", option], capture_output=True, text=True, check=True).stdout.strip()
     ansible.hosts["mirrors"] = {"m": variables}
@@ -130,7 +130,7 @@ def test_refused_settings_do_not_go_live_and_passwords_are_not_shown(
     assert "s3cret" not in refused.output
     assert Path(host["mirror_settings_file"]).read_text(encoding="utf-8") == before
 
-    # What is written holds no password any more, and what it replaces does.
+    # The new files no longer contain a password, but the files that they replace do.
     host.update(mirror_source_proxy="http://127.0.0.1:9", mirror_alarm_command=[])
     cleared = ansible.roles("mirror", "mirrors", "--diff", "-vvv")
     assert cleared.status == 0, cleared.output

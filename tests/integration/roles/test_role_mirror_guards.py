@@ -1,4 +1,4 @@
-"""What the role mirror refuses before it changes anything: values that begin a new line, and folders of others."""
+"""What the role mirror refuses before it changes anything: values with line breaks, and unsafe folders."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_percent_sign_in_a_path_is_no_specifier_of_systemd(ansible: Ansible, t
 
 @pytest.fixture
 def privileged(tmp_path: Path) -> dict[str, Any]:
-    """A mirror that the role, as root, would give to an account that is there already."""
+    """A mirror that the role, as root, would give to an existing account."""
     if os.geteuid() != 0:
         pytest.skip("NOT TESTED: only root gives folders away")
     return {
@@ -114,7 +114,7 @@ def test_folders_of_the_system_are_nobodys_to_give_away(
     wrong["log"] = {"mirror_log_file": "/var/log/./sync.log"}
     wrong["settings"] = {"mirror_settings_file": f"{tmp_path}/link/settings.json"}
     ansible.hosts["mirrors"] = {name: {**privileged, **variables} for name, variables in wrong.items()}
-    # Nothing of this machine changes, also where the role would refuse nothing.
+    # In check mode, this machine does not change even if the role accepts the folders by mistake.
     found = ansible.roles("mirror", "mirrors", "--check").failures()
     for name, variables in wrong.items():
         variable, path = next(iter(variables.items()))

@@ -1,4 +1,4 @@
-"""The module role_variables in roles of a user's kind, on the oldest and the newest versions of ansible-core."""
+"""The module role_variables in roles such as a user writes, on the oldest and the newest versions of ansible-core."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Demo:
         return self.ansible.playbook([play], *options, **extra)
 
     def run(self, *options: str, tasks_from: str = "main", **variables: Any) -> Run:
-        """Without Ansible's own check, which refuses some of the values."""
+        """Runs the role without Ansible's own validation, which would refuse some of the values."""
         include = {"name": "demo", "tasks_from": tasks_from, "rolespec_validate": False}
         return self.play({"ansible.builtin.import_role": include}, options=options, **variables)
 

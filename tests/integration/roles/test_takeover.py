@@ -20,7 +20,7 @@ FORMER = "1b199628373b64fc99a79ae63c3c50d4d51f2007"
 
 @pytest.fixture
 def former(tmp_path: Path) -> Path:
-    """The folder of collections with the collection as it was."""
+    """The folder of collections with an earlier version of the collection."""
     home = tmp_path / "former" / "ansible_collections" / "mde" / "offline"
     home.mkdir(parents=True)
     archive = ["git", "archive", FORMER, "galaxy.yml", "meta", "playbooks", "plugins", "roles"]

@@ -1,4 +1,4 @@
-"""The modules definitions_update and health_info against an agent that behaves, lags, lies, fails or hangs."""
+"""The modules definitions_update and health_info with agents that work, report late or wrongly, fail, or hang."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror impor
 from ansible_collections.mde.offline.plugins.modules import definitions_update, health_info
 
 OLD, NEW, NEWER = "1.443.1.0", "1.443.508.0", "1.445.9.0"
-# One look at the host.
+# The calls of the agent for one look at the host.
 LOOK = ["health --output json", "health --details definitions"]
 DEFAULTS = {"timeout": 20, "wait": 3, "version": None, "exact": False, "mirror_url": None, "max_age_hours": 168}
 DEFAULTS["managed_file"] = "/nonexistent/mdatp_managed.json"
@@ -46,7 +46,7 @@ esac
 
 
 class Host:
-    """A fake agent and a mirror in directories of the test."""
+    """A simulated agent and a mirror in directories of the test."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -75,7 +75,7 @@ class Host:
         return health_info.run(SimpleNamespace(params=dict(defaults, mdatp=str(self.command), **params)))
 
     def calls(self) -> list[str]:
-        """What the agent was asked since the last question."""
+        """The calls of the agent since the last use of this method."""
         path = self.folder / "calls"
         asked = path.read_text().splitlines() if path.exists() else []
         path.unlink(missing_ok=True)
@@ -103,7 +103,7 @@ def test_an_update_moves_the_version_and_the_next_one_changes_nothing(host):
     host.calls()
     second = host.update(wait=60)
     assert (second["changed"], second["failed"]) == (False, False)
-    # The mirror tells that there is nothing new, so one look after the update is enough.
+    # The mirror has no newer version, so one call after the update is enough.
     assert host.calls() == [*LOOK, "definitions update", LOOK[-1], *LOOK]
 
 
@@ -165,7 +165,7 @@ def test_an_agent_that_refuses_an_older_set(host, update):
     result = host.update(version="mirror", exact=True, wait=1)
     assert (result["changed"], result["failed"]) == (False, True)
     assert "The agent may refuse sets that are older than the one it has" in result["msg"]
-    # A newer set that does not come has other reasons.
+    # A refusal of older definitions does not explain why newer ones are not installed.
     host.put(version=OLD)
     assert "may refuse" not in host.update(version="mirror", exact=True, wait=1)["msg"]
 

@@ -1,4 +1,4 @@
-"""Diagnosis: every cause is found with its evidence, causes come before effects, and nothing hangs or leaks."""
+"""Diagnosis: every cause is found with its evidence, causes come before effects, nothing hangs, no secret is shown."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DATE = "2026-02-03T08:15:42Z"
 
 
 class Agent:
-    """An agent that reports these rows, or does not answer."""
+    """An agent that reports these rows, or does not respond."""
 
     def __init__(self, url: str) -> None:
         self.trouble = ""
@@ -75,7 +75,7 @@ class Agent:
 
 
 class Endpoint:
-    """An endpoint in a folder with an agent and a mirror; all is well at first."""
+    """An endpoint in a folder with an agent and a mirror. In its initial state, it has no fault."""
 
     def __init__(self, root: Path, url: str) -> None:
         self.root, self.agent = root, Agent(url)
@@ -197,7 +197,7 @@ def test_a_stopped_service_comes_before_the_daemon_that_does_not_answer(endpoint
     assert [entry["id"] for entry in result["findings"]] == ["service_stopped", "daemon_unreachable"]
     assert step(result, "offline_settings")["outcome"] == "unknown"
     assert step(result, "connectivity")["outcome"] == "skipped"
-    # The mirror is looked at all the same, with the address of the managed file.
+    # The mirror is checked nevertheless, with the address in the managed file.
     assert step(result, "published")["outcome"] == "ok"
 
 
@@ -227,7 +227,7 @@ def test_systemd_that_does_not_answer_is_tolerated(endpoint: Endpoint) -> None:
 
 def test_a_missing_file(endpoint: Endpoint) -> None:
     (endpoint.root / endpoint.file).rename(endpoint.root / "etc/opt/microsoft/mdatp/mdatp_managed.json")
-    assert endpoint.ids() == []  # A portal's policy manages these rows.
+    assert endpoint.ids() == []  # These rows are managed by a policy of the portal.
     endpoint.agent.managed = []
     found = endpoint.found()
     assert [entry["id"] for entry in found] == ["managed_file_missing", "managed_config_not_applied"]
@@ -334,7 +334,7 @@ def test_no_file_makes_it_raise(tmp_path_factory: pytest.TempPathFactory, config
     proxies.configured(host, file.config)
 
 
-# --- The way to the mirror --------------------------------------------------------------------------------------------
+# --- The connection to the mirror -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -394,14 +394,14 @@ def test_a_name_server_that_does_not_answer_is_not_waited_for(endpoint: Endpoint
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """A port that nobody listens on, held so that nobody else gets it."""
+    """A port on which no process listens. It stays bound, so that no other process gets it."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         yield int(unused.getsockname()[1])
 
 
 def redirect_agent(endpoint: Endpoint, url: str) -> None:
-    """Agent and file name another mirror, which the definitions came from earlier."""
+    """Configures another mirror in the agent and in the file, and makes it the source of the definitions."""
     endpoint.agent.fields.update(offline_definition_url_configured=url, definitions_update_source_uri=url)
     endpoint.manage({"antivirusEngine": {"offlineDefinitionUpdate": "enabled", "offlineDefinitionUpdateUrl": url}})
 
@@ -420,7 +420,7 @@ Talk = Callable[[socket.socket], None]
 
 @pytest.fixture
 def talk() -> Iterator[Callable[[Talk], str]]:
-    """A server whose answers are the test's own; gives its address."""
+    """Starts a server that behaves as the test says, and returns its address."""
     stop, threads, listeners = threading.Event(), [], []
 
     def start(behaviour: Talk) -> str:
@@ -615,7 +615,7 @@ def test_a_mirror_in_a_folder(endpoint: Endpoint, mirror: Path) -> None:
     assert any("is on / (xfs)" in line for line in found[0]["evidence"])
 
 
-# --- Around it --------------------------------------------------------------------------------------------------------
+# --- Proxies, logs, security modules, versions ------------------------------------------------------------------------
 
 
 def test_proxies(endpoint: Endpoint) -> None:
@@ -778,7 +778,7 @@ def test_a_release_that_a_rollback_withdrew(endpoint: Endpoint, mirror: Path) ->
     assert any("1.444.1.0" in line for line in result["findings"][0]["evidence"])
     age = next(step for step in result["steps"] if step["name"] == "age")["details"]
     assert any(line.startswith(f"the channel is rolled back since {DATE}") for line in age)
-    # A mirror that does not say what it withdrew.
+    # This mirror does not list the releases that it withdrew.
     status(mirror, channel={"state": "paused"})
     assert endpoint.ids() == ["ahead_of_mirror"]
 

@@ -1,4 +1,4 @@
-"""Reading and replacing a file of an endpoint: whole or not at all, whatever goes wrong or is swapped meanwhile."""
+"""Reading and replacing a file of an endpoint: as a whole or not at all, also after errors and in race conditions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: only root ca
 
 
 class Module:
-    """What a module knows of SELinux."""
+    """The part of AnsibleModule that concerns SELinux."""
 
     def __init__(self, selinux: bool = False) -> None:
         self.selinux = selinux
@@ -54,7 +54,7 @@ def replace(path: Path, data: bytes, module: Module | None = None, **attributes:
 
 
 def change(path: Path, **attributes: Any) -> list[tuple[str, tuple[int, ...], tuple[int, ...]]]:
-    """Changes what managed_config changes of a file whose content is as wanted, and returns what it foretold."""
+    """Changes the attributes of a file whose content stays, as managed_config does; returns the predicted changes."""
     module = Module()
     wanted = files.Attributes(module, **attributes)
     with writing.Target(module, str(path)) as target:
@@ -92,7 +92,7 @@ def with_acl(path: Path, value: bytes) -> None:
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """The nearest thing to a full disk that needs no root: a write that stops half-way."""
+    """Limits the size of files, so that a write stops half-way as on a full disk. This needs no root."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

@@ -1,4 +1,4 @@
-"""Health findings: each is found when it is there, and nothing is found that was not seen."""
+"""Health findings: each is reported if its cause is in the record, and missing rows cause no finding."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ GEO = "https://mdav.eu.endpoint.security.microsoft.com/packages/?ostype=linux"
         ({"antivirus_enforcement_level": "on_demand"}, {("passive_mode", "warning")}),
         ({"antivirus_enforcement_level": "audit"}, set()),
         ({"automatic_definition_update_enabled": False}, {("automatic_updates_disabled", "warning")}),
-        ({"offline_definition_update_verify_sig": "disabled"}, set()),  # dead since 101.26062.0005
+        ({"offline_definition_update_verify_sig": "disabled"}, set()),  # without effect since 101.26062.0005
         (
             {"offline_definition_update_verify_sig": "disabled", "app_version": "101.26052.0012"},
             {("signature_check_off", "warning")},
@@ -260,7 +260,7 @@ def test_behind_the_mirror():
 
 
 def mirror(version, *withdrawn, **more):
-    """What read_mirror returns about a mirror that serves an engine 1.1.2.0 and withdrew releases with it."""
+    """The result of read_mirror for a mirror with engine 1.1.2.0, which withdrew releases with the same engine."""
     listed = [{"definitions_version": release, "engine_version": "1.1.2.0"} for release in withdrawn]
     return {"definitions_version": version, "engine_version": "1.1.2.0", "withdrawn": listed, **more}
 
@@ -283,7 +283,7 @@ OTHER = "http://other.example.com/linux/production/"
         ({"engine_version": "1.1.1.0"}, mirror(HAS), set()),
         ({"engine_version": "1.1.3.0"}, mirror("1.443.99.0", HAS), {("ahead_of_mirror", "info")}),
         ({"definitions_version": None}, mirror("1.443.99.0", HAS), set()),
-        # A newer set of another mirror stays if the package of this one was seen.
+        # Newer definitions of another mirror stay if this mirror was seen to serve its package.
         (
             {"definitions_update_source_uri": OTHER},
             mirror("1.443.99.0", package_seen=True),
@@ -310,7 +310,7 @@ OTHER = "http://other.example.com/linux/production/"
             mirror("1.443.99.0", package_seen=True),
             {("ahead_of_mirror", "info"), ("update_failed", "error")},
         ),
-        # Another channel is not another mirror, and a set from Microsoft may hide that the mirror does not work.
+        # Another channel is not another mirror. Definitions from Microsoft may hide that the mirror does not work.
         (
             {"definitions_update_source_uri": "http://mirror.example.com/linux/preview/"},
             mirror("1.443.99.0", package_seen=True),
@@ -403,7 +403,7 @@ def test_directories_ports_and_addresses_without_scheme(configured, source, same
 
 def test_the_expected_address_counts_beside_the_configured_one():
     other = "http://other.example.com/linux/production/"
-    # Configured anew, but the last update is from before: the address is right, the source is explained.
+    # The configuration changed after the last update, so the address is right and the source is explained.
     assert ids({"definitions_update_source_uri": other}, mirror_url=other) == {("mirror_url_differs", "error")}
     without = ["offline_definition_url_configured"]
     assert ids({"definitions_update_source_uri": CLOUD}, without, mirror_url=MIRROR) == {("source_not_mirror", "error")}

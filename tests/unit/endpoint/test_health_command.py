@@ -1,4 +1,4 @@
-"""The agent's command: found wherever it is, asked within a time limit, understood in every generation."""
+"""The command mdatp: it is found in each place, has a time limit, and is supported in every version."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_command_that_closes_its_outputs_and_hangs_is_stopped_too(tmp_path):
 
 
 def test_what_a_command_said_just_before_the_limit_is_not_cut_off(monkeypatch, tmp_path):
-    """On a busy host nobody may look until the limit has passed, and the command was over in time."""
+    """On a busy host, the result may be read only after the time limit, although the command ended in time."""
     children = []
 
     class Child(subprocess.Popen):
@@ -270,7 +270,7 @@ def agent(tmp_path, body, **options):
 
 
 def answers(**by_arguments):
-    """A fake command: for each form of the question its output, and status 64 for every other question."""
+    """A simulated command: it has an output for some arguments, and ends with status 64 for all others."""
     names = {"json": "health --output json", "text": "health", "details": "health --details definitions"}
     cases = "".join(f"'{names[key]}') cat <<'END'\n{text}\nEND\nexit 0 ;;\n" for key, text in by_arguments.items())
     return f'case "$*" in\n{cases}esac\necho "Unknown option: $*" >&2\nexit 64\n'

@@ -1,4 +1,4 @@
-"""What a mirror publishes, read as an endpoint does: over HTTP or from a directory, never for longer than allowed."""
+"""Reading what a mirror publishes, as an endpoint does: over HTTP or from a directory, within the time limit."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_addresses_of_the_same_channel(left, right, equal):
 
 
 def test_nobody_there():
-    # Held, so that nobody else gets the port, but nobody listens.
+    # The port is bound, so that no other process gets it, and no process listens on it.
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -226,7 +226,7 @@ def test_directories_that_cannot_be_read(tmp_path, monkeypatch):
     (tmp_path / "arch_x86_64").mkdir()
     os.mkfifo(str(tmp_path / "arch_x86_64" / "manifest.json"))
     assert "not a regular file" in trouble(str(tmp_path))[1]
-    monkeypatch.setattr(folder, "_read", lambda *_arguments: threading.Event().wait())  # as a share without its server
+    monkeypatch.setattr(folder, "_read", lambda *_arguments: threading.Event().wait())  # like a share without server
     started = time.monotonic()
     name, message = trouble(str(tmp_path), 0.5)
     assert name == "mirror_unreachable"

@@ -1,4 +1,4 @@
-"""The health parser: every form of output becomes the same honest record."""
+"""The health parser: every form of output becomes the same record, and nothing in the record is guessed."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def test_lines_after_json_are_notices():
 
 
 def test_output_that_ends_within_a_value_does_not_make_one_up():
-    """Ansible strips the last line end, so its absence alone says nothing."""
+    """Ansible strips the last line break, so a missing line break alone does not prove that the output was cut off."""
     lines = "healthy : true\nlicensed : false"
     assert fields(lines) == {"healthy": True, "licensed": False}
     for end in range(len("healthy : true\nlicensed :"), len(lines)):
@@ -374,13 +374,13 @@ def test_issues_with_quotes_inside_stay_one_issue():
 @pytest.mark.parametrize(
     "wrapped",
     [
-        # At a blank, indented under the value.
+        # Wrapped at a space; the next line is indented to the value.
         'health_issues                               : ["no active event provider", "network event\n'
         + " " * 46
         + 'provider not running"]\n',
-        # Between two items.
+        # Wrapped between two items.
         'health_issues : ["no active event provider",\n  "network event provider not running"]\n',
-        # The whole value on its own line.
+        # The whole value is on a line of its own.
         'health_issues :\n    ["no active event provider", "network event provider not running"]\n',
     ],
 )

@@ -29,11 +29,11 @@ FACTS = {
         ({"other_channel": True}, "channel"),
         ({"unproven": True}, "first"),
         ({"always": True}, "always"),
-        # The first reason that applies is named.
+        # Only the first reason that applies is returned.
         ({"withdrawn": True, "other_channel": True, "unproven": True, "always": True}, "rollback"),
-        # Nothing is older than the host.
+        # The channel does not serve anything older than the host has.
         ({"ahead": False, "withdrawn": True, "held": True, "other_channel": True, "unproven": True}, None),
-        # The limit of the age.
+        # The limit of the age of the definitions.
         ({"withdrawn": True, "age_hours": 168}, "rollback"),
         ({"withdrawn": True, "age_hours": 169}, None),
         ({"other_channel": True, "age_hours": 169}, None),
@@ -41,7 +41,7 @@ FACTS = {
         ({"always": True, "age_hours": 169}, None),
         ({"always": True, "age_hours": 169, "max_age_hours": 200}, "always"),
         ({"always": True, "age_hours": None}, None),
-        # An operator keeps the channel where it is.
+        # An operator holds the channel.
         ({"held": True, "age_hours": 1000}, "rollback"),
         ({"held": True, "withdrawn": True, "age_hours": None}, "rollback"),
     ],
@@ -79,12 +79,12 @@ def published(**more: Any) -> dict[str, Any]:
             MIRROR,
             "rollback",
         ),
-        # The former address, or else the source, shows another channel. Another mirror is not another channel.
+        # The previous address, or else the source, names another channel. Another mirror is not another channel.
         ({}, published(), "http://mirror/linux/preview", "channel"),
         ({"definitions_update_source_uri": "http://mirror/linux/preview/"}, published(), MIRROR, "channel"),
         ({"definitions_update_source_uri": "http://other/linux/production/"}, published(), None, None),
         ({"definitions_update_source_uri": "http://other/updates/"}, published(), "http://other/updates", None),
-        # Without a mirror before; agents that do not print the source are not judged by it.
+        # The host had no mirror before. An agent that does not print the source gives no reason.
         ({"definitions_update_source_uri": ""}, published(), None, "first"),
         ({"definitions_update_source_uri": None}, published(), None, "first"),
         ({"definitions_update_source_uri": "https://go.microsoft.com/fwlink/?linkid=1"}, published(), None, "first"),

@@ -1,4 +1,4 @@
-"""The strict JSON reader of the endpoint: right JSON is read as it is, wrong JSON is named with line and cause."""
+"""The strict JSON reader of the endpoint: it reads valid JSON, and reports the line and the cause of invalid JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of a managed configuration: merging, removing, comparing, and showing it without its secrets."""
+"""Changes of a managed configuration: merging, removing, comparing, and showing it without its secrets."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def trees(leaves: Any) -> Any:
 
 CONFIGS = trees(LEAVES)
 PATCHES = trees(LEAVES | st.none())
-# Where each key is an object in all of them or in none, as in a file with a schema: upper-case names hold objects.
+# As in a file with a schema, each key always has an object or never has one. Here, upper-case keys have objects.
 TYPED = st.dictionaries(NAMES, LEAVES, max_size=3)
 for _level in range(2):
     TYPED = st.builds(lambda one, two: {**one, **two}, TYPED, st.dictionaries(st.sampled_from("AB"), TYPED, max_size=2))
 
 
 def places(tree: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    """Every path in a tree, with what is there if it is not an object."""
+    """Every path in a tree, with its value; None for an object."""
     found = {}
     for name, value in tree.items():
         found[(*path, name)] = None if isinstance(value, dict) else value
@@ -147,7 +147,7 @@ def test_removing_what_matches_leaves_every_other_value(present: Any, named: Any
             assert left[path] == value
 
 
-# RFC 7396, appendix A: its own cases.
+# The test cases of RFC 7396, appendix A.
 @pytest.mark.parametrize(
     ("present", "patch", "result"),
     [

@@ -1,4 +1,4 @@
-"""Which recorded settings a configuration no longer wants, and what of them is named."""
+"""Recorded settings that a configuration no longer contains, and the values of them that are shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a mirror says about a channel, whether it serves the package, and whether its address may be written."""
+"""The status of a channel, whether the mirror serves the package, and whether its address may be written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PACKAGE = f"/{PATH}/updates.zip"
 
 
 class Mirror(Handler):
-    """Serves the files of a folder, with or without parts of them, and counts the requests."""
+    """Serves the files of a folder, with or without support of ranges, and records the requests."""
 
     protocol_version = "HTTP/1.0"
     folder: Path
@@ -194,7 +194,7 @@ def test_an_address_that_may_not_be_written_is_named_with_the_channels_of_the_mi
         assert finding == "mirror_answer_unusable"
         assert f"The host keeps {good}." in message
         assert f"The mirror has these channels for {ARCH}: canary." in message
-        # What was asked before is not asked again.
+        # The package was requested before and is not requested again.
         server.requests.clear()
         assert switch.problem(good, None, {"package_seen": False}) is None
         assert server.requests == [PACKAGE]

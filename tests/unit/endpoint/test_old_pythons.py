@@ -1,4 +1,4 @@
-"""The endpoint code does the same under the Pythons of old hosts as it does here."""
+"""The endpoint code has the same results with the Pythons of old hosts as with the Python of the tests."""
 
 from __future__ import annotations
 
@@ -147,6 +147,6 @@ def test_the_same_results_as_here(version, tmp_path, mirror_url):
     assert len(here) == len(there) > 20
     for case, wanted, result in zip(cases(tmp_path / "c", mirror_url), here, there):
         if case["kind"] == "run" and not isinstance(wanted["rc"], int):
-            # How Python words the refusal of the system differs; that there is one does not.
+            # Only the text of the system's error differs between the versions of Python.
             assert bool(wanted.pop("err")) == bool(result.pop("err"))
         assert result == wanted, case

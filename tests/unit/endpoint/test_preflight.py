@@ -1,4 +1,4 @@
-"""Preflight: what is required of a host, measured on hosts that are folders."""
+"""Preflight: the requirements of a host, measured on hosts that are simulated in folders."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EL_FILES = [
 
 
 class Agent:
-    """An agent that answers with these rows, or not at all."""
+    """An agent that reports these rows, or does not respond."""
 
     def __init__(self, trouble: str = "", **fields: Any) -> None:
         self.trouble, self.fields = trouble, fields
@@ -52,7 +52,7 @@ NOBODY = Agent("not_installed")
 
 
 class Machine:
-    """A machine in a folder, well at first."""
+    """A machine in a folder, which meets all requirements in its initial state."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

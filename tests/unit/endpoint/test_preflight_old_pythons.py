@@ -1,4 +1,4 @@
-"""Preflight and diagnosis do the same under the Pythons of old hosts as they do here."""
+"""Preflight and diagnosis have the same results with the Pythons of old hosts as with the Python of the tests."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MANAGED = '{"antivirusEngine": {"offlineDefinitionUpdate": "enabled", "offlineDe
 
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """A mirror over HTTP, and one whose certificate nobody trusts."""
+    """A mirror over HTTP, and one with a certificate that is not trusted."""
     ring = tmp_path / "mirror/linux/production/arch_x86_64"
     ring.mkdir(parents=True)
     manifest = {"EngineVersion": "1.1.25110.3002", "DefinitionVersion": "1.443.508.0"}
@@ -120,7 +120,7 @@ def test_the_same_results_as_here(version: str, tmp_path: Path, servers: tuple[s
     for case, mine, theirs in zip(wanted, here, there):
         assert findings_of(theirs) == findings_of(mine), case
         for part in ("requirements", "steps", "health", "log", "published", "distribution"):
-            if case["kind"] != "probe":  # How a Python words a failed connection differs.
+            if case["kind"] != "probe":  # Texts of connection errors differ.
                 assert theirs.get(part) == mine.get(part), (case, part)
     assert {entry[1] for result in here for entry in findings_of(result)} > {
         "mirror_tls_failed",

@@ -1,4 +1,4 @@
-"""Who besides root can write a file, a folder or a link: one table of cases, and whole paths."""
+"""The users other than root who can write a file, a folder or a link: a table of cases, and complete paths."""
 
 from __future__ import annotations
 

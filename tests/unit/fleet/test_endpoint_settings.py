@@ -103,7 +103,7 @@ def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
 THEIRS = {"antivirusEngine": {"offlineDefinitionUpdateUrl": "http://other/linux/production/"}}
 TUNED = {"antivirusEngine": {"scanArchives": False, "enforcementLevel": "audit"}}
 
-# The options; the present configuration; whether somebody else configured the mirror; what is removed.
+# The options; the present configuration; whether another program configured the mirror; what is removed.
 REMOVED = {
     "the settings of the role": ({}, BASE, False, BASE),
     "an address without its slash is the same": (

@@ -182,7 +182,7 @@ def test_requirements_are_measured_where_they_are_asked_for_by_tag() -> None:
         ({**seen(STALE), "raw": [{"command": "mdatp definitions update"}]}, {}, False),
         (seen(finding("source_not_mirror", "warning")), {}, True),
         (seen(FAULT), {}, False),
-        # It would take the newer definitions away.
+        # An update would replace the newer definitions.
         (seen(STALE, published=OLD), {}, False),
     ],
 )

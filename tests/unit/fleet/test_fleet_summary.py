@@ -131,7 +131,7 @@ def test_the_same_advice_is_given_once_with_all_hosts_and_messages() -> None:
         (mirror(last_success="2026-02-01T09:00:00Z"), {"mirror_not_synced": "error"}),
         (mirror(channel(age_seconds=80 * 3600)), {"mirror_definitions_old": "warning"}),
         (mirror(channel(age_seconds=200 * 3600)), {"mirror_definitions_old": "error"}),
-        # The mirror says what it allows.
+        # The limits that the mirror itself reports have precedence.
         (mirror(channel(age_seconds=80 * 3600, max_definitions_age_hours=168)), {}),
         (mirror(channel(age_seconds=30 * 3600, max_definitions_age_hours=24.0)), {"mirror_definitions_old": "warning"}),
         (mirror(channel(age_seconds=200 * 3600, max_definitions_age_hours=180)), {"mirror_definitions_old": "error"}),

@@ -1,4 +1,4 @@
-"""One host returns what no module returns: its row says so, and the rows of all other hosts stay as they are."""
+"""One host has a result that no module returns: its row reports this, and the rows of the other hosts are correct."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ MIRROR = {
 
 
 def summed(odd: Any, odd_mirror: Any = MIRROR) -> dict[str, Any]:
-    """The summary of one odd host and one odd mirror beside good ones."""
+    """The summary of a malformed host and a malformed mirror together with good ones."""
     hostvars = {
         "odd": {"mde_health": odd},
         "good": {"mde_health": GOOD},
@@ -88,7 +88,7 @@ def having(*findings: Any) -> dict[str, Any]:
 
 
 class Unreadable(dict[str, Any]):
-    """Raises when a value is read, as a value does that ansible-core cannot render."""
+    """Raises an error when a value is read, like a variable that ansible-core cannot template."""
 
     def __getitem__(self, key: str) -> Any:
         raise RuntimeError("no value")
@@ -231,7 +231,7 @@ def test_everything_else_that_a_module_says_of_a_finding_is_kept() -> None:
 
 
 class UnreadableHosts(Mapping[str, Any]):
-    """The variables of the hosts, of which those of one host cannot be rendered."""
+    """The variables of the hosts. Those of one host cannot be templated."""
 
     def __init__(self, hosts: dict[str, Any]) -> None:
         self.hosts = hosts
@@ -264,7 +264,7 @@ ANY_JSON = st.recursive(
 
 
 def replaced(base: Any) -> st.SearchStrategy[Any]:
-    """The base with any JSON in place of some of its values, at any depth."""
+    """The base, with some values at any depth replaced by arbitrary JSON."""
     if isinstance(base, dict):
         return ANY_JSON | st.fixed_dictionaries({key: st.just(value) | replaced(value) for key, value in base.items()})
     if isinstance(base, list):

@@ -1,4 +1,4 @@
-"""The address that endpoints are given: what it is composed of, and what is refused with which advice."""
+"""The address of a mirror for endpoints: its parts, and the advice with which invalid parts are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every finding about a managed configuration: it comes in its cases, and stays silent in near misses."""
+"""Every finding about a managed configuration: it is reported for its cases, and not for similar configurations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every input: nothing raises, the order is stable, findings do not hide each other."""
+"""Properties for every input: there is no exception, the order is stable, findings do not hide each other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VERSIONS = st.sampled_from([None, "100.1.1", "101.98.89", "101.23062.0010", "101
 
 
 def fitting(node: json_schema.Node) -> st.SearchStrategy:
-    """Values of the schema's shape, now and then of another one."""
+    """Values that match the schema, and occasionally values that do not."""
     node = json_schema.resolve(node)
     if "enum" in node:
         right = st.sampled_from(node["enum"])

@@ -39,7 +39,7 @@ def test_every_key_is_described(place, node):
 
 
 def keywords(node):
-    """The keywords that can fail, conditions left aside."""
+    """The keywords that can fail, without those of conditions."""
     for name, below in node.items() if isinstance(node, dict) else ():
         if name in ("properties", "patternProperties", "$defs"):
             for item in below.values():
@@ -58,7 +58,7 @@ def test_every_keyword_has_words():
 
 
 def test_names_of_no_module_and_no_folder_collide():
-    """Ansible's loader takes a folder before a module of the same name."""
+    """Ansible's loader prefers a folder to a module of the same name."""
     package = Path(validate.__file__).parent
     folders = {entry.name for entry in package.iterdir() if entry.is_dir()}
     assert not folders & {entry.stem for entry in package.glob("*.py")}

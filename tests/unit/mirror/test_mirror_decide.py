@@ -1,4 +1,4 @@
-"""What a sync decides, as a table: no network, no disk. Each row is one unit, what was found, and what follows."""
+"""The decisions of a sync as a table, without network and disk. Each row is a unit, its state, and the decision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that change in one step, and whose they are."""
+"""Files that are replaced atomically, and the owners of files."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_link_takes_the_place_of_whatever_is_there(tmp_path, aside, before):
 @pytest.mark.skipif(sys.platform != "linux", reason="NOT TESTED: only Linux swaps two names in one step")
 @pytest.mark.parametrize("before", [a_link_to_a_folder, a_folder])
 def test_there_is_no_moment_without_the_name(tmp_path, aside, before):
-    """A reader that never stops finds one of the two folders behind the name, each time."""
+    """A reader that reads continuously always finds one of the two folders at the name."""
     target = tmp_path / "target"
     target.mkdir()
     (target / "updates.zip").write_text("new")
@@ -87,7 +87,7 @@ def test_there_is_no_moment_without_the_name(tmp_path, aside, before):
                 try:
                     seen.add((name / "updates.zip").read_text())
                 except FileNotFoundError:
-                    # A folder that was swapped away loses its files after its name; the name must be good at once.
+                    # The old folder loses its files after the exchange; the name must exist at any time.
                     if not os.path.lexists(name):
                         missing.append(name)
             started.set()
@@ -221,7 +221,7 @@ def run_to_its_end(*command):
 
 
 def a_python_for_everybody():
-    """A Python on PATH whose library other users can read, because a run by root continues as another user."""
+    """A Python on PATH with a library that other users can read, because a run by root continues as another user."""
     for folder in os.get_exec_path():
         python = shutil.which("python3", path=folder)
         if python:
@@ -277,7 +277,7 @@ assert sync(load(Path(sys.argv[2]))).failed
 
 @as_root
 def test_nothing_is_imported_while_root_acts_as_another_user(tmp_path, folder_of_another_user):
-    """An import would end in a traceback if the other user cannot read root's Python (a home of mode 0700)."""
+    """An import would raise an exception if the other user cannot read root's Python (a home of mode 0700)."""
     settings = sync_settings(tmp_path, downloadFolder=str(folder_of_another_user))
     engine = CHECKOUT / "plugins" / "module_utils"
     run = run_to_its_end(a_python_for_everybody(), "-c", WATCHED_SYNC, engine, settings)

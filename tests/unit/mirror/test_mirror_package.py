@@ -1,4 +1,4 @@
-"""What counts as a whole package: real zips of every kind, and every way to spoil one."""
+"""The verification of a package: valid zips of every kind, and every kind of damage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NO_RULES = parse({}).policy
 
 
 class Unseekable(io.RawIOBase):
-    """What a program writes to that streams a zip."""
+    """A stream without seek, such as a pipe, to which a zip is written."""
 
     def __init__(self):
         self.data = bytearray()
@@ -37,7 +37,7 @@ class Unseekable(io.RawIOBase):
 
 def zipped(method=zipfile.ZIP_DEFLATED, members=MEMBERS, comment=b"", streamed=False, zip64=False, prefix=b""):
     made = Unseekable() if streamed else io.BytesIO(prefix)
-    # The standard library writes an end record of Zip64 only where it must; a low limit makes it think so.
+    # The standard library writes a Zip64 end record only for many members; a low limit makes it write one.
     limit = mock.patch.object(zipfile, "ZIP_FILECOUNT_LIMIT", 1) if zip64 else contextlib.nullcontext()
     if prefix:
         made.seek(0, io.SEEK_END)
@@ -70,7 +70,7 @@ def content(data):
 
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory):
-    """Proves bytes as a package: None when they are taken, else the error's code."""
+    """Verifies bytes as a package: returns None if they are accepted, or else the error code."""
     path = tmp_path_factory.mktemp("package") / "updates.zip"
 
     def judged(data, **rules):
@@ -127,7 +127,7 @@ def test_another_byte_is_refused_or_does_no_harm(judge, name, data):
 
 
 def entries(data):
-    """Where the directory's entries begin."""
+    """The offsets of the entries in the central directory."""
     with zipfile.ZipFile(io.BytesIO(data)) as package:
         at = package.start_dir
         for _member in package.infolist():
@@ -158,7 +158,7 @@ def test_an_end_record_that_is_said_to_be_elsewhere_is_refused(judge):
 
 
 def with_flags(data, flags):
-    """The zip, each of its members with these flags more."""
+    """The zip with these flags added to each member."""
     data = bytearray(data)
     with zipfile.ZipFile(io.BytesIO(data)) as package:
         at = package.start_dir

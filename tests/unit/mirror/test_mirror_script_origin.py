@@ -1,4 +1,4 @@
-"""A zip of Microsoft's script is untrusted: which members are extracted, and which make the whole zip refused."""
+"""A zip of Microsoft's script is untrusted: the members that are extracted, and those for which the zip is refused."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture
 def take(root):
-    """Takes the script out of a zip: `take(data)`; with `commit`, only if it is of that commit."""
+    """Extracts the script from a zip: `take(data)`; with `commit`, only if the zip is of that commit."""
 
     def take(data, commit=None):
         path = root / "origin.zip"

@@ -1,4 +1,4 @@
-"""Settings: each key, each way to get it wrong, and what the message says and keeps to itself."""
+"""Settings: each key, each invalid value, and the message, which contains no secret."""
 
 from __future__ import annotations
 

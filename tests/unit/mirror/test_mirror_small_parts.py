@@ -1,4 +1,4 @@
-"""Trying again, times, addresses and names: the small parts of the engine."""
+"""The small parts of the engine: retries, the rate limit, times, addresses and names."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ansible_collections.mde.offline.plugins.module_utils._mirror.units import (
     unit_of_path,
 )
 
-# --- trying again -----------------------------------------------------------------------------------------------------
+# --- retries ----------------------------------------------------------------------------------------------------------
 
 
 class Clock:
-    """Stands in for `Cancel`: notes the pauses, and stops the run at one of them if reported so."""
+    """Replaces `Cancel`: records the pauses, and stops the run at the pause `stop_at`, if it is set."""
 
     def __init__(self, stop_at=None):
         self.pauses = []
@@ -35,7 +35,7 @@ class Clock:
 
 
 class Service:
-    """Fails in these ways, one after another, and then answers."""
+    """Fails with these errors, one after another, and then responds."""
 
     def __init__(self, *failures):
         self.failures = list(failures)
@@ -136,7 +136,7 @@ def test_a_stop_ends_the_pause():
 
 
 class LineClock:
-    """Time that passes only while somebody sleeps."""
+    """A clock that advances only during `sleep`."""
 
     def __init__(self):
         self.now = 1000.0
@@ -151,7 +151,7 @@ class LineClock:
 @pytest.mark.parametrize("count", [1, 1024, 12_500])
 @pytest.mark.parametrize("idle", [0, 60])
 def test_a_rate_limit_is_kept_to_the_byte(monkeypatch, count, idle):
-    """Neither are times of rest saved up, nor is more waited than the bytes cost."""
+    """Idle time is not credited to later bytes, and no pause is longer than the bytes require."""
     clock = LineClock()
     monkeypatch.setattr(transport, "time", clock)
     line = transport.BandwidthLimit(4, 100_000, clock)

@@ -32,11 +32,11 @@ ONE, TWO, THREE, FOUR, FIVE = (f"1.443.{number}.0" for number in (508, 509, 1000
 
 
 class Died(Exception):
-    """The process is gone at this moment."""
+    """Simulates that the process is killed at this moment."""
 
 
 class Mirror:
-    """One root on disk; `opened()` is a new process that looks at it."""
+    """A root on disk; `opened()` reads it as a new process does."""
 
     def __init__(self, root, **settings):
         self.root = root
@@ -50,7 +50,7 @@ class Mirror:
         return Workspace(self.root, self.settings.retain)
 
     def recovered(self):
-        """What a sync does at its beginning."""
+        """Opens the mirror and repairs it, as a sync does at its beginning."""
         opened = self.opened()
         with self.workspace().occupied([UNIT, PREVIEW]):
             opened.change(lambda _session: None)
@@ -63,7 +63,7 @@ class Mirror:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "updates.zip"
         with zipfile.ZipFile(path, "w") as package:
-            # Without a time of its own, so that the same release has the same bytes.
+            # The member has a constant time, so that the same release has the same bytes.
             package.writestr(zipfile.ZipInfo("vdm"), f"the definitions {definitions}")
         return path
 
@@ -93,7 +93,7 @@ class Mirror:
         return state.is_whole(unit, state.channel(unit).current)
 
     def serves(self, path=UNIT.path):
-        """The definitions that a client gets; the three files must agree."""
+        """The version that a client gets; the three files must contain the same version."""
         folder = self.root / path
         if not folder.exists():
             return None
@@ -231,11 +231,11 @@ def test_a_release_that_an_unknown_link_points_to_is_kept(tmp_path):
     assert mirror.kept() == sorted([ONE, TWO, THREE])
 
 
-# --- runs that died ---------------------------------------------------------------------------------------------------
+# --- killed runs ------------------------------------------------------------------------------------------------------
 
 
 def die_in(monkeypatch, step, after=False):
-    """The next call of a method is the last thing that its process does."""
+    """Makes the process end at the next call of a method."""
     home, name = step
     method = getattr(home, name)
 
@@ -252,7 +252,7 @@ ADD, CHANGE = (Store, "add"), (MirrorSession, "set_channel")
 SAVE_CHANNELS, SAVE_SEEN = (State, "save_channels"), (MirrorSession, "_save")
 
 
-# Entering a session makes links too, before anything was changed.
+# A session also publishes links at its beginning, before it changes anything.
 LINK = (MirrorSession, "_publish_links")
 
 
@@ -347,7 +347,7 @@ def test_a_lost_state_is_read_off_the_links(mirror, data):
 
 
 def test_the_state_of_version_0_1_0_is_read(mirror):
-    """As that version wrote it: the history has the word `release` for what is called unhold now."""
+    """The history that version 0.1.0 wrote has the entry `release` for what is now called unhold."""
     release = mirror.publish(ONE)
     metadata = json.loads((mirror.root / UNIT.path / "release.json").read_bytes())
     assert metadata["shelf"] == "linux-x86_64"

@@ -97,7 +97,7 @@ def test_a_passphrase_is_noticed(tmp_path: Path, algorithm: str, passphrase: str
     if not shutil.which("gpg"):
         pytest.skip("NOT TESTED: keys are made by gpg, not installed here")
     tmp_path.chmod(0o700)
-    # Without this, gpg-agent measures how slow the machine can make a guess, which takes seconds.
+    # Without this option, gpg-agent first measures how many hash iterations take 100 ms, which takes seconds.
     (tmp_path / "gpg-agent.conf").write_text("s2k-count 65536\n", encoding="utf-8")
 
     def gpg(*options: str) -> bytes:

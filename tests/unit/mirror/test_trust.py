@@ -22,18 +22,18 @@ SEEN = Trust({KEY: Known(ID, status=7, bundle=9)})
         ({}, SEEN, "status", None),
         ({"sequence": 8}, SEEN, "status", None),
         ({"sequence": 6}, SEEN, "status", "older_sequence"),
-        # The kinds are counted apart.
+        # Each kind has its own sequence.
         ({"sequence": 8}, SEEN, "bundle", "older_sequence"),
         ({"sequence": 9}, SEEN, "bundle", None),
         ({"mirror_id": OTHER_ID}, SEEN, "status", "foreign_mirror"),
         ({"mirror_id": OTHER_ID}, SEEN.expecting(OTHER_ID), "status", None),
-        # A mirror that was set up again begins to count anew.
+        # A mirror that was set up again starts a new sequence.
         ({"mirror_id": OTHER_ID, "sequence": 1}, SEEN.expecting(OTHER_ID), "status", None),
-        # Another key knows nothing of this one.
+        # What is recorded for one key does not apply to another key.
         ({"mirror_id": OTHER_ID}, Trust({OTHER_KEY: Known(ID, 7)}), "status", None),
         ({"expires": "2026-02-03T09:59:59Z"}, Trust(), "status", "expired"),
         ({"expires": NOW}, Trust(), "status", None),
-        # An old copy stays an old copy, although it has expired too.
+        # An expired old copy is reported as an old copy.
         ({"expires": "2026-02-03T09:59:59Z", "sequence": 6}, SEEN, "status", "older_sequence"),
         ({"expires": "soon"}, Trust(), "status", "bad_signature"),
         ({"expires": None}, Trust(), "status", "bad_signature"),

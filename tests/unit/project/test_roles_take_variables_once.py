@@ -60,7 +60,7 @@ def templates(role: Path) -> Iterator[tuple[Path, str]]:
 
 
 def parsed(text: str) -> nodes.Template:
-    # Ansible takes a backslash in a template as it is.
+    # In Ansible's templates, a backslash is an ordinary character.
     return ENVIRONMENT.parse(text.replace("\\", "\\\\"))
 
 
@@ -74,7 +74,7 @@ def reads(text: str) -> Iterator[str]:
 
 
 def shadowed(text: str) -> Iterator[str]:
-    """Reads of the mapping that give a method of it."""
+    """Variables whose name is also the name of a method of the mapping, so that a template would get the method."""
     for attribute in parsed(text).find_all(nodes.Getattr):
         if (
             isinstance(attribute.node, nodes.Name)

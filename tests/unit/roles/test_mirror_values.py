@@ -105,9 +105,9 @@ def test_macos_has_no_srv() -> None:
         ({"type": "mirror", "url": "http://m.example.com", "trustedKeys": "/x"}, None),
         ({"type": "mirror", "url": "https://m.example.com", "trustedKeys": "/x"}, None),
         ({"type": "mirror", "url": "https://m.example.com", "trustedKeys": "/x", "unsigned": True}, "are mutually"),
-        # A proxy or a test service, whose packages are not those of a mirror.
+        # This is the address of a proxy or of a test service, not of another mirror.
         ({"type": "microsoft", "url": "http://m.example.com"}, None),
-        # The command names what is wrong in raw settings.
+        # The command itself reports faults in raw settings.
         ("text", None),
         ({"type": "mirror"}, None),
     ],

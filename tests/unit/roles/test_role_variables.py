@@ -72,7 +72,7 @@ INVALID = [
     (INT, "three", 'x has to be an integer. The value is "three".'),
     (INT, True, "x has to be an integer. The value is true."),
     (INT, 3.5, "x has to be an integer. The value is 3.5."),
-    # Versions of ansible-core differ about these.
+    # The versions of ansible-core convert these values differently.
     (INT, "3.0", 'x has to be an integer. The value is "3.0".'),
     (INT, "1_000", 'x has to be an integer. The value is "1_000".'),
     (INT, "3\n4", r'x has to be an integer. The value is "3\n4".'),

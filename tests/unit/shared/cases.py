@@ -1,7 +1,7 @@
-"""One table for every code that judges addresses, proxies, JSON texts and versions.
+"""One table for all code that checks addresses, proxies, JSON texts and versions.
 
-A row is a text and the verdict: True where it can be used. `OTHERWISE` names the sides that judge a row differently on
-purpose, with the reason.
+A row is a text and the verdict: True if the text can be used. `OTHERWISE` names the parts that deliberately have
+another verdict about a row, with the reason.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 LONG_LABEL = "x" * 63
 LONG_NAME = ".".join([LONG_LABEL] * 4)
 
-# The root of a mirror. What an agent is given is the folder of a channel below it.
+# The root of a mirror. The address for an agent is the folder of a channel below the root.
 ADDRESSES: dict[str, bool] = {
     "http://m.corp": True,
     "http://m.corp/": True,
@@ -94,7 +94,7 @@ ADDRESSES: dict[str, bool] = {
     "/srv/../mirror": False,
     "/srv/a\nb": False,
     "//u:p@m.corp/srv": False,
-    # What the agent appends by itself.
+    # These contain parts that the agent appends itself.
     "http://m.corp/arch_x86_64": False,
     "http://m.corp/ARCH_arm64/x": False,
     "http://m.corp/pilot.zip": False,
@@ -126,7 +126,7 @@ PROXIES: dict[str, bool] = {
     "ftp://h": False,
     "DIRECT": False,
     "//h:3128": False,
-    # An example is not a proxy.
+    # Proxies from examples in documentation.
     "http://proxy.example.com:3128": False,
     "http://PROXY.EXAMPLE.COM/": False,
     "http://proxy.server:8080": False,

@@ -1,4 +1,4 @@
-"""One table for every code that masks users and passwords: a text, and how it is shown.
+"""One table for all code that masks users and passwords: a text, and the text as it is shown.
 
 In the texts, every password contains S3. A text that equals its right side contains no secret and stays as it is.
 """
@@ -67,7 +67,7 @@ TEXTS: dict[str, str] = {
     "http://user:S3cret%40proxy:3128": "http://***%40proxy:3128",
     "user%3AS3cret%40proxy": "***%40proxy",
     "https://host/login?next=http%3A%2F%2Fuser%3AS3cret%40proxy": "https://host/login?next=http%3A%2F%2F***%40proxy",
-    # Inside of other text.
+    # Inside other text.
     "fatal: unable to access 'https://user:S3cret@host/r.git/': Could not resolve host: host": (
         "fatal: unable to access 'https://***@host/r.git/': Could not resolve host: host"
     ),
@@ -130,7 +130,7 @@ TEXTS: dict[str, str] = {
     "https://host/x?version=1&page=2": "https://host/x?version=1&page=2",
 }
 
-# Values that are one address, or stand where an address is expected.
+# Values that are one address, or are used where an address is expected.
 VALUES: dict[str, str] = {
     "http://user:S3cret@proxy:3128": "http://***@proxy:3128",
     "http://user:S3/c@r?e#t%[]@proxy:3128/": "http://***@proxy:3128/",

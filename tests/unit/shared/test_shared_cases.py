@@ -1,4 +1,4 @@
-"""The parts that may not import each other judge addresses, proxies, JSON texts and versions in the same way."""
+"""The parts that may not import each other have the same verdicts about addresses, proxies, JSON texts and versions."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ ADDRESS_SIDES: dict[str, Side] = {
 def mirror_judges(root: str) -> bool:
     """Whether the mirror's setting source.url has the same rule.
 
-    It takes no directory. It takes a query, because the address of Microsoft's service has one. It is a mirror's root,
-    below which the engine, and not the agent, looks for folders and files.
+    The setting cannot be a directory. It may contain a query, because the address of Microsoft's service has one. It is
+    the root of a mirror, to which the engine, not the agent, appends the paths of folders and files.
     """
     path = root.partition("://")[2].partition("/")[2]
     return not root.startswith("/") and "?" not in root and not re.search(r"(?i)arch_|\.zip|manifest\.json", path)
@@ -116,11 +116,11 @@ ADDRESS_LIKE = st.builds(
 
 @given(ADDRESS_LIKE | st.from_regex(r"\A(?:https?://|/)[ -~]{0,20}\Z"))
 def test_generated_addresses(root: str) -> None:
-    # Blanks around an address are removed where an option gives it, and an error in the file.
+    # Blanks around an address are removed from the value of an option, but are an error in the file.
     assume(root and root == root.strip())
-    # In the file, a value that looks like a placeholder is an error of its own.
+    # In the file, a value that looks like a placeholder has its own error.
     assume("placeholder_value" not in managed_errors({"antivirusEngine": {"offlineDefinitionUpdateUrl": root}}, "$"))
-    # Only where the root of a mirror is wanted is the address of a channel an error.
+    # The address of a channel is an error only if the root of a mirror is required.
     assume(not re.search(r"(?i)/(linux|mac)/", root + "/"))
     verdicts = {name: judge(root) for name, judge in ADDRESS_SIDES.items()}
     if mirror_judges(root):
@@ -144,7 +144,7 @@ def proxy_in_mirror(value: str) -> bool:
 
 
 def mirror_has_the_same_rule(value: str) -> bool:
-    """The mirror's own client takes credentials, no TLS to the proxy, and any name as that of a proxy."""
+    """The mirror's HTTP client accepts credentials and any host name, but not TLS to the proxy."""
     return not re.search(r"(?i)@|\Ahttps:|wpad|\.pac|proxy\.(server|example)", value)
 
 
@@ -191,10 +191,10 @@ def json_in_managed(text: bytes) -> set[str]:
 
 
 def assert_same_json(text: bytes) -> str | None:
-    """The endpoint names the first fault, the controller may name several."""
+    """The endpoint reports the first fault; the controller may report several."""
     first, found = json_in_endpoint(text), json_in_managed(text)
     if text and not text.strip(b"\x00"):
-        # Both refuse a file of zero bytes; the endpoint calls it empty, the controller not JSON.
+        # Both refuse an empty file: the endpoint as `empty_file`, the controller as `not_json`.
         assert (first, found) == ("empty_file", {"not_json"})
         return first
     assert (first in found) if first else not found, (first, found)

@@ -21,14 +21,14 @@ from tools import interpreters
 
 
 def in_text(text: str) -> str:
-    """The text without secrets; all sides agree."""
+    """The text without secrets, which must be the same in all parts."""
     shown = {endpoint.masked(text), mirror.masked(text)}
     assert len(shown) == 1, shown
     return shown.pop()
 
 
 def in_value(value: str) -> str:
-    """The address without secrets; all sides agree."""
+    """The address without secrets, which must be the same in all parts."""
     shown = {endpoint.masked(value, address=True), mirror.masked(value, address=True), managed.masked(value)}
     assert len(shown) == 1, shown
     return shown.pop()
@@ -120,7 +120,7 @@ def test_a_text_without_addresses_stays(left: str, right: str) -> None:
     ["://" * 43000, ":" * 130000 + "@", "a:" * 60000 + "@x", "http://" * 20000 + "@", "x@" * 60000, '"a:b" @ ' * 16000],
 )
 def test_a_long_text_takes_no_long_time(text: str) -> None:
-    """Without a bound, some of these would take minutes."""
+    """Without a limit, some of these texts would take minutes."""
     in_text(text)
 
 

@@ -104,7 +104,7 @@ class Machine:
         assert (made.returncode, made.stderr) == (0, "")
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs `mdatp` in this process, which is faster than a process of its own; other tests run the real command."""
+        """Runs `mdatp` in this process, which is faster than a separate process; other tests run the command itself."""
         reply = Endpoint(self.root).client(arguments)
         return subprocess.CompletedProcess(arguments, reply.code, reply.stdout, reply.stderr)
 
@@ -236,7 +236,7 @@ def test_dates_in_text_and_json_are_the_same_moments(machine: Machine) -> None:
 
 
 def as_text(value: Any) -> str | None:
-    """A value of the JSON document as the table shows it; None for values that a table shows in another form."""
+    """A value of the JSON document in the form of the table; None for values that the table shows in another way."""
     if isinstance(value, dict):
         snake = re.sub(r"[A-Z]", lambda found: "_" + found.group().lower(), value["$type"])
         return f'"{snake}"'

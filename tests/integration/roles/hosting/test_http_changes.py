@@ -120,7 +120,7 @@ def test_a_port_that_is_taken_brings_the_former_site_back(hosting: Hosting) -> N
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        # nginx -t says nothing about it; only the reload shows it, and only in the log.
+        # nginx -t does not detect a port in use. Only the reload does, and reports it only in the log.
         refused = hosting.apply(mirror_http_port=port)
     assert refused.status == 2
     assert f"Another program may use port {port}" in refused.flat()
@@ -145,7 +145,7 @@ def test_a_server_that_another_site_broke_is_recognised(hosting: Hosting) -> Non
 
 def test_a_run_that_was_killed_before_the_reload_is_made_good(hosting: Hosting) -> None:
     hosting.works()
-    # What a killed run leaves: a whole new file that nginx has not read.
+    # This is the state after a killed run: the new file is complete, and nginx has not read it.
     hosting.works(mirror_http_listing=True)
     written = hosting.server.site.read_bytes()
     hosting.works()

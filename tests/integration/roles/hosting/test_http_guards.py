@@ -60,7 +60,7 @@ def test_ufw_keeps_what_others_opened(host: Hosting, tmp_path: Path) -> None:
     ours = f"allow {port}/tcp comment 'mde.offline.mirror_http'"
     assert firewall.lines("ufw") == ["allow 22/tcp", f"allow {theirs}/tcp", ours]
     assert host.works(**as_root()).recap["m"].changed == 0
-    # A port that is open already is not opened again, and stays when the site goes.
+    # A port that is open already is not opened again, and stays open when the site is removed.
     host.works(**as_root(mirror_http_port=theirs))
     host.works(**as_root(mirror_http_state="absent"))
     assert firewall.lines("ufw") == ["allow 22/tcp", f"allow {theirs}/tcp"]
@@ -86,7 +86,7 @@ def test_selinux(host: Hosting, tmp_path: Path) -> None:
     assert host.works(**as_root()).recap["m"].changed == 0
 
     tools.take_calls()
-    # One port that belongs to another type, and one that nginx may have already.
+    # The first port belongs to another SELinux type; SELinux already lets nginx use the second one.
     (tools.home / "fcontext").write_text(f"{spec} user_home_t\n", encoding="utf-8")
     host.works(**as_root(mirror_http_port=22))
     calls = tools.take_calls()

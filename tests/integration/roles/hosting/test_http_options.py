@@ -58,7 +58,7 @@ def test_listing_limits_and_metrics(hosting: Hosting) -> None:
     clients = [threading.Thread(target=download) for _ in range(2)]
     for client in clients:
         client.start()
-    # Not earlier, because the request would use one of the connections. nginx also counts the request for its counters.
+    # An earlier request would use one of the connections. nginx also counts the request for its counters.
     eventually("both are served", lambda: b"Writing: 3" in server.ask("/nginx_status", port=metrics).body)
     refused = 0
     while any(client.is_alive() for client in clients):

@@ -1,4 +1,4 @@
-"""What clients get from the role mirror_http over plain HTTP, asked of the real nginx that the role configured."""
+"""What clients get over plain HTTP from a real nginx that the role mirror_http configured."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_packages_behind_links_are_served(site: Hosting) -> None:
 
 @contextlib.contextmanager
 def published(release: Path) -> Iterator[None]:
-    """The channel leads to this release for a while."""
+    """Makes the channel point at this release until the end of the block."""
     link = release.parents[2] / "linux" / "production" / "arch_x86_64"
     former, staged = link.readlink(), link.with_name(".staged")
     try:
@@ -95,7 +95,7 @@ def test_caches_ask_again_for_packages_and_keep_json_for_a_short_while(site: Hos
     assert site.server.ask(PACKAGE_PATH, headers={"If-None-Match": package.headers["etag"]}).status == 304
     since = {"If-Modified-Since": package.headers["last-modified"]}
     assert site.server.ask(PACKAGE_PATH, headers=since).status == 304
-    # A rollback brings an older file: only the very same time counts as unchanged.
+    # A rollback publishes an older file, so a file is unchanged only if its time is exactly the requested one.
     later = parsedate_to_datetime(package.headers["last-modified"]).timestamp() + 60
     assert site.server.ask(PACKAGE_PATH, headers={"If-Modified-Since": formatdate(later, usegmt=True)}).status == 200
     for path in ("/status.json", FOLDER + "manifest.json", FOLDER + "release.json"):

@@ -40,7 +40,7 @@ def trusting(authority: Authority, client: Certificate | None = None) -> ssl.SSL
 
 def speaks(shared: Hosting, authority: Authority, version: ssl.TLSVersion) -> bool:
     context = trusting(authority)
-    # Old versions are possible for this client, so that a refusal is the server's.
+    # This client allows old versions, so that a refusal can only come from the server.
     context.set_ciphers("ALL:@SECLEVEL=0")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -64,7 +64,7 @@ def test_tls_versions_and_both_ways_in(shared: Hosting, authority: Authority) ->
     shared.works(**https(certificate, mirror_http_tls_versions=["TLSv1.3"]))
     assert not speaks(shared, authority, ssl.TLSVersion.TLSv1_2)
     assert speaks(shared, authority, ssl.TLSVersion.TLSv1_3)
-    # Without http in mirror_http_protocols the name is the stock server's again.
+    # Without http in mirror_http_protocols, the default site answers this name again.
     assert shared.server.ask("/status.json").body == b"stock\n"
 
 
@@ -132,7 +132,7 @@ def test_a_renewed_certificate_is_taken_over(shared: Hosting, authority: Authori
     live = Certificate(shared.server.folder / "live.pem", shared.server.folder / "live.key")
 
     def install(certificate: Certificate) -> None:
-        # As certificate tools do: a new file in place of the old one.
+        # Certificate tools replace the file and do not write to the old one.
         for source, target in zip(certificate, live):
             staged = Path(f"{target}.new")
             shutil.copy(source, staged)

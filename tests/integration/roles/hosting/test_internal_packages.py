@@ -1,4 +1,4 @@
-"""The internal role that installs packages, with a package manager that notes its calls."""
+"""The internal role that installs packages, with a simulated package manager that records its calls."""
 
 from __future__ import annotations
 

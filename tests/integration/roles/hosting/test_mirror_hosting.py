@@ -59,7 +59,7 @@ def test_a_failure_of_sync_or_server_does_not_stop_the_other(
     service.clear_faults()
     main_file = server.main_file.read_text(encoding="utf-8")
     server.main_file.write_text(main_file + "nonsense;\n", encoding="utf-8")
-    # A changed site, so that the role checks nginx.
+    # The site changes, so that the role checks the configuration of nginx.
     failed = mirror.apply(mirror_http_cache_seconds=5)
     assert failed.status == 2
     assert "nginx refuses its configuration" in failed.flat()
@@ -67,7 +67,7 @@ def test_a_failure_of_sync_or_server_does_not_stop_the_other(
     assert json.loads(server.ask(MANIFEST).body)["DefinitionVersion"] == OLD, "synced although serving failed"
 
     assert mirror.apply().status == 0
-    # Unanswered questions of a survey, which leave the defaults of the role mirror_http.
+    # Surveys pass empty text for unanswered questions. The defaults of the role mirror_http apply then.
     again = mirror.apply(
         "-e", "mirror_http_listing=", "-e", "mirror_http_cache_seconds=", "-e", "mirror_http_networks="
     )

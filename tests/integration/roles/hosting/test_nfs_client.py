@@ -1,7 +1,6 @@
-"""The role mirror_nfs_client with systemd: the requested mount is active, and units of others are kept.
+"""The role mirror_nfs_client with systemd: the requested mount is active, and units that the role did not write stay.
 
-systemd and findmnt are stood in for by programs that keep what is mounted in files; the molecule scenario nfs mounts
-for real.
+systemd and findmnt are simulated: programs record the mounts in files. The molecule scenario nfs uses real mounts.
 """
 
 from __future__ import annotations
@@ -89,7 +88,7 @@ class Endpoint:
             "mirror_nfs_client_unit_directory": str(self.units),
         }
         self.ansible.hosts["endpoints"] = {name: {**variables, **more} for name, more in hosts.items()}
-        # The units are in a folder of the test, and can be started nevertheless.
+        # Without this variable, the role does not start units in a folder other than systemd's.
         return self.ansible.roles(
             "mirror_nfs_client", "endpoints", "-e", '{"__mirror_nfs_client_runs": true}', *options
         )

@@ -17,7 +17,7 @@ from tests.support.ansible_runs import Ansible, Run
 from tests.support.nginx import find, messages, mirror_tree
 
 EXPORTS = "/etc/exports.d/mde-mirror.exports"
-# Folders of this machine that the test must not touch; in the namespace they are others.
+# Folders of this machine that the test must not change; the namespace has its own folders at these paths.
 PRIVATE = ("/etc/exports.d", "/var/lib/nfs")
 
 
@@ -32,7 +32,7 @@ def namespace() -> list[str]:
 
 
 class Server:
-    """Runs of the role mirror_nfs, each in a namespace of its own; what is in `state` is there in all of them."""
+    """Runs of the role mirror_nfs, each in its own mount namespace. All runs see the files in the folder `state`."""
 
     def __init__(self, folder: Path) -> None:
         self.enter = namespace()
@@ -71,7 +71,7 @@ class Server:
         }
 
     def exported_by_others(self, network: str, options: str) -> Path:
-        """A file beside ours that exports the mirror too."""
+        """Creates another file in /etc/exports.d that also exports the mirror."""
         theirs = self.private["/etc/exports.d"] / "theirs.exports"
         theirs.write_text(f'"{self.root}" {network}({options})\n', encoding="utf-8")
         return theirs
@@ -81,7 +81,7 @@ class Server:
         return self.ansible.roles("mirror_nfs", "mirrors", *options)
 
     def interpreter(self) -> Path:
-        """The Python of the "host": modules run in the namespace, Ansible itself stays outside."""
+        """The Python of the host: modules run in the namespace, Ansible itself runs outside."""
         wrapper = self.folder / "python"
         unshare = " ".join(self.enter)
         script = self.script().replace('"$@"', f'{shlex.quote(sys.executable)} "$@"')
@@ -114,7 +114,7 @@ def test_from_nothing_to_an_export_and_away(server: Server) -> None:
 
     again = server.apply(mirror_nfs_networks=networks, mirror_nfs_options=["fsid=17"])
     assert (again.status, again.recap["m"].changed) == (0, 0), again.output
-    # What somebody took back by hand comes again.
+    # The role restores an export that somebody removed with exportfs -u.
     assert server.inside("exportfs", "-u", f"10.20.0.0/16:{server.root}").returncode == 0
     assert len(server.exported()) == 3
     repaired = server.apply(mirror_nfs_networks=networks, mirror_nfs_options=["fsid=17"])
@@ -135,7 +135,7 @@ def test_what_exportfs_does_not_take_is_not_left_behind(server: Server) -> None:
     assert unknown.status == 2
     assert 'unknown keyword "no_such_option"' in unknown.flat()
     assert (server.exports.read_bytes(), server.exported()) == (good, exported)
-    # exportfs ends well all the same; only what it exports shows that the name meant nothing to it.
+    # exportfs ends with status 0 nevertheless. Only the list of exports shows that the name could not be resolved.
     unresolved = server.apply(mirror_nfs_networks=["10.20.0.0/16", "nobody.invalid"])
     assert unresolved.status == 2
     assert "does not export to all of mirror_nfs_networks. Missing: nobody.invalid." in unresolved.flat()
@@ -250,7 +250,7 @@ def test_the_units_of_a_client(tmp_path: Path) -> None:
     assert apply(mirror_nfs_client_automount=True).status == 0
     assert {path.name for path in units.iterdir()} == {mount.name, automount.name}
     if shutil.which("systemd-analyze"):
-        # The folder of the units has to be known by its name to find one from the other.
+        # systemd-analyze finds one unit from the other only in a folder that is given to it.
         done = subprocess.run(
             ["systemd-analyze", "verify", str(mount), str(automount)], capture_output=True, text=True, check=False
         )

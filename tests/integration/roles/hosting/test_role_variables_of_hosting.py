@@ -83,7 +83,8 @@ def test_texts_for_the_mount(tmp_path: Path, core: str) -> None:
     assert sorted(path.name for path in units.iterdir()) == ["mnt-mde\\x2dmirror.mount", "mnt-second.mount"]
     assert "Options=ro,nosuid,nodev,noexec,_netdev,nfsvers=4,soft\n" in (units / "mnt-second.mount").read_text()
 
-    # An element with a comma would be several options, of which the last ones count. A variable of -e would win.
+    # An element with a comma would be several options, and the last ones would take precedence. The variable is removed
+    # from -e, because -e has precedence over the variables of the role.
     del texts["mirror_nfs_client_options"]
     several = {"mirror_nfs_client_options": ["nfsvers=4,exec,rw"]}
     refused = apply(ansible, "mirror_nfs_client", [several], *words(**texts))
@@ -124,7 +125,7 @@ def test_each_pass_has_its_own_values_and_tags_select_phases(hosting: Hosting, t
         assert "Write the site" not in chosen.output
     for tag in ("configure", "serve"):
         assert "Write the site" in apply(ansible, "mirror_http", passes, "--tags", tag).output
-    # A later change of the phase that was not chosen is not made.
+    # A change that belongs to a phase that was not selected is not made.
     untouched = server.site.read_bytes()
     assert apply(ansible, "mirror_http", passes, "--tags", "verify", *words(mirror_http_cache_seconds=5)).status == 0
     assert server.site.read_bytes() == untouched
