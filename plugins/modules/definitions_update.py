@@ -73,7 +73,7 @@ options:
     default: 168
   managed_file:
     description:
-      - Path of the managed configuration, which only root may be able to write.
+      - Path of the managed configuration. Only root should be able to write this file.
     type: path
     default: /etc/opt/microsoft/mdatp/managed/mdatp_managed.json
 seealso:

@@ -44,7 +44,7 @@ options:
     description:
       - Read the versions on the mirror from this host, and compare them with those of the host.
       - If they differ, C(status.json) of the mirror is read too, which says whether a rollback withdrew the release of
-        the host. If the host has newer versions, the beginning of C(updates.zip) is asked for, to see that the host can
+        the host. If the host has newer versions, the beginning of C(updates.zip) is requested, to see that the host can
         get it.
       - The mirror is O(mirror_url) or, by default, the one that is configured on the host. No proxy is used.
     type: bool
@@ -56,7 +56,7 @@ options:
     default: 168
   managed_file:
     description:
-      - Path of the managed configuration, which only root may be able to write.
+      - Path of the managed configuration. Only root should be able to write this file.
     type: path
     default: /etc/opt/microsoft/mdatp/managed/mdatp_managed.json
 seealso:
@@ -197,13 +197,13 @@ mirror:
     age_hours:
       description:
         - Age of the definitions on the mirror, from C(status.json), or else from the time of C(updates.zip) if that was
-          asked for; null if it is unknown.
+          requested; null if it is unknown.
       returned: when the host has other versions than the mirror
       type: int
       sample: 3
     package_seen:
       description:
-        - Whether the mirror was seen to serve C(updates.zip). It is asked for only if the host has newer versions than
+        - Whether the mirror was seen to serve C(updates.zip). It is requested only if the host has newer versions than
           the mirror.
       returned: when the host has other versions than the mirror
       type: bool

@@ -25,8 +25,8 @@ description:
 notes:
   - An invalid file (not JSON, duplicate names, a byte order mark, an encoding other than UTF-8, not an object) is not
     changed, and the task fails with the line. O(state=replaced) replaces the file and keeps a backup.
-  - A symbolic link at O(path) is followed, and its target is written. A link that others than root can make or replace
-    is not followed, and the task fails.
+  - A symbolic link at O(path) is followed, and its target is written. If users other than root can create or replace
+    the link, it is not followed, and the task fails.
   - The file keeps its owner, group, permissions, ACL, SELinux context and other extended attributes. If one of them
     cannot be kept, the file is not written. Only C(security.ima), C(security.evm) and C(security.capability) are left
     to the kernel.
@@ -158,9 +158,9 @@ options:
     type: raw
   protect:
     description:
-      - Let nobody but root write the file, its folder and the folders of the agent below C(/etc/opt/microsoft). They
-        keep their permissions, but group and others lose the permission to write, which also limits ACLs, and what
-        belongs to another user is given to root.
+      - Let only root write the file, its folder and the folders of the agent below C(/etc/opt/microsoft). They keep
+        their permissions, but group and others lose the permission to write, which also limits ACLs. Files and folders
+        of another user are given to root.
       - Of the folders further above, only those that belong to root are changed, because others may need theirs.
       - O(owner) and O(mode) have precedence for the file. A sticky folder keeps its permissions. The finding
         C(managed_file_writable) names what others can write nevertheless.
@@ -173,8 +173,8 @@ options:
         recorded value. With O(state=absent), all recorded settings with their recorded values are removed, and the
         record with them. RV(taken_back) returns what was removed.
       - C(antivirusEngine.enforcementLevel) is not recorded and stays, so that no protection is lost.
-      - A record that others than root can write, that is a symbolic link or that is damaged is ignored with a warning
-        and replaced. If no record can be written, the task warns and continues.
+      - A record that users other than root can write, that is a symbolic link or that is damaged is ignored with a
+        warning and replaced. If no record can be written, the task warns and continues.
       - By default, nothing is recorded.
     type: path
   without_record:
@@ -481,7 +481,7 @@ def write(module, target, data, plan, wanted, recorded):
 
 
 def unproven(module, plan, seen):
-    """The finding that forbids to write the address of the mirror, None if the address may be written."""
+    """The finding against writing the address of the mirror; None if the address may be written."""
     location = switch.new_address(plan.before, plan.after)
     if location is None:
         return None

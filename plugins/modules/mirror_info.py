@@ -60,8 +60,8 @@ EXAMPLES = r"""
 RETURN = r"""
 mirror:
   description:
-    - The state of the mirror. The file C(status.json) in its root has the part of it that is public, as of the last
-      change, with the signature if there is one; users, reasons, paths and messages are only here.
+    - The state of the mirror. Its public part, as of the last change, is also in the file C(status.json) in the root of
+      the mirror, with the signature if there is one. Users, reasons, paths and messages are only in this return value.
   returned: success
   type: dict
   contains:

@@ -38,7 +38,7 @@ attributes:
 options:
   managed_file:
     description:
-      - Path of the managed configuration, which only root may be able to write.
+      - Path of the managed configuration. Only root should be able to write this file.
     type: path
     default: /etc/opt/microsoft/mdatp/managed/mdatp_managed.json
 notes:

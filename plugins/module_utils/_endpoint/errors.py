@@ -17,7 +17,7 @@ class FindingError(Exception):
     """
 
     def __init__(self, finding_id, message, status=None):
-        # It may quote what a command, a server or a file said.
+        # The message may quote the output of a command, a response or a file.
         message = masked(message)
         super(FindingError, self).__init__(message)
         self.id = finding_id

@@ -60,7 +60,7 @@ def masked(text, address=False, hidden=HIDDEN):
 
 
 def quoted(text):
-    """The beginning of a text from elsewhere, in one line: enough to recognise its kind, too little to leak a file."""
+    """The beginning of a text from a file or server, in one line: enough to recognise its kind, without the rest."""
     # Masking takes long for long texts, and has to come before the cut, which may remove the sign after a password.
     return " ".join(masked(text[:1000]).split())[:LONGEST_QUOTE]
 
@@ -78,7 +78,7 @@ def _address(text, hidden):
 def _text(text, hidden):
     parts, done, judged, next_at = [], 0, 0, -1
     for mark in re.finditer(_COLON_OR_SIGN, text):
-        # Inside of an address, only another address is looked for, such as one in its query.
+        # Inside an address, only another address is masked, such as one in its query.
         if mark.start() < (done if mark.group(1) else judged):
             continue
         if next_at < mark.end():

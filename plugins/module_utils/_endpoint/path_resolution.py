@@ -1,4 +1,4 @@
-"""Resolves a path by handles, so that no part of the path can be swapped. Private to the mde.offline collection."""
+"""Resolves a path with file descriptors, so that it cannot be redirected. Private to the mde.offline collection."""
 # Copyright (c) The mde.offline contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -13,7 +13,7 @@ import stat
 from contextlib import contextmanager
 
 O_CLOEXEC = getattr(os, "O_CLOEXEC", 0o2000000)
-# Python has O_PATH since 3.10. Such a handle needs no permission to read the folder.
+# Python has O_PATH since 3.10. Opening a folder with O_PATH needs no permission to read it.
 _O_PATH = getattr(os, "O_PATH", 0o10000000) | O_CLOEXEC
 _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW
 _MOST_LINKS = 40
@@ -28,7 +28,7 @@ class LinkRefused(Exception):
 
 
 class Folder:
-    """A folder of the path: its path, a handle of it that cannot be read (O_PATH), and its status."""
+    """A folder of the path: its path, a file descriptor that cannot be read (O_PATH), and its status."""
 
     def __init__(self, path, handle):
         self.path = path
@@ -51,11 +51,11 @@ class Link:
 
 
 class ResolvedPath:
-    """A path from a root folder to a file, with a handle of each folder. All paths and names are bytes.
+    """A path from a root folder to a file, with a file descriptor of each folder. All paths and names are bytes.
 
     `folders` are the folders that exist, from the root on; `missing` are the names of those that do not. `name` is the
     name of the file in the last folder (None: the path is the root), `status` its status (None: it does not exist).
-    `links` are the links that were followed, `left` the folders that a link or `..` left again.
+    `links` are the links that were followed, `left` the folders that the path left again through a link or `..`.
 
     `follow(link)` returns the target with which the path continues, from the root if it is absolute. It may return None
     for the last link, which then is the file itself; or it raises an exception. With `bounded`, a path that leaves the
@@ -90,25 +90,25 @@ class ResolvedPath:
         return os.path.join(self.folder.path, *(self.missing + ([self.name] if self.name else [])))
 
     def close(self):
-        """Closes the handles."""
+        """Closes the file descriptors."""
         for folder in self.folders + self.left:
             os.close(folder.handle)
         self.folders, self.left = [], []
 
     def open(self, flags, mode=0):
-        """A handle of the file."""
+        """Opens the file; returns its file descriptor."""
         with inside(self.folder):
             return os.open(self.name, flags | os.O_NOFOLLOW | O_CLOEXEC, mode)
 
     def create_folder(self, mode):
-        """Creates the first missing folder, and returns a handle that can be read."""
+        """Creates the first missing folder, and returns a file descriptor that can be read."""
         name = self.missing[0]
         with inside(self.folder):
             os.mkdir(name, mode)
             self._enter(os.path.join(self.folder.path, name), name)
         del self.missing[0]
         handle = readable(self.folder)
-        os.fchmod(handle, mode)  # The umask does not count.
+        os.fchmod(handle, mode)  # os.mkdir applied the umask.
         return handle
 
     def _enter(self, path, name, follow_link=False):
@@ -162,7 +162,7 @@ def inside(folder):
     """Makes a folder the working folder, so that names are relative to it: Python 2.7 has no dir_fd."""
     try:
         before = os.open(".", _O_PATH)
-    except EnvironmentError:  # Another user's folder, as after become.
+    except EnvironmentError:  # The folder may belong to another user, for example after become.
         before = os.open("/", _O_PATH)
     try:
         os.fchdir(folder.handle)
@@ -173,7 +173,7 @@ def inside(folder):
 
 
 def readable(folder):
-    """A handle of the folder that can be read, and through which its attributes can be changed."""
+    """A file descriptor of the folder that can be read, and through which its attributes can be changed."""
     with inside(folder):
         return os.open(".", os.O_RDONLY | O_CLOEXEC | _FOLDER)
 

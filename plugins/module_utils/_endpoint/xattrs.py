@@ -19,7 +19,7 @@ _LARGEST = 64 * 1024  # The limit of Linux, for values and for lists.
 
 
 def of_path(path, name):
-    """The value of an attribute of a path whose last part is not followed; None if there is none."""
+    """The value of an attribute of a path; None if there is none. A link at the end of the path is not followed."""
     try:
         if hasattr(os, "getxattr"):
             return os.getxattr(path, name, follow_symlinks=False)
@@ -63,7 +63,7 @@ def remove(handle, name):
 
 
 def _nothing(error):
-    """None for the error that there is no such attribute; raises any other."""
+    """Returns None if the error says that there is no such attribute; raises all other errors."""
     if error.errno not in _NONE:
         raise error
 
@@ -77,7 +77,7 @@ def _read(function, *arguments):
 
 
 def _call(function, *arguments):
-    """Calls a function of the C library, for Python 2.7. Numbers are handles, sizes and flags, all below 2 ** 31."""
+    """Calls a function of the C library, for Python 2.7. Numbers are descriptors, sizes and flags, below 2 ** 31."""
     import ctypes  # Imported late, because the import takes long.
 
     library = ctypes.CDLL(None, use_errno=True)

@@ -121,8 +121,7 @@ def import_bundle(
 ) -> dict[str, Any]:
     """Publishes what a bundle carries. `accept` holds codes of refusals (`refusals.ACCEPTABLE`) that do not count.
 
-    The bundle must be signed by a trusted key, unless the operator takes it `unsigned`: then nothing is checked of its
-    origin.
+    The bundle must be signed by a trusted key. With `unsigned`, its origin is not checked.
 
     Every byte is verified before a channel is changed; a bundle that is damaged, cut short, older than what is
     published or not made by `mde-mirror export` is refused as a whole. A held channel stays unchanged; the other
@@ -216,7 +215,7 @@ def _proof(
     accept: frozenset[str],
     unsigned: bool,
 ) -> Proof:
-    """How the origin of a bundle is proven. Raises `MirrorError` where it must be and is not."""
+    """How the origin of a bundle is proven. Raises `MirrorError` if a proof is required and missing."""
     if unsigned:
         return Proof(UNSIGNED, BUNDLE)
     if not settings.source.trusted_keys:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .alarms import Alarm
     from .channels import Selection
 
-# What proved the origin of what a mirror took.
+# What proved the origin of the packages of a mirror.
 _ORIGINS = {
     "signed": "a signature of a trusted key",
     "tls": "the certificate of the source (TLS)",

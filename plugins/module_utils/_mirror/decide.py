@@ -200,7 +200,7 @@ def _followed(step: Step, channel: Channel, found: Found, answer: Answer, offere
         view.options.accept | {refusals.DOWNGRADE} if rolls_back else view.options.accept,
     )
     if rolls_back:
-        # That is the decision of an operator of the other mirror, and not of one of this mirror.
+        # An operator of the other mirror decided this. No operator of this mirror accepted a downgrade.
         accepted = tuple(code for code in accepted if code != refusals.DOWNGRADE)
         said = f"{view.options.source} was rolled back from {found.versions}, and this mirror follows"
         step = step._replace(notes=(*step.notes, said))

@@ -21,7 +21,7 @@ class MirrorError(Exception):
     def __init__(
         self, code: str, message: str, hint: str, retriable: bool = False, retry_after: float | None = None
     ) -> None:
-        # A message may quote what another program, a server or a file said.
+        # The message may quote the output of a program, a response or a file.
         message = masked(message)
         super().__init__(message)
         self.code = code

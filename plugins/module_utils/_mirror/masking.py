@@ -111,7 +111,7 @@ def _text(text: str, hidden: str) -> str:
     parts: list[str] = []
     done, judged, next_at = 0, 0, -1
     for mark in re.finditer(_COLON_OR_SIGN, text):
-        # Inside of an address, only another address is looked for, such as one in its query.
+        # Inside an address, only another address is masked, such as one in its query.
         if mark.start() < (done if mark.group(1) else judged):
             continue
         if next_at < mark.end():

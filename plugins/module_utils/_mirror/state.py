@@ -148,7 +148,7 @@ class State:
         return known
 
     def previous_after(self, unit: Unit, name: str) -> str:
-        """The release that becomes n-1 when the unit is rolled back to `name`; that one itself if no other is whole."""
+        """The release that becomes n-1 when the unit is rolled back to `name`; `name` itself if no other is whole."""
         earlier = self.channel(unit).earlier_than(name)
         return next((release for release in earlier if self.is_whole(unit, release)), name)
 

@@ -44,13 +44,13 @@ class Trust(NamedTuple):
         return {"format": FORMAT, "keys": keys, "expected": list(self.expected)}
 
     def expecting(self, mirror_id: str) -> Trust:
-        """The memory after an operator said that this mirror is right."""
+        """The trust after an operator accepted this mirror."""
         if any(known.mirror_id == mirror_id for known in self.known.values()):
             return self
         return self._replace(expected=(*(i for i in self.expected if i != mirror_id), mirror_id)[-_MOST_EXPECTED:])
 
     def after(self, proof: Proof) -> Trust:
-        """The memory after a document was used."""
+        """The trust after a document was used."""
         if proof.fingerprint is None:
             return self
         known = self.known.get(proof.fingerprint)
@@ -79,7 +79,7 @@ class Proof(NamedTuple):
 
 
 def read(state: Path) -> Trust:
-    """The memory in the folder `.state`. What is not readable there counts as never seen."""
+    """The trust that is saved in the folder `.state`. Entries that cannot be read count as never seen."""
     fields = read_json(state / FILE)
     if not isinstance(fields, dict):
         return Trust()

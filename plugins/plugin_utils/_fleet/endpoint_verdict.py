@@ -104,7 +104,7 @@ def _unmet(requirements: Json, findings: Sequence[Json]) -> list[Json]:
 
 
 def _was_refused(result: Json) -> bool:
-    """Whether the module ran the update on a host with newer versions than the mirror publishes, and they stayed."""
+    """Whether the module ran the update on a host with newer versions than its mirror, and the host kept them."""
     return _update_was_run(result) and is_ahead(result) and result.get("before") == result.get("after")
 
 

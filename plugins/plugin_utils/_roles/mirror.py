@@ -103,7 +103,7 @@ def _passwords(variables: Variables) -> Iterator[str]:
 
 
 def _origin(settings: Mapping[str, t.Any]) -> Iterator[str]:
-    """What the command would refuse too, but only after the earlier command was replaced."""
+    """Faults that the command would also report, but only after the role has replaced the earlier command."""
     source = settings.get("source")
     if not isinstance(source, Mapping):
         return

@@ -127,7 +127,7 @@ class Job:
         return 0
 
     def masked(self, done: Done) -> Done:
-        """What the alarm command printed, without its arguments. They may be a password or the address of a webhook."""
+        """The output of the alarm command, without the arguments of the command, such as a password or a webhook."""
         # The command is a zip archive that contains the engine.
         sys.path.insert(0, self.command[-1])
         try:

@@ -57,7 +57,7 @@ def read_health(agent):
 
 
 def read_writers(managed_file):
-    """The finding that others can write the managed file, if they can and this user can see it."""
+    """A list with the finding that other users can write the managed file; empty if this user cannot see that."""
     try:
         message = writers.problem(managed_file)
     except EnvironmentError:
@@ -84,8 +84,8 @@ def read_mirror(record, mirror_url=None, timeout=MIRROR_TIMEOUT):
 def _explain(published, location, ahead, timeout):
     """Adds to `published` what the mirror says about the channel; returns a finding if the package is missing.
 
-    On a host that has newer versions than the mirror, no update shows whether the way from the mirror works. Therefore
-    the package is asked for.
+    On a host that has newer versions than the mirror, no update shows whether the host can get packages from the
+    mirror. Therefore the package is requested.
     """
     # Imported late: most hosts have the versions of the mirror.
     from ansible_collections.mde.offline.plugins.module_utils._endpoint.mirror import channel

@@ -166,15 +166,15 @@ def _configuration(record, mirror_url):
 
 
 def _expected(fields, mirror_url):
-    """The addresses from which the definitions are to come."""
+    """The addresses from which the definitions should come."""
     return [url for url in (_stripped(fields.get("offline_definition_url_configured")), mirror_url) if url]
 
 
 def _keeps_former(fields, published, mirror_url):
-    """Whether the host rightly has a newer set of the same channel of a former mirror.
+    """Whether the host may keep newer definitions from the same channel of a former mirror.
 
-    The present mirror was seen to serve the package for the host. A set from Microsoft may hide that the agent does not
-    reach the mirror, and another channel is not followed any more.
+    This requires that the present mirror was seen to serve the package for the host. Definitions from Microsoft do not
+    count, because they may hide that the agent does not reach the mirror; nor do definitions from another channel.
     """
     if versions.compare_releases(fields, published) != 1 or not published.get("package_seen"):
         return False
@@ -210,7 +210,7 @@ def _definitions(fields, published, max_age_hours, now, kept):
     version, status = fields.get("definitions_version"), fields.get("definitions_status")
     reason = fail_reason(fields)
     if reason:
-        # The reason may be that of the former mirror. Only an update clears it.
+        # The update may have failed with the former mirror. Only another update clears the reason.
         message = "The last update failed: {0}".format(reason)
         found.append(finding("update_failed", message, "warning" if kept else None))
     if status == "unavailable" or ("definitions_status" in fields and status is None):

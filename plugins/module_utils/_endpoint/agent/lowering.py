@@ -15,16 +15,16 @@ ROLLBACK, CHANNEL, FIRST, ALWAYS = "rollback", "channel", "first", "always"
 
 
 def decide(ahead, withdrawn, held, other_channel, unproven, always, age_hours, max_age_hours):
-    """The reason to bring the host down to what its channel serves; None if it keeps what it has.
+    """The reason to give the host the older definitions that its channel serves; None if it keeps its definitions.
 
     `ahead`: the host has newer versions than its channel serves. `withdrawn`: a rollback took these versions away.
     `held`: an operator keeps the channel where it is. `other_channel`: the host followed another channel before.
-    `unproven`: the host never updated from a mirror, so only an update proves that the way works. `always`: the
-    operator asks for it. `age_hours`: the age of the definitions that the channel serves, None if it is unknown.
+    `unproven`: the host never updated from a mirror, so only an update proves that it can. `always`: the operator
+    asks for it. `age_hours`: the age of the definitions that the channel serves, None if it is unknown.
     """
     if not ahead:
         return None
-    # What an operator chose may be older than the limit. Other definitions of unknown age may be too old.
+    # Definitions that an operator chose may be older than the limit. Others of unknown age may be too old.
     if not held and (age_hours is None or age_hours > max_age_hours):
         return None
     if withdrawn or held:

@@ -182,12 +182,12 @@ class Update:
     def _reached(self, fields, demanded):
         order = versions.compare(fields.get("definitions_version"), demanded)
         if order == 0 and self._exact and self._version == "mirror":
-            # A release that differs in its engine only is another one.
+            # Releases that differ only in their engines are different releases.
             return versions.compare_releases(fields, self._published) != 1
         return order == 0 or (order == 1 and not self._exact)
 
     def _goes_down(self, before, demanded):
-        """Whether what is demanded is older than what the host has."""
+        """Whether the demanded versions are older than those of the host."""
         wanted = {"definitions_version": demanded}
         if self._version == "mirror":
             wanted = self._published

@@ -45,8 +45,8 @@ def assignments(text):
     found = []
     for match in _ASSIGNMENT.finditer(text):
         name, value = match.groups()
-        # A blank ends a value without quotes. What follows may still be the rest of a password, and the value is shown
-        # without its user part.
+        # A blank ends a value without quotes. The text after it may still be part of a password, and has to be in the
+        # value, so that it is masked.
         rest = _REST_OF_USER.match(text, match.end()) if value[0] not in "\"'" and problem(value) else None
         value = (value + (rest.group() if rest else "")).strip("\"'").strip()
         if value:

@@ -55,10 +55,10 @@ def digest(data):
 
 
 class Attributes:
-    """Owner, group and permissions that a file is to have; None keeps what it has.
+    """The wanted owner, group and permissions of a file; None keeps the present one.
 
-    `mode` may be a number, an octal string, or a symbolic mode. With `protect`, nobody but those who are trusted may
-    write the file: others lose the permission, and the ownership. An explicit owner or mode has precedence.
+    `mode` may be a number, an octal string, or a symbolic mode. With `protect`, only trusted users may write the file:
+    other users lose the permission, and the ownership. An explicit owner or mode has precedence.
     """
 
     def __init__(self, module, owner=None, group=None, mode=None, protect=False):
@@ -68,7 +68,7 @@ class Attributes:
         self.protect = protect
 
     def of(self, status, who=()):
-        """The numbers of owner and group and the permissions; `who` can write the file now, besides the trusted."""
+        """The wanted uid, gid and permissions. `who` are the users who can write the file now and are not trusted."""
         uid, gid, mode = numbers(status)
         if self.protect and who:
             uid, mode = _protected(status, who)
@@ -90,7 +90,7 @@ class Attributes:
 
 
 class Target:
-    """A file that is read and replaced by the handle of its folder: no part of its path can be swapped meanwhile.
+    """A file that is read and replaced through a file descriptor of its folder, so that its path cannot be redirected.
 
     Without `follow`, a symbolic link at the path is not followed, cannot be read, and is replaced.
     """
@@ -128,7 +128,7 @@ class Target:
         self.close()
 
     def close(self):
-        """Closes the handles."""
+        """Closes the file descriptors."""
         if self._old is not None:
             os.close(self._old)
             self._old = None
@@ -146,7 +146,7 @@ class Target:
 
     @property
     def writers(self):
-        """What others can write in the path, the file included: the path of each, and who can write it."""
+        """The parts of the path, including the file, that others can write: the path of each, and who can write it."""
         return writers.of_path(self._resolved, self._trust)
 
     def is_writable(self):
@@ -183,7 +183,7 @@ class Target:
             raise problem("read", self.path, error)
 
     def changes(self, wanted):
-        """What is to change in the path: each folder and file, with owner, group and permissions before and after."""
+        """The folders and files of the path to change, each with owner, group and permissions before and after."""
         found = [] if self.status is None else [(self.shown,) + self._attributes(wanted)]
         if wanted.protect:
             found += [(shown(folder.path), numbers(folder.status), after) for folder, after in self._repairs()]
@@ -215,7 +215,7 @@ class Target:
 
 
 def _protected(status, who):
-    """Owner and permissions without those of others, as far as this user can change them."""
+    """Owner and permissions that let no other user write, as far as this user can change them."""
     user = os.geteuid()
     uid, mode = status.st_uid, stat.S_IMODE(status.st_mode)
     foreign = "its owner, uid %d" % uid in who
@@ -227,7 +227,7 @@ def _protected(status, who):
 
 
 def _number(kind, name):
-    """The number of a user or a group, None for None."""
+    """The uid or gid of a user or group; None for None."""
     if name is None or name == "":
         return None
     try:
@@ -242,11 +242,11 @@ def _number(kind, name):
 
 
 def numbers(status):
-    """Owner, group and permissions of a file."""
+    """The uid, gid and permissions of a file."""
     return status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)
 
 
 def problem(verb, path, error):
-    """The error of the system as advice."""
+    """A message with advice about an error of the system."""
     advice = ADVICE.get(error.errno, "Fix that, then run the task again.")
     return FileProblem("Cannot %s %s: %s. %s" % (verb, shown(path), to_text(error.strerror), advice))

@@ -167,7 +167,7 @@ def same(one, other):
 def redact(value, name=""):
     """The configuration without secrets: users in addresses, and values whose name suggests a secret."""
     if isinstance(value, dict):
-        # What is below such a name is a secret too, whatever its own name is.
+        # Everything below such a key is a secret too, whatever its own key is.
         secret = _SECRET_NAME.search(name)
         return OrderedDict(
             (masked(key, hidden=HIDDEN), redact(below, name if secret else key)) for key, below in value.items()

@@ -16,7 +16,7 @@ MODE = 0o600
 
 
 class Record:
-    """The record of the settings of one managed file. A record may have several files; each is known by its path.
+    """The record of the settings of one managed file. A record may contain several files, each under its path.
 
     `settings` are the recorded ones, None if there is no record of the file. `note` says why a record is ignored, or
     why none can be written (None: nothing is wrong).
@@ -39,7 +39,7 @@ class Record:
             self.note = "It cannot be recorded what the task wrote. %s" % problem
 
     def _read(self, target):
-        """The content of the record; empty, with a note, if it is not one that only root can have written."""
+        """The content of the record. It is empty, with a note, unless only root can have written the record."""
         reason = None
         found = {}
         try:
@@ -67,7 +67,7 @@ class Record:
         return to_record(entry) if isinstance(entry, dict) else None
 
     def write(self, settings):
-        """Records the settings of the file; None removes what is recorded of it."""
+        """Records the settings of the file; None removes the record of the file."""
         # Imported late, because most runs only read the record.
         from ansible_collections.mde.offline.plugins.module_utils._endpoint.managed import writing
 
@@ -100,7 +100,7 @@ class Record:
 def to_record(desired):
     """The settings of a desired configuration that can be taken back later.
 
-    The enforcement level is not: an inventory that lost a file must not take protection away from its hosts.
+    The enforcement level is not one of them: an inventory that lost a file must not disable the protection of hosts.
     """
     kept = _without_null(desired)
     engine = kept.get("antivirusEngine")

@@ -21,7 +21,7 @@ _USER, _OWNING_GROUP, _GROUP, _MASK = 0x02, 0x04, 0x08, 0x10
 
 
 class Trusted:
-    """Who may write: root and the user that the module runs as, and the group that has no other member."""
+    """Users and a group that may write: root, the user that runs the module, and the group without other members."""
 
     def __init__(self, users, group=None):
         self.users = users
@@ -46,7 +46,7 @@ def trusted():
 
 
 def others(status, acl, trust):
-    """Who can write a file or a folder besides those who are trusted, in words; an empty list is a safe one.
+    """Descriptions of the users who can write a file or a folder and are not trusted; an empty list means a safe file.
 
     `acl` is the value of the attribute with the ACL, None if there is none. In a sticky folder, only the owner of a
     file and the owner of the folder can replace the file.
@@ -58,7 +58,7 @@ def others(status, acl, trust):
         return found
     if status.st_mode & stat.S_IWOTH:
         found.append("everybody")
-    # With an ACL, the permissions of the group are the most that its entries can grant.
+    # With an ACL, the permissions of the group are the mask, which limits the entries.
     if status.st_mode & stat.S_IWGRP:
         for tag, number in _granted(acl) if acl else [(_OWNING_GROUP, None)]:
             if tag == _USER and number not in trust.users:
@@ -71,12 +71,12 @@ def others(status, acl, trust):
 
 
 def of_folder(folder, trust):
-    """Who can write a folder of a path besides those who are trusted."""
+    """Descriptions of the users who can write a folder of a path and are not trusted."""
     return others(folder.status, _acl(folder, b".", folder.status), trust)
 
 
 def of_path(resolved, trust):
-    """What others can write in a path, the file included: the path of each, and who can write it."""
+    """The parts of a path, including the file, that others can write: the path of each, and who can write it."""
     found = [(folder.path, of_folder(folder, trust)) for folder in resolved.left + resolved.folders]
     for link in resolved.links:
         # Nobody but its owner can replace a link in a sticky folder.
@@ -88,22 +88,22 @@ def of_path(resolved, trust):
 
 
 def of_file(resolved, trust):
-    """Who can write the file at the end of a path besides those who are trusted."""
+    """Descriptions of the users who can write the file at the end of a path and are not trusted."""
     return others(resolved.status, _acl(resolved.folder, resolved.name, resolved.status), trust)
 
 
 def may_follow(link, trust):
-    """Whether nobody but those who are trusted can have made a link."""
+    """Whether only trusted users can have created a link."""
     if of_folder(link.folder, trust):
         return False
     return not link.folder.status.st_mode & stat.S_ISVTX or link.status.st_uid in trust.users
 
 
 def _acl(folder, name, status):
-    # Without the permission of the group to write, an ACL grants it to nobody.
+    # If the group must not write, no entry of an ACL grants the permission to write.
     if not status.st_mode & stat.S_IWGRP:
         return None
-    # Imported late, because a safe file needs no look at its ACL.
+    # Imported late, because the ACL of a safe file is not read.
     from ansible_collections.mde.offline.plugins.module_utils._endpoint import xattrs
 
     with inside(folder):

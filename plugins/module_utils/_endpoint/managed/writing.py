@@ -7,7 +7,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 __metaclass__ = type
 
-# Apart from files.py, because an unchanged host only reads.
+# This code is not in files.py, because an unchanged host does not need it.
 
 import fcntl
 import os
@@ -27,10 +27,10 @@ NEW_FOLDER_MODE = 0o755
 
 
 class Target(files.Target):
-    """A file that can be written, by the same handles by which it was read."""
+    """A file that can be written, through the file descriptors through which it was read."""
 
     def protect_folders(self):
-        """Lets nobody but root write the folders above, without those that have to belong to others.
+        """Lets only root write the folders above the file, except those that may have to belong to other users.
 
         The folder of the file and those of the agent are given to root. Of the folders further above, only root's are
         changed, because others may need theirs.
@@ -81,14 +81,14 @@ class Target(files.Target):
             self._discard(staged)
 
     def write_anew(self, data, mode):
-        """Replaces the file as replace does, but with nothing of the attributes of the old one."""
+        """Replaces the file as `replace` does, but keeps no attributes of the old file."""
         if self._old is not None:
             os.close(self._old)
             self._old = None
         self.replace(data, files.Attributes(self._module, mode=mode))
 
     def backup(self, data):
-        """Keeps the content that was read in a file beside it, with the same attributes; returns the path of that."""
+        """Saves the content that was read to a backup file in the same folder; returns the path of the backup file."""
         moment = to_bytes(time.strftime(str("%Y-%m-%d@%H:%M:%S")))
         name = b"%s.%s.%s~" % (self._resolved.name, moment, _unforeseeable()[:16])
         try:
@@ -107,7 +107,7 @@ class Target(files.Target):
             raise files.problem("remove", self.path, error)
 
     def create_folders(self):
-        """Creates the folders above that are missing."""
+        """Creates the missing folders above the file."""
         try:
             self._create_folders()
         except EnvironmentError as error:
@@ -115,7 +115,7 @@ class Target(files.Target):
 
     @contextmanager
     def locked(self):
-        """Keeps other processes that use this method of the same folder out."""
+        """Excludes other processes that use this method with the same folder."""
         try:
             handle = readable(self._resolved.folder)
         except EnvironmentError as error:
@@ -135,7 +135,7 @@ class Target(files.Target):
                 os.close(handle)
 
     def _create(self, name, data, wanted):
-        """Writes a new file with the attributes of the old one, and returns a handle of it."""
+        """Writes a new file with the attributes of the old one, and returns its file descriptor."""
         with inside(self._resolved.folder):
             handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | O_CLOEXEC, 0o600)
         try:
@@ -162,7 +162,7 @@ class Target(files.Target):
                 xattrs.write(handle, xattrs.SELINUX, to_bytes(":".join(context)) + b"\0")
 
     def _sync(self):
-        """Writes the folder to disk, without which a rename may be lost at a power failure."""
+        """Writes the folder to disk, so that a power failure cannot undo a rename."""
         try:
             handle = readable(self._resolved.folder)
         except EnvironmentError:
@@ -192,14 +192,14 @@ def _change(handle, uid, gid, mode=None):
 
 
 def _copy_attributes(old, new, wanted, path):
-    """Gives a new file the attributes of the old one, and wanted owner, group and permissions."""
+    """Gives a new file the attributes of the old one, and the wanted owner, group and permissions."""
     uid, gid, mode = wanted
     name = None
     try:
         _change(new, uid, gid)
         names = xattrs.names(old)
         if xattrs.ACL not in names and xattrs.ACL in xattrs.names(new):
-            xattrs.remove(new, xattrs.ACL)  # It comes from the default ACL of the folder.
+            xattrs.remove(new, xattrs.ACL)  # The default ACL of the folder created it.
         for name in names:
             content = None if name in xattrs.OF_THE_KERNEL else xattrs.value(old, name)
             if content is not None and xattrs.value(new, name) != content:

@@ -63,7 +63,7 @@ def names(status, address, arch):
 
 
 def facts(status, entry, now):
-    """What decides about the versions of a host: typed and bounded, with None for what the mirror does not say.
+    """The facts that decide about the versions of a host: typed and bounded, None for each that the status lacks.
 
     `held` says whether an operator keeps the channel where it is, `withdrawn` has the versions that a rollback took
     away, `age_hours` is the age of the definitions.
@@ -85,7 +85,7 @@ def look(address, arch, timeout, now):
 
 
 def fetch_package(address, arch, timeout):
-    """Asks for the beginning of the package, as the agent does for all of it; raises FindingError.
+    """Requests the beginning of the package, in the same way as the agent requests the package; raises FindingError.
 
     Returns the time of the package in seconds since 1970, or None.
     """
@@ -135,7 +135,7 @@ def _read(address, path, timeout):
             found = folders.read(path, MAX_STATUS, timeout)
         except folders.Unreadable:
             return b""
-        # A link may lead to a file that is none of the mirror's.
+        # A link may lead to a file that is not part of the mirror.
         return b"" if found.linked else found.data
     if address.kind not in addresses.PORTS or address.problem:
         return b""

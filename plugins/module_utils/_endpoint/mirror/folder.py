@@ -104,7 +104,7 @@ def _read(path, largest):
 
 
 def _in_child(work, timeout):
-    """The bytes that a function returns, from a process of its own; None if they do not come in time."""
+    """The bytes that a function returns in a child process; None if the time limit ends first."""
     deadline = process.now() + timeout
     outlet, inlet = os.pipe()
     child = os.fork()
@@ -131,5 +131,5 @@ def _in_child(work, timeout):
         os.close(outlet)
         if not complete:
             os.kill(child, signal.SIGKILL)
-        # A process that hangs in the kernel does not end; it is not waited for.
+        # A process that hangs in the kernel does not end, so this code does not wait for it.
         os.waitpid(child, 0 if complete else os.WNOHANG)

@@ -89,7 +89,7 @@ def certificate(address, timeout, call=process.run):
 
 
 def ask(connection, address, path, method, timeout, more=(), most=MAX_BYTES):
-    """Status, headers (names in lower case) and the beginning of the body of one answer.
+    """Status, headers (names in lower case) and the beginning of the body of a response.
 
     `more` are further lines of the request, `most` is the number of bytes of the body that are read at least.
     """
@@ -152,7 +152,7 @@ def fetch(address, path, method, timeout, more=(), most=MAX_BYTES):
 
 
 def redirect_message(shown, answer):
-    """The message that an answer redirects. It is not documented that agents follow redirects, so nothing does here."""
+    """The message about a redirect. Whether agents follow redirects is not documented, so this code does not."""
     target = quoted(answer["headers"].get("location", "")) or "an unknown address"
     return "The mirror redirects {0} to {1} (status {2}).".format(shown, target, answer["status"])
 

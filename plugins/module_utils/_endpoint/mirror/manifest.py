@@ -69,7 +69,7 @@ def _read_file(path, timeout):
 
 def _versions(data, shown, linked=False):
     text = decode(data).lstrip("\ufeff").strip()
-    # A link may lead to a file that is none of the mirror's.
+    # A link may lead to a file that is not part of the mirror.
     start = "" if linked else "; it starts: {0}".format(quoted(text) or "(empty)")
     if len(data) > http.MAX_BYTES:
         raise FindingError("mirror_answer_unusable", "{0} is far too long for a manifest{1}".format(shown, start))

@@ -30,7 +30,7 @@ def new_address(before, after):
 
 
 def problem(location, former, published=None, timeout=TIMEOUT):
-    """The finding, as id and message, that forbids to write an address; None if this host gets its package from there.
+    """The id and message of the finding against writing an address; None if the host gets its package from it.
 
     `former` is the address that the agent uses now. `published` is what health_report.read_mirror returned for the same
     address, if it was asked.
