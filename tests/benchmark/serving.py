@@ -106,7 +106,7 @@ def pull(candidate: Candidate, path: str, ca_file: str) -> int:
 def pull_many(
     candidate: Candidate, path: str, ca_file: str, clients: int, times: int, results: multiprocessing.Queue
 ) -> None:  # type: ignore[type-arg]
-    """Runs the clients of one process, each of which downloads the file so many times."""
+    """Runs the clients of one process; each client downloads the file `times` times."""
     try:
         with ThreadPoolExecutor(clients) as pool:
             counted = pool.map(lambda _number: pull(candidate, path, ca_file), range(clients * times))

@@ -85,7 +85,7 @@ def until(condition):
 
 
 def linger(process, seconds):
-    """Waits for so many seconds, or until the process ends."""
+    """Waits for a number of seconds, or until the process ends."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
 

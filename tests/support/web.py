@@ -58,7 +58,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def answer(self, status, data, headers=None, cut=None):
-        """Sends a response; with `cut`, only so many bytes of its body."""
+        """Sends a response; with `cut`, only the first `cut` bytes of its body."""
         self.send_response(status)
         for name, value in {"Content-Length": len(data), **(headers or {})}.items():
             self.send_header(name, str(value))
@@ -90,7 +90,7 @@ class _FileHandler(Handler):
             self.file(file.read_bytes(), asked)
 
     def file(self, data, asked=None, cut=None):
-        """Sends a file, or the requested part of it; with `cut`, only so many bytes."""
+        """Sends a file, or the requested part of it; with `cut`, only the first `cut` bytes."""
         etag = f'"{hash(data) & 0xFFFFFFFF:x}"'
         match = re.fullmatch(r"bytes=(\d+)-", asked or "")
         at = int(match[1]) if match and self.headers.get("If-Range", etag) == etag else 0
@@ -107,13 +107,13 @@ class MirrorServer(LocalServer):
     def __init__(self, root, context=None):
         super().__init__(_FileHandler, context)
         self.root, self.disturbances = root, {}
-        # The whole address of each request, and what it says to caches.
+        # The path and query of each request, and its Cache-Control header.
         self.targets = []
 
     def disturb(self, path, act, times=None):
         """`act(handler)` sends another response and returns True; if it returns None, the file is served.
 
-        With `times`, only so many requests are disturbed.
+        With `times`, only the first `times` requests are disturbed.
         """
         left = [times]
 

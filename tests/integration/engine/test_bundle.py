@@ -882,7 +882,7 @@ def test_of_two_exports_at_once_one_works_and_the_other_says_so(mirror, patched,
 
 @pytest.fixture
 def bytes_read(patched, tmp_path):
-    """Runs a command and returns the bytes that it read, as the kernel counts them. The engine maps no files."""
+    """Runs a command and returns the bytes that it read, as the kernel counts them. Mapped files would not count."""
     figures = tmp_path / "io"
     counted = patched(
         "import atexit",

@@ -238,7 +238,7 @@ def proven(path, change=None, edit=None):
         ("x" * 5000, "lib.so.1"),
         ("../../x", "a/lib.so.1"),
         ("../../x", "a/./lib.so.1"),
-        # As text the path stays inside, but it leads outside if `a` is a link to its own folder.
+        # The text of the path stays inside the package, but the path leads outside if `a` is a link to its own folder.
         ("a/../../x", "b/c/lib.so.1"),
     ],
 )

@@ -101,7 +101,7 @@ def test_squid_that_keeps_everything_does_not_look_green(squid, mirror, upstream
 
 
 def test_squid_that_kept_an_old_package_does_not_spoil_a_new_release(squid, mirror, upstream, replica_of):
-    """Only packages are kept. Each release has an address of its own."""
+    """The cache keeps only packages. Each release has its own URL, so a new package is not answered from the cache."""
     replica = behind(squid, "refresh_pattern status 0 0% 0\n" + HOSTILE, upstream, replica_of)
     mirror.publish(2)
 

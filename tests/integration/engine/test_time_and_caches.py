@@ -1,4 +1,4 @@
-"""Attacks by a cache or by somebody on the network path that a mirror must detect: freeze, mix and match, fast forward.
+"""Attacks by a cache or on the network path that a mirror must detect: freeze, mix and match, fast forward.
 
 The names are those of The Update Framework's specification.
 """
@@ -14,7 +14,7 @@ from tests.support.engine import CANARY, ENGINE, PRODUCTION, SIZE, folders, vers
 
 
 def days(number, form="%Y-%m-%dT%H:%M:%SZ"):
-    """The time in so many days from now."""
+    """The time that many days from now, as text."""
     return time.strftime(form, time.gmtime(time.time() + number * 86400))
 
 

@@ -1,4 +1,4 @@
-"""Versions: what the service's XML and a manifest may say, and how versions compare."""
+"""The versions in the service's XML and in manifests, and the comparison of versions."""
 
 from __future__ import annotations
 

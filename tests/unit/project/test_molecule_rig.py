@@ -103,7 +103,7 @@ def test_only_scenarios_that_can_end_in_time_are_started(rig, monkeypatch, capsy
         monkeypatch.setattr(rig, name, stub)
     limit = rig.SCENARIO_SECONDS * max(1, scenarios_that_fit) + spare
     monkeypatch.setattr("sys.argv", ["molecule_rig.py", "--within", str(limit)])
-    # Without this, .ci/run would also report these scenarios as skipped.
+    # With this variable, .ci/run would also report these scenarios as skipped.
     monkeypatch.delenv("MDE_SKIPPED", raising=False)
     assert rig.main() == 0
     assert len(ran) == scenarios_that_fit

@@ -17,7 +17,7 @@ DEFAULTS = {
     name.removeprefix("mirror_"): value
     for name, value in yaml.safe_load((CHECKOUT / "roles/mirror/defaults/main.yml").read_text(encoding="utf-8")).items()
 }
-# A variable, a value that cannot be used, and what the sentence says.
+# A variable, a value that cannot be used, and a part of the message.
 REFUSED = [
     ("root", "", "mirror_root cannot be used"),
     ("root", "srv/mirror", "mirror_root cannot be used"),

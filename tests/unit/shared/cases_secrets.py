@@ -5,7 +5,7 @@ In the texts, every password contains S3. A text that equals its right side cont
 
 from __future__ import annotations
 
-# Texts in which addresses are looked for: what git, mdatp, a script or a server printed, and lines of logs.
+# Texts that may contain addresses: output of git, mdatp, scripts and servers, and log lines.
 TEXTS: dict[str, str] = {
     # The usual form, and each character that the password has to percent-encode.
     "http://user:S3cret@proxy:3128": "http://***@proxy:3128",
