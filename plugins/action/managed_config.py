@@ -75,7 +75,9 @@ class ActionModule(ActionBase):
             display.warning(f"{result['path']}: {note}")
         for former in result["taken_back"]:
             value = json.dumps(former["value"], ensure_ascii=False)
-            display.warning(f"{result['path']}: {former['path']} is no longer wanted and taken back. It was {value}.")
+            display.warning(
+                f"{result['path']}: {former['path']} is no longer wanted and taken back. Its value was {value}."
+            )
         for found in result["findings"]:
             if found["severity"] != "info":
                 display.warning(f"{result['path']}: {_in_words(found)}")
@@ -193,8 +195,9 @@ def _kept(result: Result, unproven: Result) -> Result:
     """The result of a change that would point the agent at a mirror that does not serve the host."""
     result.pop("diff", None)
     hint = (
-        "Correct the address or its channel, or make the mirror serve the package. To write an address that is not "
-        "checked, as for an image, set check_mirror to false (in the role endpoint, endpoint_mirror_check)."
+        "Correct the address or its channel, or make the mirror serve the package. To write an address without "
+        "this check, for example when an image is built, set check_mirror to false (role endpoint: "
+        "endpoint_mirror_check)."
     )
     found = dict(unproven, hint=f"{unproven['hint']} {hint}")
     msg = f"{result['path']} was not changed. {found['message']} {found['hint']}"

@@ -417,8 +417,8 @@ class Recorded:
             self.notes.append(self.record.note)
         elif known is None and state == "merged" and self._exists:
             self.notes.append(
-                "There was no record of the settings that were written to this file before. It is written now. "
-                "Settings of earlier runs that are no longer wanted stay, because nobody knows who wrote them."
+                "No record of earlier settings existed for this file. It is created now. Settings of earlier runs that "
+                "are no longer wanted stay, because it is unknown who wrote them."
             )
 
     def taken_back(self, plan):

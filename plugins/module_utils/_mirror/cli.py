@@ -161,7 +161,7 @@ def _parser(named: str | None) -> argparse.ArgumentParser:
         help="first sign status.json anew if signing.key is set, so that it does not expire while nothing is published",
     )
     _add_channel_verbs(verb)
-    added = verb("trust", _trust, "Accept another mirror under a key that another one signed with before.")
+    added = verb("trust", _trust, "Accept another mirror that signs with a key already known from a different mirror.")
     added.add_argument(
         "mirror_id", type=_mirror_id, metavar="MIRROR-ID", help="the id in the message of the refusal foreign_mirror"
     )
@@ -346,7 +346,7 @@ def _import(options: argparse.Namespace, settings: Settings) -> int:
 
 def _trust(options: argparse.Namespace, settings: Settings) -> int:
     Mirror(settings).change(lambda session: session.trust(lambda trust: trust.expecting(options.mirror_id)))
-    _say(f"{options.mirror_id}: accepted when it is seen next")
+    _say(f"{options.mirror_id}: the next signed document of this mirror is accepted")
     return DONE
 
 

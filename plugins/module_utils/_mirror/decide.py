@@ -341,7 +341,7 @@ def _upstream_rolled_back(
     hint = "To accept what the other mirror serves, run `mde-mirror sync --allow-downgrade` (module: allow_downgrade)."
     doubt = ""
     if served and not offer.proven and offer.took_back(served):
-        doubt = ". Its status is neither signed nor read over TLS, so it is not known that an operator decided that"
+        doubt = ". Its status is neither signed nor read over TLS, so it is unknown whether an operator decided this"
     name = release_name(offered.definitions, offered.engine, offer.sha256)
     if name in view.stored.get(unit, ()):
         hint = (

@@ -96,11 +96,11 @@ def _header(data: bytes) -> tuple[int, int, int]:
         if first < 224:
             return tag, 3, ((first - 192) << 8) + data[2] + 192
         if first < 255:
-            raise ValueError("only packets of data have a partial length")
+            raise ValueError("only a data packet may have a partial length")
         return tag, 6, int.from_bytes(data[2:6], "big")
     size = 1 << (data[0] & 3)
     if size == 8:
-        raise ValueError("only packets of data have no length")
+        raise ValueError("only a data packet may have no length")
     return (data[0] & 0x3C) >> 2, 1 + size, int.from_bytes(data[1 : 1 + size], "big")
 
 

@@ -533,14 +533,14 @@ def _check_trust(source: _Fields, signing: _Fields, faults: list[str]) -> None:
     trusted, unsigned = source.get("trustedKeys"), source.get("unsigned")
     if trusted and unsigned:
         faults.append(
-            "source.trustedKeys and source.unsigned are mutually exclusive: what is not signed is refused where keys "
-            "are trusted"
+            "source.trustedKeys and source.unsigned are mutually exclusive: where keys are trusted, unsigned data is "
+            "refused"
         )
     plain = urlsplit(source.get("url") or SERVICE_URL).scheme == "http"
     if source.get("type") == "mirror" and plain and not trusted and not unsigned:
         faults.append(
-            "source.url is plain http, so that anybody on the way can change what it serves: name the keys that sign "
-            "it in source.trustedKeys, use https, or accept the risk with source.unsigned true"
+            "source.url is plain http, so anybody on the network path can change the packages: name the keys that "
+            "sign its status in source.trustedKeys, use https, or accept the risk with source.unsigned true"
         )
     for key, path in (("source.trustedKeys", trusted), ("signing.key", signing.get("key"))):
         if path and not Path(path).is_file():

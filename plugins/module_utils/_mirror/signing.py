@@ -68,7 +68,7 @@ def verified(fields: dict[str, Any], keyring: Keyring, what: str) -> Signature:
         raise MirrorError(
             "unsigned",
             f"{what} is not signed",
-            "Have it signed where it is made (`signing.key` in the settings there). If it is right as it is, use "
+            "Sign it on the mirror that made it (`signing.key` in the settings there). To take it unsigned, use "
             "source.unsigned instead of source.trustedKeys, or `import --unsigned` (module: unsigned).",
         )
     part = fields[MEMBER]
@@ -125,8 +125,8 @@ def _bad(what: str, why: str) -> MirrorError:
     return MirrorError(
         "bad_signature",
         f"the signature of {what} is not valid: {why}",
-        "It was changed after it was signed, by a fault or on purpose. Fetch or copy it again; if that does not help, "
-        "find out what changes it on the way.",
+        "It was changed after it was signed, by accident or on purpose. Fetch or copy it again; if that does not help, "
+        "find out what changes it in transit.",
     )
 
 

@@ -101,8 +101,8 @@ def judge(
     if not identity.mirror_id or not expires:
         return MirrorError(
             "bad_signature",
-            f"{what} is signed, but what is signed has no mirror id, sequence number or expiry",
-            "Have it made again by `mde-mirror sync` or `mde-mirror export`.",
+            f"{what} is signed, but the signed text has no mirror id, sequence number or expiry",
+            "Make it again with `mde-mirror sync` or `mde-mirror export`.",
         )
     known = trust.known.get(fingerprint)
     if known and known.mirror_id != identity.mirror_id:
@@ -125,8 +125,8 @@ def judge(
         return MirrorError(
             "expired",
             f"{what} expired at {expires}; the clock of this host says {now}",
-            "Find out why the other mirror does not sign anew, and set the clock of this host if it is wrong. To use "
-            f"it once as it is, add --accept {EXPIRED} (module: accept).",
+            "Find out why the other mirror does not renew the signature; set the clock of this host if it is wrong. "
+            f"To use it once as it is, add --accept {EXPIRED} (module: accept).",
         )
     return None
 

@@ -76,8 +76,8 @@ def _mode_problems(mode: str) -> list[str]:
         ]
     if int(mode, 8) & 0o022:
         return [
-            f"endpoint_managed_file_mode is {mode}, which lets others than root write the managed configuration. "
-            "Give a mode without these permissions, such as '0644'."
+            f"endpoint_managed_file_mode is {mode}, which lets users other than root write the managed "
+            "configuration. Give a mode without these permissions, such as '0644'."
         ]
     return []
 

@@ -111,14 +111,15 @@ def _origin(settings: Mapping[str, t.Any]) -> Iterator[str]:
     plain = str(source.get("url") or "").lower().startswith("http://")
     if source.get("type") == "mirror" and plain and not (trusted or unsigned):
         yield (
-            "This mirror would copy another one over plain http, where everybody on the way can change what it gets. "
+            "This mirror would copy another mirror over plain http, so anybody on the network path could change the "
+            "packages. "
             "Set mirror_source_trusted_keys to the public keys that sign the other mirror, or use https in "
             "mirror_source_url, or accept the risk with mirror_source_unsigned: true. Nothing was changed."
         )
     if trusted and unsigned:
         yield (
             "mirror_source_trusted_keys and mirror_source_unsigned are mutually exclusive. Where keys are trusted, "
-            "what is not signed is refused."
+            "unsigned data is refused."
         )
 
 

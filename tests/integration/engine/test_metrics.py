@@ -41,7 +41,7 @@ def parse(text):
                 current = name
             continue
         name, labels, value = SAMPLE.match(line).groups()
-        assert name == current, f"{name} does not stand with its family"
+        assert name == current, f"{name} is not below the HELP and TYPE of its family"
         pairs, at = [], 0
         while labels and at < len(labels):
             found = LABEL.match(labels, at)

@@ -39,7 +39,7 @@ def test_what_others_can_write_is_repaired(ansible: Ansible, agent: Agent, mirro
     assert (chosen.status, agent.managed_file.stat().st_mode & 0o777) == (0, 0o600), chosen.output
     refused = ansible.roles("endpoint", "endpoints", endpoint_mirror=mirror, endpoint_managed_file_mode="0664")
     assert refused.status == 2
-    assert "lets others than root write" in refused.flat()
+    assert "lets users other than root write" in refused.flat()
     assert agent.managed_file.stat().st_mode & 0o777 == 0o600
 
 

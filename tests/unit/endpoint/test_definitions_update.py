@@ -164,7 +164,7 @@ def test_an_agent_that_refuses_an_older_set(host, update):
     host.publish(NEW)
     result = host.update(version="mirror", exact=True, wait=1)
     assert (result["changed"], result["failed"]) == (False, True)
-    assert "The agent may refuse sets that are older than the one it has" in result["msg"]
+    assert "The agent may refuse definitions that are older than its own" in result["msg"]
     # A refusal of older definitions does not explain why newer ones are not installed.
     host.put(version=OLD)
     assert "may refuse" not in host.update(version="mirror", exact=True, wait=1)["msg"]

@@ -84,7 +84,7 @@ def test_from_a_directory(tmp_path, prefix):
         (b'{"DefinitionVersion": "1.2.3", "EngineVersion": null}', 200, "has no valid DefinitionVersion"),
         (b'{"DefinitionVersion": "latest", "EngineVersion": "1.2"}', 200, "has no valid DefinitionVersion"),
         (b"[" * 5000, 200, "not JSON"),
-        (b" " * 100000, 200, "too long"),
+        (b" " * 100000, 200, "too large"),
     ],
 )
 def test_answers_that_are_no_manifest(body, status, said):

@@ -99,8 +99,8 @@ def test_macos_has_no_srv() -> None:
     [
         ({}, None),
         ({"type": "mirror", "url": "https://m.example.com"}, None),
-        ({"type": "mirror", "url": "http://m.example.com"}, "copy another one over plain http"),
-        ({"type": "mirror", "url": "HTTP://m.example.com", "unsigned": False}, "copy another one over plain http"),
+        ({"type": "mirror", "url": "http://m.example.com"}, "copy another mirror over plain http"),
+        ({"type": "mirror", "url": "HTTP://m.example.com", "unsigned": False}, "copy another mirror over plain http"),
         ({"type": "mirror", "url": "http://m.example.com", "unsigned": True}, None),
         ({"type": "mirror", "url": "http://m.example.com", "trustedKeys": "/x"}, None),
         ({"type": "mirror", "url": "https://m.example.com", "trustedKeys": "/x"}, None),

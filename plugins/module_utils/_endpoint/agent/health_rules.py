@@ -251,9 +251,7 @@ def _compared(fields, published, max_age_hours):
     ]
     withdrawn = lowering.is_withdrawn(fields, published)
     if withdrawn:
-        message = (
-            "The host has definitions {0}, which a rollback has withdrawn from its channel. The mirror publishes {1}."
-        )
+        message = "The host has definitions {0}, which a rollback withdrew from its channel. The mirror publishes {1}."
         found.append(finding("on_withdrawn_release", message.format(host, mirror)))
     if order == -1 and not engines:
         message = "The host has definitions {0}, but the mirror publishes {1}.".format(host, mirror)

@@ -22,8 +22,8 @@ from ansible_collections.mde.offline.plugins.module_utils._endpoint.process impo
 SETTLING = 15
 PAUSE = 1
 REFUSED = (
-    " The agent may refuse sets that are older than the one it has; nothing is documented about that. It should take "
-    "the next release of its channel that is newer."
+    " The agent may refuse definitions that are older than its own; this is not documented. It should install the next "
+    "newer release of its channel."
 )
 
 

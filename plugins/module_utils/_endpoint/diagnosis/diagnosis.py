@@ -116,7 +116,9 @@ class Diagnosis:
         try:
             message = writers.problem(self.managed_path, self.host.root)
         except EnvironmentError as failure:
-            self.steps.note("managed_file", "who can write it is unknown: {0}".format(failure.strerror))
+            self.steps.note(
+                "managed_file", "it is unknown which users can write the file: {0}".format(failure.strerror)
+            )
             return
         if message:
             evidence = ["{0} is {1}".format(self.managed_path, self.host.kind(self.managed_path))]

@@ -318,7 +318,7 @@ SECTIONS = (
                 "channel in the `status.json` of the mirror, and not those that the mirror publishes.",
                 remedy="Run the role or the playbook endpoints, which brings the host to what its channel serves; or "
                 "the module definitions_update with version=mirror and exact=true. If the version does not change, the "
-                "agent may refuse sets that are older than its own.",
+                "agent may refuse definitions that are older than its own.",
                 step="published",
                 rows=("definitions_version", "engine_version"),
                 role=SYMPTOM,
@@ -377,7 +377,7 @@ SECTIONS = (
                 "mirror before, or the mirror has not synced.",
                 seen="`definitions_version` is higher than `DefinitionVersion` in the `manifest.json` of the mirror, "
                 "or equal with a newer engine, and is not in the list `withdrawn` of the channel in "
-                "`status.json`. `updates.zip` for this host was asked for, to see that the host can update from the "
+                "`status.json`. `updates.zip` for this host was requested, to see whether the host can update from the "
                 "mirror; if it cannot, `mirror_package_missing` says so.",
                 remedy="Run a sync on the mirror if it should have newer definitions. The host updates again when the "
                 "mirror publishes something newer; endpoint_lower: always brings it to what the mirror publishes now.",
@@ -602,8 +602,8 @@ SECTIONS = (
             Record(
                 "managed_file_writable",
                 "error",
-                means="Others than root can change the managed configuration, and with it the protection of the host.",
-                seen="The file, a folder above it or a link on the way to it belongs to another user than root, is "
+                means="Users other than root can change the managed configuration, and so switch protection off.",
+                seen="The file, a folder above it or a symbolic link in its path belongs to a user other than root, is "
                 "writable for its group or for everybody, or has an ACL that lets others write. Only the owner of a "
                 "sticky folder counts. If the module runs as another user than root, that user and the group of the "
                 "same name that has no other member count as root.",

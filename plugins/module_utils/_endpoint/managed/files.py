@@ -107,8 +107,9 @@ class Target:
             self._resolved = ResolvedPath(path, self._follow)
         except LinkRefused as refused:
             raise FileProblem(
-                "%s is a symbolic link that others than root can make or replace, so it is not followed. Remove the "
-                "link, or make its folder writable for root only, then run the task again." % shown(refused.path)
+                "%s is a symbolic link that users other than root can create or replace, so it is not followed. "
+                "Remove the link, or make its folder writable for root only, then run the task again."
+                % shown(refused.path)
             )
         except EnvironmentError as error:
             raise problem("read", path, error)

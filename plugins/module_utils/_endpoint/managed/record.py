@@ -33,10 +33,12 @@ class Record:
                 self.settings = self._mine(self._read(target))
                 self.writable = target.is_writable()
                 if not self.writable:
-                    self.note = "%s cannot be written, so it is not recorded what the task wrote." % target.shown
+                    self.note = (
+                        "%s cannot be written, so the settings that the task wrote are not recorded." % target.shown
+                    )
         except files.FileProblem as problem:
             self.settings, self.writable = None, False
-            self.note = "It cannot be recorded what the task wrote. %s" % problem
+            self.note = "The settings that the task wrote cannot be recorded. %s" % problem
 
     def _read(self, target):
         """The content of the record. It is empty, with a note, unless only root can have written the record."""
@@ -47,11 +49,11 @@ class Record:
             others = target.writers
             if others:
                 path, who = others[0]
-                reason = "%s can be written by others than root: %s" % (files.shown(path), ", ".join(who))
+                reason = "users other than root can write %s: %s" % (files.shown(path), ", ".join(who))
             elif data is not None:
                 found = strict_json.loads(strict_json.decode(data))
                 if found.get("format") != FORMAT or not isinstance(found.get("files"), dict):
-                    reason = "it is not a record of this version"
+                    reason = "it does not have the format of this version"
         except files.FileProblem:
             reason = "it is not a regular file that can be read"
         except strict_json.NotStrictJson as error:
@@ -80,7 +82,7 @@ class Record:
                 with target.locked():
                     self._replace(writing.Target, settings)
         except files.FileProblem as problem:
-            self._module.warn("It was not recorded what the task wrote. %s" % problem)
+            self._module.warn("The settings that the task wrote were not recorded. %s" % problem)
 
     def _replace(self, target_class, settings):
         # The first target may have seen the file before another process replaced it.

@@ -128,4 +128,4 @@ def problem(path, root=b"/"):
     if not found:
         return None
     listed = "; ".join("{0} ({1})".format(decode(place), ", ".join(who)) for place, who in found)
-    return "Others than root can write the managed configuration or a folder above it: {0}.".format(listed)
+    return "Users other than root can write the managed configuration or a folder above it: {0}.".format(listed)

@@ -209,7 +209,7 @@ def _copy_attributes(old, new, wanted, path):
     except EnvironmentError as error:
         what = "the owner, the group or the permissions" if name is None else "the attribute %s" % to_text(name)
         raise FileProblem(
-            "%s was not written, because %s of the file cannot be kept: %s. %s"
+            "%s was not written, because %s of the old file cannot be copied to the new one: %s. %s"
             % (path, what, to_text(error.strerror), files.ADVICE.get(error.errno, "Remove the attribute, or allow it."))
         )
 

@@ -72,7 +72,7 @@ def _versions(data, shown, linked=False):
     # A link may lead to a file that is not part of the mirror.
     start = "" if linked else "; it starts: {0}".format(quoted(text) or "(empty)")
     if len(data) > http.MAX_BYTES:
-        raise FindingError("mirror_answer_unusable", "{0} is far too long for a manifest{1}".format(shown, start))
+        raise FindingError("mirror_answer_unusable", "{0} is too large for a manifest{1}".format(shown, start))
     try:
         manifest = json.loads(text)
     except (ValueError, RuntimeError):

@@ -51,7 +51,7 @@ def problem(location, former, published=None, timeout=TIMEOUT):
         known = _channels(location, arch, timeout) if error.status == 404 else ""
         return (
             error.id,
-            "{0} This host does not get its package from {1}, so that address was not written. {2}{3}".format(
+            "{0} This host does not get its package from {1}, so the address was not written. {2}{3}".format(
                 error.message, shown, stays, known
             ),
         )
