@@ -62,7 +62,7 @@ class ActionModule(ActionBase):
         result = self._run_module(task_vars, desired, None)
         if result.get("failed"):
             return result
-        seen, unproven = result.pop("digest"), result.pop("unproven", None)
+        seen, unproven, unrecorded = result.pop("digest"), result.pop("unproven", None), result.pop("unrecorded")
         findings = _findings(result)
         result["accepted"] = [dict(found, reason=accept[found["id"]]) for found in findings if found["id"] in accept]
         result["findings"] = [found for found in findings if found["id"] not in accept]
@@ -81,11 +81,12 @@ class ActionModule(ActionBase):
         for found in result["findings"]:
             if found["severity"] != "info":
                 display.warning(f"{result['path']}: {_in_words(found)}")
-        if result["changed"] and not self._task.check_mode:
+        # A record alone changes nothing for the agent, so it does not count as a change of the host.
+        if (result["changed"] or unrecorded) and not self._task.check_mode:
             written = self._run_module(task_vars, desired, seen)
             if written.get("failed"):
                 result = dict(result, changed=False, diff=[])
-            result.update(written)
+            result.update(written, changed=result["changed"])
         return result
 
     def _arguments(self) -> Result:

@@ -435,7 +435,8 @@ def look(module, target, data, plan, wanted, recorded):
     version, seen = ask(module, plan)
     repairs = list(planned(target, wanted))
     result = {
-        "changed": plan.changed or bool(repairs) or recorded.changed,
+        "changed": plan.changed or bool(repairs),
+        "unrecorded": recorded.changed,
         # The key is not named path, since exit_json would then add the attributes that the file has before the write.
         "file": target.shown,
         "config": None if plan.after is None else merge.redact(plan.after),
@@ -462,7 +463,7 @@ def planned(target, wanted):
 
 
 def write(module, target, data, plan, wanted, recorded):
-    result = {"changed": True}
+    result = {}
     changes = [path for path, _before, _after in target.changes(wanted)]
     if wanted.protect:
         target.protect_folders()

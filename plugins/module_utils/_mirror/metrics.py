@@ -42,7 +42,7 @@ def _families(status: dict[str, Any]) -> Iterator[tuple[str, str, Iterator[tuple
     yield (
         "origin",
         "How the origin of what was taken last was proven: signed, tls or unsigned.",
-        iter([({"origin": status["origin"]}, 1)] if status["origin"] else []),
+        iter([({"origin": status["origin"]}, 1)] if status.get("origin") else []),
     )
     yield (
         "last_sync_failed",

@@ -29,6 +29,8 @@ from .privileges import for_program
 
 MEMBER = "signed"
 _SECONDS = 20
+# The agent of gpg has a socket in its home, and the path of a socket has at most 107 bytes.
+_LONGEST_FOLDER = 60
 # A key and a keyring are small. What is larger is not one of them.
 _MAX_KEY_BYTES = 1024 * 1024
 
@@ -189,7 +191,8 @@ def _check(data: bytes, signature: bytes, keyring: Keyring, what: str) -> str:
 
 @contextlib.contextmanager
 def _home() -> Iterator[Path]:
-    home = Path(tempfile.mkdtemp(prefix="mde-gpg-"))
+    folder = tempfile.gettempdir()
+    home = Path(tempfile.mkdtemp(prefix="mde-gpg-", dir=folder if len(folder) <= _LONGEST_FOLDER else "/tmp"))
     try:
         yield home
     finally:

@@ -32,6 +32,7 @@ class Host:
                 "endpoint_managed_file": str(self.path),
                 "endpoint_record_file": str(self.record),
                 "endpoint_mirror": "http://127.0.0.1:1",
+                "endpoint_mirror_check": False,
                 "endpoint_fail_on": "never",
                 "endpoint_update": False,
                 "endpoint_preflight": "never",

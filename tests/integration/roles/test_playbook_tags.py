@@ -26,7 +26,7 @@ MIRROR = {
     ),
     "serve": ("mde.offline.mirror_http : Configure | Write the site",),
     "verify": ("mde.offline.mirror : Sync | Download, verify and publish new releases",),
-    "remove": ("mde.offline.mirror : Remove | Remove the command, the settings and the link to the metrics",),
+    "remove": ("mde.offline.mirror : Remove | Remove the command, the settings, the keys and the link to the metrics",),
 }
 ENDPOINTS = {
     "configure": (
