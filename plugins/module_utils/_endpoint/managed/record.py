@@ -140,12 +140,11 @@ def taken_back(before, after, named):
 
 
 def _paths(named, above=()):
+    found = []
     for name, value in named.items():
-        if isinstance(value, dict) and value:
-            for path in _paths(value, above + (name,)):
-                yield path
-        else:
-            yield above + (name,)
+        path = above + (name,)
+        found += _paths(value, path) if isinstance(value, dict) and value else [path]
+    return found
 
 
 def _has(value, path):
