@@ -23,7 +23,7 @@ CACHE = CHECKOUT / ".cache" / "molecule"
 BASE = CHECKOUT / "molecule" / "base.yml"
 SCENARIOS = sorted(path.parent.name for path in (CHECKOUT / "molecule").glob("*/molecule.yml"))
 # The time, in seconds, that one scenario needs at most on a slow machine.
-SCENARIO_SECONDS = 660
+SCENARIO_SECONDS = 780
 
 # Debian packages that run the containers and build their image, and that create keys.
 PACKAGES = ("podman", "runc", "netavark", "aardvark-dns", "iptables", "mmdebstrap", "debian-archive-keyring", "gnupg")
